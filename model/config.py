@@ -1,0 +1,218 @@
+"""Frozen settings of a model, and the presets.
+
+What the paper leaves open is chosen here, once, and travels in every checkpoint's config:
+field of view, camera MLP depth, activations, iso-density, ray bounds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+DensityActivation = Literal["softplus", "trunc_exp"]
+
+
+def _require(ok: bool, place: str, value: Any, wanted: str) -> None:
+    if not ok:
+        raise ValueError(f"{place} is {value!r}; it must be {wanted}")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """§3.1 the ViT that turns the picture into tokens."""
+
+    image_size: int = 512
+    patch_size: int = 16
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    # timm name of the weights that training starts from; None: from nothing.
+    pretrained: str | None = "vit_base_patch16_224.dino"
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size % self.patch_size == 0,
+            "encoder.image_size",
+            self.image_size,
+            f"a multiple of patch_size {self.patch_size}",
+        )
+        _require(
+            self.width % self.heads == 0,
+            "encoder.width",
+            self.width,
+            f"a multiple of heads {self.heads}",
+        )
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """§3.2 the image-to-triplane transformer."""
+
+    layers: int = 16
+    width: int = 1024
+    heads: int = 16  # the paper does not say: width / 64
+    token_resolution: int = 32  # 3 x 32 x 32 learned tokens
+    camera_width: int = 1024  # width of the camera embedding and of MLP_mod's hidden layer
+
+    def __post_init__(self) -> None:
+        _require(
+            self.width % self.heads == 0,
+            "decoder.width",
+            self.width,
+            f"a multiple of heads {self.heads}",
+        )
+
+
+@dataclass(frozen=True)
+class TriplaneConfig:
+    """§3.2 the planes T_XY, T_XZ, T_YZ."""
+
+    channels: int = 80
+    upsample: int = 2  # kernel and stride of the deconvolution: 32² tokens -> 64² planes
+
+
+@dataclass(frozen=True)
+class NerfConfig:
+    """§3.3 MLP_nerf, and how densities and colours leave it."""
+
+    layers: int = 10
+    width: int = 64
+    density_activation: DensityActivation = "softplus"
+    # Added before the activation, so that an untrained field is nearly empty.
+    density_bias: float = -1.0
+    # Multiplied after it: densities are per unit length of the world, where the object is about
+    # one unit wide, so a solid needs some tens.
+    density_scale: float = 10.0
+    # Colours are sigmoid(x) * (1 + 2 m) - m, so that pure white and black can be reached
+    # (the margin of Mip-NeRF, Barron et al. 2021); rendered colours are clamped when they leave.
+    color_margin: float = 0.001
+
+    def __post_init__(self) -> None:
+        choices = get_args(DensityActivation)
+        _require(
+            self.density_activation in choices,
+            "nerf.density_activation",
+            self.density_activation,
+            f"one of {', '.join(choices)}",
+        )
+        _require(self.layers >= 2, "nerf.layers", self.layers, "at least 2")
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """What a model takes for granted about pictures: camera, framing, background, surface."""
+
+    fov_degrees: float = (
+        60.0  # 2 asin(0.75 / 1.5): the nearest camera of §4.1 sees all of the object
+    )
+    camera_distance: float = 2.0
+    background: float = 1.0  # white, in pictures and behind rays
+    # Longest side of the object's silhouette over the picture's side, when a photo is framed.
+    foreground_ratio: float = 0.65
+    samples_per_ray: int = 128
+    # Density at which the surface is extracted: the object's skin is where a step of 1/20 unit
+    # stops about 40 % of the light.
+    iso_density: float = 10.0
+
+
+@dataclass(frozen=True)
+class LrmConfig:
+    """A whole model."""
+
+    name: str = "lrm-large"
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    triplane: TriplaneConfig = field(default_factory=TriplaneConfig)
+    nerf: NerfConfig = field(default_factory=NerfConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LrmConfig:
+        """Build from parsed JSON or YAML.
+
+        Raises:
+            ValueError: an unknown key, a wrong type, a value outside its choices.
+        """
+        return build_dataclass(cls, values, "config")
+
+
+PRESETS: dict[str, LrmConfig] = {
+    "lrm-large": LrmConfig(),
+    "lrm-base": LrmConfig(
+        name="lrm-base",
+        encoder=EncoderConfig(image_size=256),
+        decoder=DecoderConfig(layers=12),
+        triplane=TriplaneConfig(channels=32),
+        view=ViewConfig(samples_per_ray=96),
+    ),
+    "lrm-tiny": LrmConfig(
+        name="lrm-tiny",
+        encoder=EncoderConfig(
+            image_size=128, patch_size=8, width=192, layers=4, heads=3, pretrained=None
+        ),
+        decoder=DecoderConfig(layers=8, width=256, heads=4, token_resolution=8, camera_width=64),
+        triplane=TriplaneConfig(channels=16, upsample=8),
+        nerf=NerfConfig(layers=4, width=64),
+        view=ViewConfig(samples_per_ray=64),
+    ),
+}
+
+
+def preset(name: str) -> LrmConfig:
+    """The preset of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"no model is called {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def build_dataclass(cls: type, values: Any, where: str) -> Any:
+    """A nested dataclass from plain data; refuses unknown keys and wrong types.
+
+    Raises:
+        ValueError: names the field, what stood there and what may stand there.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} must be a mapping, got {values!r}")
+    hints = get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    unknown = sorted(set(values) - set(names))
+    if unknown:
+        raise ValueError(f"{where} has no {', '.join(unknown)}; it has: {', '.join(names)}")
+    arguments = {}
+    for key, value in values.items():
+        hint, place = hints[key], f"{where}.{key}"
+        if dataclasses.is_dataclass(hint):
+            arguments[key] = build_dataclass(hint, value, place)  # type: ignore[arg-type]
+        else:
+            arguments[key] = _coerce(value, hint, place)
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _coerce(value: Any, hint: Any, place: str) -> Any:
+    if get_origin(hint) is Literal:
+        _require(
+            value in get_args(hint), place, value, f"one of {', '.join(map(str, get_args(hint)))}"
+        )
+        return value
+    if get_origin(hint) is tuple:
+        items = get_args(hint)
+        ok = isinstance(value, (list, tuple)) and len(value) == len(items)
+        _require(ok, place, value, f"a list of {len(items)}")
+        return tuple(_coerce(v, h, place) for v, h in zip(value, items, strict=True))
+    options = get_args(hint) or (hint,)
+    if float in options and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    ok = any(type(value) is option for option in options)
+    _require(ok, place, value, " or ".join(getattr(o, "__name__", str(o)) for o in options))
+    return value
