@@ -79,8 +79,9 @@ class NerfConfig:
     layers: int = 10
     width: int = 64
     density_activation: DensityActivation = "softplus"
-    # Added before the activation, so that an untrained field is nearly empty.
-    density_bias: float = -1.0
+    # Added before the activation: an untrained field is a thin fog (about 0.5 per unit), through
+    # which every sample of a ray still gets a gradient.
+    density_bias: float = -3.0
     # Multiplied after it: densities are per unit length of the world, where the object is about
     # one unit wide, so a solid needs some tens.
     density_scale: float = 10.0
@@ -149,14 +150,14 @@ PRESETS: dict[str, LrmConfig] = {
         triplane=TriplaneConfig(channels=32),
         view=ViewConfig(samples_per_ray=96),
     ),
+    # Small enough to train on two CPU cores and to ship: few tokens, whose deconvolution is
+    # coarser instead (8×), and a short MLP (table 6: two to four layers suffice).
     "lrm-tiny": LrmConfig(
         name="lrm-tiny",
-        encoder=EncoderConfig(
-            image_size=128, patch_size=8, width=192, layers=4, heads=3, pretrained=None
-        ),
-        decoder=DecoderConfig(layers=8, width=256, heads=4, token_resolution=8, camera_width=64),
+        encoder=EncoderConfig(image_size=128, width=256, layers=6, heads=4, pretrained=None),
+        decoder=DecoderConfig(layers=6, width=256, heads=4, token_resolution=8, camera_width=64),
         triplane=TriplaneConfig(channels=16, upsample=8),
-        nerf=NerfConfig(layers=4, width=64),
+        nerf=NerfConfig(layers=4),
         view=ViewConfig(samples_per_ray=64),
     ),
 }

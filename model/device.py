@@ -1,0 +1,69 @@
+"""Which device, which dtype, how many threads: decided here, by measuring where names mislead."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Literal, get_args
+
+import torch
+
+DtypeName = Literal["auto", "fp32", "bf16", "fp16"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of this name; `auto` prefers CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        ValueError: the name is unknown, or this machine has no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device is {name!r}; it must be auto, cpu, mps, cuda or cuda:N") from None
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device.type not in present:
+        raise ValueError(f"device is {name!r}; it must be auto, cpu, mps, cuda or cuda:N")
+    if not present[device.type]:
+        raise ValueError(f"device is {name!r}, but this machine has no such device")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products; `auto` is bf16 where that is faster than fp32 on this device.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if name not in get_args(DtypeName):
+        raise ValueError(f"dtype is {name!r}; it must be one of {', '.join(get_args(DtypeName))}")
+    if name != "auto":
+        return _DTYPES[name]
+    return torch.bfloat16 if _bf16_is_faster(device.type) else torch.float32
+
+
+@functools.cache
+def _bf16_is_faster(device_type: str) -> bool:
+    """Time one product in both dtypes: CPUs emulate bf16 slowly unless they have units for it."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device_type != "cpu":
+        return False
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        left @ right
+        start = time.perf_counter()
+        for _ in range(3):
+            left @ right
+        seconds[dtype] = time.perf_counter() - start
+    return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]

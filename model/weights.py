@@ -1,0 +1,106 @@
+"""Names and folders to models: the one factory. A model is `config.json` + `model.safetensors`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from model.config import PRESETS, LrmConfig
+from model.lrm import LRM
+
+PRETRAINED_DIR = Path(__file__).parent / "pretrained"
+CONFIG_NAME, WEIGHTS_NAME, CARD_NAME = "config.json", "model.safetensors", "README.md"
+
+
+def available_models() -> list[str]:
+    """Names of the models whose weights ship inside the package."""
+    return sorted(folder.parent.name for folder in PRETRAINED_DIR.glob(f"*/{WEIGHTS_NAME}"))
+
+
+def model_folder(name_or_dir: str | Path) -> Path:
+    """The folder of a shipped model's name, or a folder given as such (a training run's too).
+
+    Raises:
+        ValueError: neither; the message says what there is.
+    """
+    shipped = available_models()
+    if str(name_or_dir) in shipped:
+        return PRETRAINED_DIR / str(name_or_dir)
+    folder = Path(name_or_dir)
+    missing = [n for n in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / n).is_file()]
+    if not missing:
+        return folder
+    if folder.is_dir():
+        raise ValueError(f"{folder} is not a model's folder: it has no {' and no '.join(missing)}")
+    if str(name_or_dir) in PRESETS:
+        raise ValueError(
+            f"no weights of {name_or_dir} ship with lrm, it has to be trained; "
+            f"weights that ship: {', '.join(shipped) or 'none'}"
+        )
+    raise ValueError(
+        f"there is no model {str(name_or_dir)!r}: neither a folder nor one of those that ship "
+        f"({', '.join(shipped) or 'none'})"
+    )
+
+
+def load_config(folder: Path) -> LrmConfig:
+    """The config of a model's folder.
+
+    Raises:
+        ValueError: unreadable or invalid.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        return LrmConfig.from_dict(json.loads(path.read_text()))
+    except (OSError, json.JSONDecodeError, ValueError) as error:
+        raise ValueError(f"{path} is not a valid model config: {error}") from error
+
+
+def load_model(
+    name_or_dir: str | Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> LRM:
+    """A model ready for inference.
+
+    Args:
+        name_or_dir: a shipped model's name, a model's folder or a training run's folder.
+        device: where it goes.
+        dtype: of the weights; float32 if None. MLP_nerf always stays float32: densities need it.
+
+    Raises:
+        ValueError: no such model, or its files do not fit together.
+    """
+    folder = model_folder(name_or_dir)
+    with torch.device("meta"):
+        model = LRM(load_config(folder))
+    path = folder / WEIGHTS_NAME
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read as model weights: {error}") from error
+    try:
+        model.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit its {CONFIG_NAME}: {error}") from error
+    model.encoder.set_statistics()
+    model.to(device=device, dtype=dtype or torch.float32)
+    model.nerf.float()
+    return model.eval().requires_grad_(False)
+
+
+def save_model(model: LRM, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write `config.json` and `model.safetensors`, each beside its place and renamed into it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
+    part = folder / (WEIGHTS_NAME + ".part")
+    save_file(state, part, metadata={"format": "pt"})
+    os.replace(part, folder / WEIGHTS_NAME)
+    part = folder / (CONFIG_NAME + ".part")
+    part.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+    os.replace(part, folder / CONFIG_NAME)

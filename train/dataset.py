@@ -1,0 +1,158 @@
+"""What one training sample is: an input picture, and rays of V views with their true colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from model.cameras import Cameras, normalize_cameras, pixel_centers
+from train.recipe import DataConfig
+from train.shards import ShardReader
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample, or with a leading B a batch. View 0 is the input view.
+
+    Attributes:
+        image: (3, S, S) the input picture on white, 0..1.
+        cameras: (V,) normalised (§4.2).
+        points_image: (V, N, 2) where the rays go through, as fractions of the picture.
+        target_rgba: (V, N, 4) true colour on white, and alpha.
+    """
+
+    image: Tensor
+    cameras: Cameras
+    points_image: Tensor
+    target_rgba: Tensor
+
+    @staticmethod
+    def collate(samples: list[Sample]) -> Sample:
+        return Sample(
+            torch.stack([s.image for s in samples]),
+            Cameras(
+                torch.stack([s.cameras.camera_to_world for s in samples]),
+                torch.stack([s.cameras.intrinsics for s in samples]),
+            ),
+            torch.stack([s.points_image for s in samples]),
+            torch.stack([s.target_rgba for s in samples]),
+        )
+
+    def to(self, device: torch.device) -> Sample:
+        return Sample(
+            self.image.to(device, non_blocking=True),
+            self.cameras.to(device),
+            self.points_image.to(device, non_blocking=True),
+            self.target_rgba.to(device, non_blocking=True),
+        )
+
+
+class TrainingSamples(Dataset[Sample]):
+    """Samples by global index: what index i holds depends on (seed, i) alone.
+
+    Epoch e is a permutation of the objects drawn from (seed, e), and every random choice of
+    sample i comes from (seed, i), so a resumed run sees what it would have seen, whatever the
+    number of workers.
+    """
+
+    def __init__(self, reader: ShardReader, config: DataConfig, image_size: int, seed: int) -> None:
+        if len(reader) == 0:
+            raise ValueError("the data holds no object of the training split")
+        self.reader = reader
+        self.config = config
+        self.image_size = image_size
+        self.seed = seed
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng((self.seed, 1, index))
+        record = self._object_at(index)
+        cameras = self.reader.cameras(record)
+        count = cameras.intrinsics.shape[0]
+        wanted = self.config.views
+        views = rng.choice(count, size=wanted, replace=wanted > count)
+        pictures = self.reader.images(record, views.tolist())
+        normalized = normalize_cameras(
+            cameras[torch.from_numpy(views)], 0, self.reader.records[record]["kind"]
+        )
+        on_white = composite_on_white(pictures)
+        image = resize(on_white[:1], self.image_size)[0, :3]
+        resolution = int(rng.integers(self.config.resolution_min, self.config.resolution_max + 1))
+        targets = resize(on_white, resolution)
+        rays = [self._choose_pixels(t[3].numpy(), rng) for t in targets]
+        pixels = torch.from_numpy(np.stack(rays))  # (V, N) flat indices
+        colors = targets.flatten(2).transpose(1, 2)  # (V, r², 4)
+        points = pixel_centers(resolution, resolution).flatten(0, 1)
+        return Sample(
+            image,
+            normalized,
+            points[pixels],
+            colors.gather(1, pixels[..., None].expand(-1, -1, 4)),
+        )
+
+    def _object_at(self, index: int) -> int:
+        epoch, position = divmod(index, len(self.reader))
+        if epoch != self._epoch:
+            order = np.random.default_rng((self.seed, 0, epoch))
+            self._order = order.permutation(len(self.reader))
+            self._epoch = epoch
+        return int(self._order[position])
+
+    def _choose_pixels(self, alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(crop²,) flat pixel indices of one view of (r, r) alpha."""
+        side, crop = alpha.shape[0], self.config.crop
+        top, bottom, left, right = object_box(alpha)
+        if self.config.rays == "scattered":
+            aimed = rng.random(crop * crop) < self.config.object_share
+            rows = np.where(
+                aimed,
+                rng.integers(top, bottom, crop * crop),
+                rng.integers(0, side, crop * crop),
+            )
+            columns = np.where(
+                aimed,
+                rng.integers(left, right, crop * crop),
+                rng.integers(0, side, crop * crop),
+            )
+            return rows * side + columns
+        if rng.random() < self.config.object_share:
+            row = rng.integers(top, bottom) - crop // 2
+            column = rng.integers(left, right) - crop // 2
+            row, column = (int(np.clip(v, 0, side - crop)) for v in (row, column))
+        else:
+            row, column = (int(rng.integers(0, side - crop + 1)) for _ in range(2))
+        rows = np.arange(row, row + crop)
+        return (rows[:, None] * side + np.arange(column, column + crop)).ravel()
+
+
+def object_box(alpha: np.ndarray) -> tuple[int, int, int, int]:
+    """top, bottom, left, right (ends excluded) of what is not transparent; all if nothing is."""
+    rows, columns = np.flatnonzero(alpha.max(1) > 0.01), np.flatnonzero(alpha.max(0) > 0.01)
+    if rows.size == 0:
+        return 0, alpha.shape[0], 0, alpha.shape[1]
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def composite_on_white(pictures: np.ndarray) -> Tensor:
+    """(V, H, W, 4) uint8 with straight alpha to (V, 4, H, W) float: colour on white, alpha."""
+    rgba = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    alpha = rgba[:, 3:]
+    return torch.cat([rgba[:, :3] * alpha + (1 - alpha), alpha], dim=1)
+
+
+def resize(pictures: Tensor, size: int) -> Tensor:
+    """(V, C, H, W) to (V, C, size, size), antialiased when it shrinks."""
+    if pictures.shape[-1] == size and pictures.shape[-2] == size:
+        return pictures
+    return F.interpolate(
+        pictures, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+    ).clamp(0, 1)
