@@ -23,12 +23,14 @@ class Sample:
         image: (3, S, S) the input picture on white, 0..1.
         cameras: (V,) normalised (§4.2).
         points_image: (V, N, 2) where the rays go through, as fractions of the picture.
+        jitter: (V, N, 1) where in its bin each ray's points lie, 0..1.
         target_rgba: (V, N, 4) true colour on white, and alpha.
     """
 
     image: Tensor
     cameras: Cameras
     points_image: Tensor
+    jitter: Tensor
     target_rgba: Tensor
 
     @staticmethod
@@ -40,6 +42,7 @@ class Sample:
                 torch.stack([s.cameras.intrinsics for s in samples]),
             ),
             torch.stack([s.points_image for s in samples]),
+            torch.stack([s.jitter for s in samples]),
             torch.stack([s.target_rgba for s in samples]),
         )
 
@@ -48,6 +51,7 @@ class Sample:
             self.image.to(device, non_blocking=True),
             self.cameras.to(device),
             self.points_image.to(device, non_blocking=True),
+            self.jitter.to(device, non_blocking=True),
             self.target_rgba.to(device, non_blocking=True),
         )
 
@@ -57,7 +61,7 @@ class TrainingSamples(Dataset[Sample]):
 
     Epoch e is a permutation of the objects drawn from (seed, e), and every random choice of
     sample i comes from (seed, i), so a resumed run sees what it would have seen, whatever the
-    number of workers.
+    number of workers and of processes.
     """
 
     def __init__(self, reader: ShardReader, config: DataConfig, image_size: int, seed: int) -> None:
@@ -96,6 +100,7 @@ class TrainingSamples(Dataset[Sample]):
             image,
             normalized,
             points[pixels],
+            torch.from_numpy(rng.random((*pixels.shape, 1), dtype=np.float32)),
             colors.gather(1, pixels[..., None].expand(-1, -1, 4)),
         )
 

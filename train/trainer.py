@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import time
@@ -10,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +23,13 @@ from model.device import choose_dtype
 from model.lrm import LRM, initialize
 from model.rendering import RenderedRays, render_rays
 from model.triplane import sample_planes
-from train.checkpoint import load_checkpoint, save_checkpoint, write_recipe
+from train.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint, write_recipe
 from train.dataset import Sample, TrainingSamples
 from train.deferred import Rays, backward_through_rays
 from train.evaluation.heldout import load_heldout, predict_views, score_views
-from train.losses import build_perceptual, psnr
+from train.losses import Perceptual, build_perceptual, psnr
 from train.optimizer import build_optimizer, learning_rate
+from train.parallel import Group, join_group
 from train.recipe import Recipe
 from train.shards import ShardReader
 
@@ -54,77 +55,85 @@ def train(
         FloatingPointError: the loss is no longer a number.
     """
     config = recipe.run
+    group, device = join_group(device)
     samples = TrainingSamples(
         ShardReader(data, split="train"), recipe.data, recipe.model.encoder.image_size, config.seed
     )
     perceptual = build_perceptual(recipe.loss, device)
     model = LRM(recipe.model)
     initialize(model, config.seed)
-    if not (run / "checkpoint.pt").is_file():
+    if not (run / CHECKPOINT_NAME).is_file():
         model.encoder.load_pretrained()
     model.to(device)
     optimizer = build_optimizer(model, recipe.optimizer)
-    run.mkdir(parents=True, exist_ok=True)
     first_step = load_checkpoint(run, model, optimizer, recipe)
-    write_recipe(run, recipe)
-    logger = RunLog(run, first_step)
-    preview = Preview(data, recipe)
     dtype = choose_dtype(config.dtype, device)
+    if group.leads:
+        run.mkdir(parents=True, exist_ok=True)
+        write_recipe(run, recipe)
+        logger = RunLog(run, first_step)
+        preview = Preview(data, recipe)
 
     bar = tqdm(
         total=config.steps,
         initial=first_step,
         unit="step",
-        disable=quiet,
+        disable=quiet or not group.leads,
         mininterval=1.0,
         dynamic_ncols=True,
     )
-    with bar, stop_on_signals() as stop:
+    with bar, stop_on_signals() as signals:
         started, step = time.perf_counter(), first_step
-        for batch in batches(samples, recipe, first_step):
+        for batch in batches(samples, recipe, first_step, group):
             rate = learning_rate(step, config.steps, recipe.optimizer)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            terms = training_step(model, batch.to(device), recipe, perceptual, dtype, step)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate
+            terms = training_step(model, batch.to(device), recipe, perceptual, dtype)
+            stop = group.average_gradients(model, stop=bool(signals))
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
-
             bar.update()
-            if step % config.log_every == 0 or step == config.steps:
+
+            last = step == config.steps or stop
+            if step % config.log_every == 0 or last:
+                line = group.average(terms)
                 now = time.perf_counter()
-                speed = min(config.log_every, step - first_step) * config.batch_size
-                speed_per_s = speed / (now - started)
+                steps_since = (step - first_step - 1) % config.log_every + 1
+                line["samples_per_s"] = steps_since * config.batch_size / (now - started)
+                line |= {"lr": rate, "grad_norm": float(norm)}
                 started = now
-                line = {name: float(value) for name, value in terms.items()}
-                line |= {"lr": rate, "grad_norm": float(norm), "samples_per_s": speed_per_s}
-                logger.scalars(step, line)
                 bar.set_postfix(
                     loss=f"{line['loss']:.4f}",
                     psnr=f"{psnr(line['mse']):.1f}",
-                    samples_per_s=f"{speed_per_s:.1f}",
+                    samples_per_s=f"{line['samples_per_s']:.1f}",
                 )
-                if not np.isfinite(line["loss"]):
+                if group.leads:
+                    logger.scalars(step, line)
+                if not math.isfinite(line["loss"]):
                     raise FloatingPointError(
                         f"the loss is {line['loss']} at step {step}; the last checkpoint in "
                         f"{run} is good: go on from it with a lower optimizer.lr"
                     )
-            if step % config.preview_every == 0 or step == config.steps:
+            if group.leads and (step % config.preview_every == 0 or step == config.steps):
                 logger.preview(step, *preview.render(model))
                 started = time.perf_counter()
-            if step % config.checkpoint_every == 0 or step == config.steps or stop:
+            if group.leads and (step % config.checkpoint_every == 0 or last):
                 save_checkpoint(run, model, optimizer, recipe, step)
             if stop:
-                return step >= config.steps
-    return True
+                break
+    return step >= config.steps
 
 
-def batches(samples: TrainingSamples, recipe: Recipe, first_step: int) -> Iterator[Sample]:
-    """The batches of steps first_step, first_step + 1, … of the run."""
+def batches(
+    samples: TrainingSamples, recipe: Recipe, first_step: int, group: Group
+) -> Iterator[Sample]:
+    """This process's share of the batches of steps first_step, first_step + 1, … of the run."""
     size = recipe.run.batch_size
     indices = [
-        range(step * size, (step + 1) * size) for step in range(first_step, recipe.run.steps)
+        group.share(range(step * size, (step + 1) * size))
+        for step in range(first_step, recipe.run.steps)
     ]
     workers = recipe.data.workers
     return iter(
@@ -143,16 +152,11 @@ def training_step(
     model: LRM,
     batch: Sample,
     recipe: Recipe,
-    perceptual: Any,
+    perceptual: Perceptual | None,
     dtype: torch.dtype,
-    step: int,
 ) -> dict[str, Tensor]:
     """Forward and backward of one batch; gradients are left in the parameters."""
-    device = batch.image.device
-    # Jitter depends on (seed, step) alone, so that a resumed run repeats it.
-    seed = int(np.random.SeedSequence((recipe.run.seed, 2, step)).generate_state(1)[0])
-    generator = torch.Generator().manual_seed(seed)
-    mixed = torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+    mixed = torch.autocast(batch.image.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
     def render(planes: Tensor, rays: Rays) -> RenderedRays:
         def field(points: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,11 +175,10 @@ def training_step(
     with mixed:
         planes = model(batch.image, batch.cameras[:, 0])
     origins, directions = rays_through_pixels(batch.cameras, batch.points_image)
-    jitter = torch.rand(*origins.shape[:-1], 1, generator=generator).to(device)
     rays = Rays(
         origins.flatten(1, 2),
         directions.flatten(1, 2),
-        jitter.flatten(1, 2),
+        batch.jitter.flatten(1, 2),
         batch.target_rgba.flatten(1, 2),
     )
     crop = recipe.data.crop
