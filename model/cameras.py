@@ -124,7 +124,7 @@ def sample_paper_cameras(
     """
     if max(abs(h) for h in height_range) >= radius_range[1]:
         raise ValueError(f"height_range {height_range} lies outside radius_range {radius_range}")
-    positions = []
+    positions: list[tuple[float, float, float]] = []
     while len(positions) < count:
         radius = rng.uniform(*radius_range)
         height = rng.uniform(*height_range)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,6 +65,10 @@ class DecoderLayer(nn.Module):
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
+    def norms(self) -> tuple[ModulatedLayerNorm, ModulatedLayerNorm, ModulatedLayerNorm]:
+        """The modulated norms in the order of their sub-layers."""
+        return self.cross_norm, self.self_norm, self.mlp_norm
+
     def forward(self, tokens: Tensor, image_tokens: Tensor, camera_embedding: Tensor) -> Tensor:
         """(B, N, C) tokens, (B, M, C_image), (B, camera_width) to (B, N, C)."""
         normed = self.cross_norm(tokens, camera_embedding)
@@ -81,10 +87,16 @@ class TriplaneDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config, image_width) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
 
+    def each_layer(self) -> Iterator[DecoderLayer]:
+        """The layers from the first to the last, with their type."""
+        for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
+            yield layer
+
     def forward(self, image_tokens: Tensor, camera_embedding: Tensor) -> Tensor:
         """(B, M, C_image), (B, camera_width) to triplane tokens (B, 3·T·T, C)."""
         tokens = self.tokens.expand(image_tokens.shape[0], -1, -1)
-        for layer in self.layers:
+        for layer in self.each_layer():
             tokens = layer(tokens, image_tokens, camera_embedding)
         return self.norm(tokens)
 

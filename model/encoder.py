@@ -51,7 +51,7 @@ class ImageEncoder(nn.Module):
             (B, 1 + N, C) the [CLS] token and one token per patch.
         """
         images = (images - self.mean) / self.std
-        return self.vit.forward_features(images.to(self.vit.pos_embed.dtype))
+        return self.vit.forward_features(images.to(next(self.vit.parameters()).dtype))
 
     def load_pretrained(self) -> None:
         """Start from the weights that the config names, position embedding resized bilinearly.

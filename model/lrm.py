@@ -87,13 +87,17 @@ def initialize(model: LRM, seed: int = 0) -> None:
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
         sublayers = 3 * len(model.decoder.layers)
-        for layer in model.decoder.layers:
-            for last in (layer.cross_attention.to_out, layer.self_attention.to_out, layer.mlp[-1]):
-                last.weight.div_(math.sqrt(2 * sublayers))
-            for norm in (layer.cross_norm, layer.self_norm, layer.mlp_norm):
-                nn.init.zeros_(norm.mlp[-1].weight)
-        for parameter in (model.encoder.vit.pos_embed, model.encoder.vit.cls_token):
-            nn.init.normal_(parameter, std=0.02, generator=generator)
+        for layer in model.decoder.each_layer():
+            for branch_end in (
+                layer.cross_attention.to_out,
+                layer.self_attention.to_out,
+                layer.mlp.get_submodule("2"),
+            ):
+                branch_end.get_parameter("weight").div_(math.sqrt(2 * sublayers))
+            for norm in layer.norms():
+                nn.init.zeros_(norm.mlp.get_parameter("2.weight"))
+        for name in ("pos_embed", "cls_token"):
+            nn.init.normal_(model.encoder.vit.get_parameter(name), std=0.02, generator=generator)
         model.decoder.tokens.copy_(
             _sine_cosine_tokens(model.config.decoder.token_resolution, model.config.decoder.width)
         )
@@ -131,9 +135,7 @@ def parameter_counts(config: LrmConfig) -> dict[str, int]:
         "triplane tokens": model.decoder.tokens.numel(),
         "decoder": _count(model.decoder.layers) + _count(model.decoder.norm),
         "of these modulation (MLP_mod)": sum(
-            _count(norm.mlp)
-            for layer in model.decoder.layers
-            for norm in (layer.cross_norm, layer.self_norm, layer.mlp_norm)
+            _count(norm.mlp) for layer in model.decoder.each_layer() for norm in layer.norms()
         ),
         "plane upsampling": _count(model.upsampler),
         "NeRF MLP": _count(model.nerf),

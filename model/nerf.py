@@ -23,13 +23,20 @@ class NerfMLP(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(..., 3 C) plane features to densities (...,) per world unit and colours (..., 3)."""
-        return self.activate(self.after_first_layer(self.layers[0](features)))
+        return self.activate(self.after_first_layer(self.first_layer(features)))
 
     def after_first_layer(self, hidden: Tensor) -> Tensor:
         """(..., width) output of the first linear layer to the raw (..., 4)."""
-        for layer in self.layers[1:]:
+        for layer in list(self.layers)[1:]:
             hidden = layer(F.relu(hidden))
         return hidden
+
+    @property
+    def first_layer(self) -> nn.Linear:
+        """The layer that reads plane features; being linear, it may be applied to planes."""
+        layer = self.layers[0]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def activate(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Raw (..., 4) to densities (...,) and sRGB colours (..., 3)."""
@@ -92,10 +99,10 @@ class Field:
             resized = resized.unsqueeze(missing)
             hidden = resized if hidden is None else hidden + resized
         assert hidden is not None
-        raw = self.mlp.after_first_layer(hidden + self.mlp.layers[0].bias)
+        raw = self.mlp.after_first_layer(hidden + self.mlp.first_layer.bias)
         return self.mlp.activate_density(raw[..., 3])
 
     def _fold_first_layer(self) -> Tensor:
         """(3, R, R, width) planes with the MLP's first layer applied, bias left out."""
-        weight = self.mlp.layers[0].weight.unflatten(1, (3, -1))  # (width, 3, C)
+        weight = self.mlp.first_layer.weight.unflatten(1, (3, -1))  # (width, 3, C)
         return torch.einsum("pcrs,wpc->prsw", self.planes, weight.to(self.planes))

@@ -130,11 +130,10 @@ class TrainingSamples(Dataset[Sample]):
             )
             return rows * side + columns
         if rng.random() < self.config.object_share:
-            row = rng.integers(top, bottom) - crop // 2
-            column = rng.integers(left, right) - crop // 2
-            row, column = (int(np.clip(v, 0, side - crop)) for v in (row, column))
+            middle = np.array([rng.integers(top, bottom), rng.integers(left, right)])
+            row, column = np.clip(middle - crop // 2, 0, side - crop).tolist()
         else:
-            row, column = (int(rng.integers(0, side - crop + 1)) for _ in range(2))
+            row, column = rng.integers(0, side - crop + 1, size=2).tolist()
         rows = np.arange(row, row + crop)
         return (rows[:, None] * side + np.arange(column, column + crop)).ravel()
 
