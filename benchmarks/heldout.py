@@ -14,6 +14,7 @@ import argparse
 import json
 import platform
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from tqdm import tqdm
 from model.device import choose_device
 from model.lrm import LRM
 from model.weights import load_model
-from train.evaluation.heldout import (
+from train.heldout import (
     HeldoutViews,
     ViewScore,
+    comparison_row,
     load_heldout,
     predict_views,
     score_views,
@@ -76,15 +78,10 @@ def contact_sheet(
     """Objects spread evenly from the best to the worst: input | true, predicted per view."""
     ranked = sorted(results, key=lambda r: -r[2].psnr_db)
     chosen = [ranked[int(i)] for i in np.linspace(0, len(ranked) - 1, min(rows, len(ranked)))]
-    lines = []
-    for item, predicted, _ in chosen:
-        image = torch.nn.functional.interpolate(item.image[None], RESOLUTION, mode="area")[0]
-        pairs = [
-            picture[:3]
-            for true, seen in zip(item.targets[:views], predicted[:views], strict=True)
-            for picture in (true, seen)
-        ]
-        lines.append(torch.cat([image, *pairs], dim=2))
+    lines = [
+        comparison_row(replace(item, targets=item.targets[:views]), predicted[:views])
+        for item, predicted, _ in chosen
+    ]
     pixels = (torch.cat(lines, dim=1) * 255).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 

@@ -49,8 +49,11 @@ def train(
         return
     from train.trainer import train as run_training
 
-    with console.usage_errors():
-        done = run_training(data, settings, out, chosen, quiet)
+    try:
+        with console.usage_errors():
+            done = run_training(data, settings, out, chosen, quiet)
+    except FloatingPointError as error:
+        console.fail(str(error))
     if not done:
         console.message(f"Stopped early; all steps so far are kept in {out}. Run again to go on.")
         raise typer.Exit(console.EXIT_INTERRUPTED)

@@ -18,6 +18,12 @@ def _require(ok: bool, place: str, value: Any, wanted: str) -> None:
         raise ValueError(f"{place} is {value!r}; it must be {wanted}")
 
 
+def _require_positive(section: str, settings: Any, names: str) -> None:
+    for name in names.split():
+        value = getattr(settings, name)
+        _require(value >= 1, f"{section}.{name}", value, "at least 1")
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """§3.1 the ViT that turns the picture into tokens."""
@@ -31,6 +37,7 @@ class EncoderConfig:
     pretrained: str | None = "vit_base_patch16_224.dino"
 
     def __post_init__(self) -> None:
+        _require_positive("encoder", self, "image_size patch_size width layers heads")
         _require(
             self.image_size % self.patch_size == 0,
             "encoder.image_size",
@@ -56,6 +63,7 @@ class DecoderConfig:
     camera_width: int = 1024  # width of the camera embedding and of MLP_mod's hidden layer
 
     def __post_init__(self) -> None:
+        _require_positive("decoder", self, "layers width heads token_resolution camera_width")
         _require(
             self.width % self.heads == 0,
             "decoder.width",
@@ -70,6 +78,9 @@ class TriplaneConfig:
 
     channels: int = 80
     upsample: int = 2  # kernel and stride of the deconvolution: 32² tokens -> 64² planes
+
+    def __post_init__(self) -> None:
+        _require_positive("triplane", self, "channels upsample")
 
 
 @dataclass(frozen=True)
@@ -184,7 +195,7 @@ def build_dataclass(cls: type, values: Any, where: str) -> Any:
         raise ValueError(f"{where} must be a mapping, got {values!r}")
     hints = get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
-    unknown = sorted(set(values) - set(names))
+    unknown = [str(key) for key in values if key not in names]
     if unknown:
         raise ValueError(f"{where} has no {', '.join(unknown)}; it has: {', '.join(names)}")
     arguments = {}

@@ -45,7 +45,8 @@ class NerfMLP(nn.Module):
         return self.activate_density(raw[..., 3]), colors
 
     def activate_density(self, raw: Tensor) -> Tensor:
-        shifted = raw.float() + self.config.density_bias
+        precise = torch.promote_types(raw.dtype, torch.float32)  # bf16 is too coarse here
+        shifted = raw.to(precise) + self.config.density_bias
         if self.config.density_activation == "softplus":
             return F.softplus(shifted) * self.config.density_scale
         return shifted.clamp_max(15.0).exp() * self.config.density_scale

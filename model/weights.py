@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from model.config import PRESETS, LrmConfig
 from model.lrm import LRM
@@ -84,14 +86,33 @@ def load_model(
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as model weights: {error}") from error
-    try:
-        model.load_state_dict(state, strict=True, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit its {CONFIG_NAME}: {error}") from error
+    misfit = _misfit(model.state_dict(), state)
+    if misfit:
+        raise ValueError(f"{path} does not fit its {CONFIG_NAME}: {misfit}")
+    model.load_state_dict(state, strict=True, assign=True)
     model.encoder.set_statistics()
     model.to(device=device, dtype=dtype or torch.float32)
     model.nerf.float()
     return model.eval().requires_grad_(False)
+
+
+def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What keeps tensors from being this model's, in a few words; empty when nothing does."""
+    misshapen = [
+        f"{name} is {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    kinds = {
+        "it lacks ": [name for name in wanted if name not in found],
+        "it has the unknown ": [name for name in found if name not in wanted],
+        "": misshapen,
+    }
+    return "; ".join(
+        words + items[0] + (f" and {len(items) - 1} more" if len(items) > 1 else "")
+        for words, items in kinds.items()
+        if items
+    )
 
 
 def save_model(model: LRM, folder: Path, dtype: torch.dtype = torch.float32) -> None:

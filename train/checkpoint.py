@@ -21,6 +21,7 @@ from model.weights import save_model
 from train.recipe import Recipe, recipe_from_dict
 
 CHECKPOINT_NAME, RECIPE_NAME = "checkpoint.pt", "recipe.yaml"
+_PARTS = {"step", "recipe", "model", "optimizer"}
 
 
 def save_checkpoint(
@@ -52,6 +53,8 @@ def load_checkpoint(run: Path, model: LRM, optimizer: torch.optim.Optimizer, rec
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
+    if not isinstance(state, dict) or not state.keys() >= _PARTS:
+        raise ValueError(f"{path} is not a checkpoint of `lrm train`")
     before = recipe_from_dict(state["recipe"])
     if before.model != recipe.model:
         raise ValueError(

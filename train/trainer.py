@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -20,17 +18,20 @@ from tqdm import tqdm
 
 from model.cameras import rays_through_pixels
 from model.device import choose_dtype
-from model.lrm import LRM, initialize
+from model.initialization import initialize
+from model.lrm import LRM
 from model.rendering import RenderedRays, render_rays
 from model.triplane import sample_planes
+from model.weights import load_model
+from train.card import write_card
 from train.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint, write_recipe
 from train.dataset import Sample, TrainingSamples
 from train.deferred import Rays, backward_through_rays
-from train.evaluation.heldout import load_heldout, predict_views, score_views
 from train.losses import Perceptual, build_perceptual, psnr
 from train.optimizer import build_optimizer, learning_rate
 from train.parallel import Group, join_group
 from train.recipe import Recipe
+from train.runlog import Preview, RunLog
 from train.shards import ShardReader
 
 
@@ -52,7 +53,7 @@ def train(
 
     Raises:
         ValueError: the data, the recipe or the folder cannot be used.
-        FloatingPointError: the loss is no longer a number.
+        FloatingPointError: loss or gradients are no longer numbers; nothing of that is saved.
     """
     config = recipe.run
     group, device = join_group(device)
@@ -63,7 +64,7 @@ def train(
     model = LRM(recipe.model)
     initialize(model, config.seed)
     if not (run / CHECKPOINT_NAME).is_file():
-        model.encoder.load_pretrained()
+        start_weights(model, recipe)
     model.to(device)
     optimizer = build_optimizer(model, recipe.optimizer)
     first_step = load_checkpoint(run, model, optimizer, recipe)
@@ -71,7 +72,6 @@ def train(
     if group.leads:
         run.mkdir(parents=True, exist_ok=True)
         write_recipe(run, recipe)
-        logger = RunLog(run, first_step)
         preview = Preview(data, recipe)
 
     bar = tqdm(
@@ -82,13 +82,17 @@ def train(
         mininterval=1.0,
         dynamic_ncols=True,
     )
-    with bar, stop_on_signals() as signals:
-        started, step = time.perf_counter(), first_step
+    with bar, stop_on_signals() as signals, ExitStack() as stack:
+        if group.leads:
+            logger = stack.enter_context(closing(RunLog(run, first_step)))
+        started, logged, step = time.perf_counter(), first_step, first_step
+        sums: dict[str, Tensor] = {}  # terms since the last log, added up where they are, unread
         for batch in batches(samples, recipe, first_step, group):
             rate = learning_rate(step, config.steps, recipe.optimizer)
             for parameters in optimizer.param_groups:
                 parameters["lr"] = rate
             terms = training_step(model, batch.to(device), recipe, perceptual, dtype)
+            sums = {name: sums[name] + value if sums else value for name, value in terms.items()}
             stop = group.average_gradients(model, stop=bool(signals))
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip_norm)
             optimizer.step()
@@ -97,13 +101,21 @@ def train(
             bar.update()
 
             last = step == config.steps or stop
-            if step % config.log_every == 0 or last:
-                line = group.average(terms)
+            logs = step % config.log_every == 0 or last
+            saves = step % config.checkpoint_every == 0 or last
+            # Whatever went wrong in loss or weights shows in the gradients of this step.
+            if (logs or saves) and not math.isfinite(norm):
+                raise FloatingPointError(
+                    f"the gradients are no longer numbers at step {step} (loss "
+                    f"{float(terms['loss'])}): go on from the last checkpoint in {run}, "
+                    "where there is one, with a lower optimizer.lr"
+                )
+            if logs:
                 now = time.perf_counter()
-                steps_since = (step - first_step - 1) % config.log_every + 1
-                line["samples_per_s"] = steps_since * config.batch_size / (now - started)
+                line = {name: v / (step - logged) for name, v in group.average(sums).items()}
+                line["samples_per_s"] = (step - logged) * config.batch_size / (now - started)
                 line |= {"lr": rate, "grad_norm": float(norm)}
-                started = now
+                started, logged, sums = now, step, {}
                 bar.set_postfix(
                     loss=f"{line['loss']:.4f}",
                     psnr=f"{psnr(line['mse']):.1f}",
@@ -111,19 +123,34 @@ def train(
                 )
                 if group.leads:
                     logger.scalars(step, line)
-                if not math.isfinite(line["loss"]):
-                    raise FloatingPointError(
-                        f"the loss is {line['loss']} at step {step}; the last checkpoint in "
-                        f"{run} is good: go on from it with a lower optimizer.lr"
-                    )
             if group.leads and (step % config.preview_every == 0 or step == config.steps):
+                before = time.perf_counter()
                 logger.preview(step, *preview.render(model))
-                started = time.perf_counter()
-            if group.leads and (step % config.checkpoint_every == 0 or last):
+                started += time.perf_counter() - before
+            if group.leads and saves:
                 save_checkpoint(run, model, optimizer, recipe, step)
+                write_card(run, recipe, data, step)
             if stop:
                 break
     return step >= config.steps
+
+
+def start_weights(model: LRM, recipe: Recipe) -> None:
+    """What a new run starts from: another model's weights, or the encoder's pretrained ones.
+
+    Raises:
+        ValueError: they cannot be had, or are of another architecture.
+    """
+    if recipe.run.init_from is None:
+        model.encoder.load_pretrained()
+        return
+    other = load_model(recipe.run.init_from)
+    if other.config.to_dict() | {"name": ""} != model.config.to_dict() | {"name": ""}:
+        raise ValueError(
+            f"run.init_from names {recipe.run.init_from}, whose architecture is another than "
+            "the recipe's model"
+        )
+    model.load_state_dict(other.state_dict())
 
 
 def batches(
@@ -191,74 +218,6 @@ def training_step(
         recipe.run.rays_per_chunk,
         (crop, crop),
     )
-
-
-class Preview:
-    """Renders a few unseen objects (training objects where the data has no held-out ones)."""
-
-    def __init__(self, data: list[Path], recipe: Recipe) -> None:
-        reader = ShardReader(data, split="heldout")
-        self.kind = "heldout" if len(reader) else "train"
-        if not len(reader):
-            reader = ShardReader(data, split="train")
-        count = min(len(reader), recipe.run.preview_objects)
-        spread = np.linspace(0, len(reader) - 1, count).astype(int)
-        size = recipe.model.encoder.image_size
-        self.resolution = min(128, size)
-        self.objects = [load_heldout(reader, int(i), size, self.resolution, 2) for i in spread]
-
-    def render(self, model: LRM) -> tuple[str, float, Tensor]:
-        """Which split, mean PSNR, and a picture (3, H, W): input | true, predicted per view."""
-        scores, rows = [], []
-        for item in self.objects:
-            predicted = predict_views(model, item.image, item.cameras, self.resolution)
-            scores.append(score_views(predicted, item.targets).psnr_db)
-            image = torch.nn.functional.interpolate(item.image[None], self.resolution)[0]
-            pairs = [
-                p for t, q in zip(item.targets, predicted, strict=True) for p in (t[:3], q[:3])
-            ]
-            rows.append(torch.cat([image, *pairs], dim=2))
-        return self.kind, float(np.mean(scores)), torch.cat(rows, dim=1)
-
-
-class RunLog:
-    """`log.jsonl`, TensorBoard where it is installed, and preview pictures as PNG."""
-
-    def __init__(self, run: Path, first_step: int) -> None:
-        self.run = run
-        path = run / "log.jsonl"
-        kept = []
-        if path.is_file():  # steps after the checkpoint are taken again
-            for text in path.read_text().splitlines():
-                try:
-                    kept.append(text) if json.loads(text)["step"] <= first_step else None
-                except (json.JSONDecodeError, KeyError):
-                    continue
-        path.write_text("".join(line + "\n" for line in kept))
-        self.file = path.open("a", buffering=1)
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.board = None
-        else:
-            self.board = SummaryWriter(run / "tensorboard", purge_step=first_step or None)
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        self.file.write(json.dumps({"step": step, **values}) + "\n")
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(f"train/{name}", value, step)
-
-    def preview(self, step: int, kind: str, psnr_db: float, picture: Tensor) -> None:
-        from PIL import Image
-
-        self.scalars(step, {f"preview_{kind}_psnr": psnr_db})
-        if self.board is not None:
-            self.board.add_image(f"preview/{kind}", picture, step)
-        folder = self.run / "previews"
-        folder.mkdir(exist_ok=True)
-        pixels = (picture * 255).round().byte().permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(folder / f"{step:07d}.png")
 
 
 @contextmanager

@@ -1,0 +1,7 @@
+"""Field → mesh."""
+
+from model.surface.extraction import extract_mesh
+from model.surface.file_frame import FileMesh, to_file_frame
+from model.surface.mesh import Mesh
+
+__all__ = ["FileMesh", "Mesh", "extract_mesh", "to_file_frame"]

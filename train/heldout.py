@@ -95,6 +95,17 @@ def predict_views(model: LRM, image: Tensor, cameras: Cameras, resolution: int) 
     return torch.stack(pictures)
 
 
+def comparison_row(item: HeldoutViews, predicted: Tensor) -> Tensor:
+    """(3, R, (1 + 2 V) R) the input picture, then each true view and what was predicted."""
+    resolution = item.targets.shape[-1]
+    pairs = [
+        picture[:3]
+        for true, seen in zip(item.targets, predicted, strict=True)
+        for picture in (true, seen)
+    ]
+    return torch.cat([resize(item.image[None], resolution)[0], *pairs], dim=2)
+
+
 def score_views(predicted: Tensor, targets: Tensor) -> ViewScore:
     """Compare (V, 4, R, R) pictures, colours on white and alpha."""
     errors = (predicted[:, :3] - targets[:, :3]).square().flatten(1).mean(1)

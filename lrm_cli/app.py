@@ -1,0 +1,47 @@
+"""The `lrm` command: registers the commands and imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lrm_cli import models
+from lrm_cli.preprocess import preprocess
+from lrm_cli.reconstruct import reconstruct
+from lrm_cli.train import train
+
+app = typer.Typer(
+    help="Photos to 3D assets in batches: the Large Reconstruction Model, from data to mesh.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command()(reconstruct)
+app.command()(preprocess)
+app.command()(train)
+app.add_typer(models.app, name="models")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lrm {version('lrm-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _lrm(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the `lrm` script."""
+    app(prog_name="lrm")

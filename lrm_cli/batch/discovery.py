@@ -1,0 +1,120 @@
+"""Which pictures a command works on, in which order, and where the result of each goes."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One picture to work on.
+
+    Attributes:
+        path: where it is.
+        name: its place below the sources' common root, with `/`; its key in the ledger.
+        stem: its results' place below the output folder, without a suffix.
+    """
+
+    path: Path
+    name: str
+    stem: str
+
+
+def find_inputs(sources: Sequence[Path], out: Path) -> list[Input]:
+    """The pictures of files and folders (recursive), each once, in natural order.
+
+    Names are relative to the folder when there is one source, else to the deepest folder that
+    holds all sources. In folders, hidden entries and files that are not pictures by their
+    suffix are passed over, and so is `out` where it lies inside; a file given by name is taken
+    whatever its suffix.
+
+    Raises:
+        ValueError: a source does not exist, or there is no picture in a folder.
+    """
+    root = _common_root(sources)
+    found: dict[Path, Path] = {}  # real place → path as it was reached
+    for source in sources:
+        if source.is_dir():
+            pictures = list(_pictures_in(source, out))
+            if not pictures:
+                kinds = ", ".join(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES)
+                raise ValueError(f"there is no picture ({kinds}) in the folder {source}")
+        elif source.is_file():
+            pictures = [source]
+        else:
+            raise ValueError(f"there is no file or folder {source}")
+        for picture in pictures:
+            found.setdefault(picture.resolve(), picture)
+    names = {PurePosixPath(os.path.relpath(p.absolute(), root)): p for p in found.values()}
+    ordered = sorted(names, key=_natural_key)
+    stems = _distinct_stems(ordered)
+    return [Input(names[name], str(name), stems[name]) for name in ordered]
+
+
+def _common_root(sources: Sequence[Path]) -> Path:
+    if len(sources) == 1 and sources[0].is_dir():
+        return sources[0].absolute()
+    return Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
+
+
+def _pictures_in(folder: Path, out: Path) -> Iterator[Path]:
+    """Follows links to folders, each folder once, so that links in a circle end."""
+    inside_out = out.resolve() if out.resolve() != folder.resolve() else None
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = Path(place).resolve()
+        if real in seen or real == inside_out:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(place, name)
+            # A link that leads nowhere is a picture that will fail; a pipe or socket is none.
+            file_like = path.is_file() or path.is_symlink()
+            if path.suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".") and file_like:
+                yield path
+
+
+def _natural_key(name: PurePosixPath) -> tuple[object, ...]:
+    """Folder by folder, numbers by value: `a2` stands before `a10`."""
+    parts = [
+        [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
+        for pieces in (re.split(r"(\d+)", part.casefold()) for part in name.parts)
+    ]
+    return (parts, str(name))
+
+
+def _distinct_stems(names: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
+    """A place for each, that no other has, also where case and Unicode form do not count.
+
+    The suffix goes, unless two pictures would share their place: then both keep it, and what
+    still collides gets a number.
+    """
+    bare = {name: str(name.with_suffix("")) for name in names}
+    uses = Counter(_folded(stem) for stem in bare.values())
+    stems: dict[PurePosixPath, str] = {}
+    taken = {_folded(stem) for stem in bare.values() if uses[_folded(stem)] == 1}
+    for name in names:
+        stem = bare[name]
+        if uses[_folded(stem)] > 1:
+            candidate, number = str(name), 1
+            while _folded(candidate) in taken:
+                number += 1
+                candidate = f"{name}-{number}"
+            stem = candidate
+            taken.add(_folded(stem))
+        stems[name] = stem
+    return stems
+
+
+def _folded(stem: str) -> str:
+    return unicodedata.normalize("NFC", stem).casefold()

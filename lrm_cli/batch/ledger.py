@@ -1,0 +1,133 @@
+"""The ledger of an output folder: what was done with each input, and what need not be done again.
+
+`results.jsonl` has one JSON line per input. Lines are appended as items finish, so that a killed
+run loses at most the line it was writing; readers take an input's last line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+LEDGER_NAME = "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What happened to one input.
+
+    Attributes:
+        input: its name (`discovery.Input.name`).
+        sha256: hex digest of its content; None where it could not be read.
+        status: whether the outputs are there.
+        outputs: files below the output folder, with `/`.
+        seconds: time by stage.
+        model: name and digest of what made them.
+        settings: the flags that decide what the outputs look like.
+        error: one sentence, where it failed.
+    """
+
+    input: str
+    sha256: str | None
+    status: Literal["done", "failed"]
+    outputs: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    model: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
+class Ledger:
+    """A folder's ledger, read once and then kept up with what this run adds.
+
+    Args:
+        folder: the output folder; it need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / LEDGER_NAME
+        self._last = _last_records(self.path)
+
+    def is_done(
+        self,
+        name: str,
+        sha256: str,
+        outputs: list[str],
+        model: dict[str, str],
+        settings: dict[str, Any],
+    ) -> bool:
+        """Whether these outputs exist, made of the same content, model and settings."""
+        last = self._last.get(name)
+        return (
+            last is not None
+            and last.status == "done"
+            and (last.sha256, last.outputs) == (sha256, outputs)
+            # Compared as JSON gives them back, in which tuples are lists.
+            and (last.model, last.settings) == (model, json.loads(json.dumps(settings)))
+            and all((self.folder / output).is_file() for output in outputs)
+        )
+
+    def add(self, record: Record) -> None:
+        """Append a line; it is on the disk when this returns.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        line = _line_of(record)
+        with self.path.open("ab+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = b"\n" + line  # ends the line that a killed run left torn
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._last[record.input] = Record(**json.loads(line))  # as a later run will read it
+
+    def compact(self) -> None:
+        """Leave one line per input, if there are more.
+
+        The file is read anew, so that lines which another process has added stay.
+        """
+        if not self.path.exists():
+            return
+        lines = self.path.read_bytes().splitlines()
+        records = _last_records(self.path)
+        if len(lines) == len(records):
+            return
+        beside = self.path.with_name(f".{LEDGER_NAME}.{os.getpid()}.part")
+        try:
+            beside.write_bytes(b"".join(map(_line_of, records.values())))
+            os.replace(beside, self.path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _line_of(record: Record) -> bytes:
+    """Readable where possible; names that are not valid Unicode can only be escaped."""
+    try:
+        return (json.dumps(asdict(record), ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(asdict(record)) + "\n").encode()
+
+
+def _last_records(path: Path) -> dict[str, Record]:
+    """Each input's last line; lines that are torn or not ours are passed over."""
+    if not path.exists():
+        return {}
+    names = {f.name for f in fields(Record)}
+    records: dict[str, Record] = {}
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                values = json.loads(line)
+                record = Record(**{k: v for k, v in values.items() if k in names})
+            except (ValueError, TypeError, AttributeError):
+                continue
+            records[record.input] = record
+    return records

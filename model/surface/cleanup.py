@@ -1,0 +1,70 @@
+"""Making a raw surface fit for use: no floating crumbs, and fewer triangles on request."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def drop_small_components(
+    vertices: NDArray[np.float32], faces: NDArray[np.int32], smallest_share: float
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Remove connected pieces with fewer faces than this share of the largest piece's.
+
+    On a lattice the faces of a piece are proportional to its area, so a share of 0.005 keeps
+    what is at least 7 % of the largest piece's size across.
+
+    Args:
+        vertices: (N, 3).
+        faces: (M, 3).
+        smallest_share: 0 keeps everything, 1 only the largest piece (and its equals).
+
+    Raises:
+        ValueError: a share outside 0..1.
+    """
+    if not 0 <= smallest_share <= 1:
+        raise ValueError(f"smallest_share is {smallest_share}; it must lie between 0 and 1")
+    if not len(faces):
+        return vertices, faces
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(vertices)
+    # Two edges of each triangle connect all its corners.
+    start, end = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
+    links = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
+    _, piece_of_vertex = connected_components(links, directed=False)
+    piece_of_face = piece_of_vertex[faces[:, 0]]
+    faces_of_piece = np.bincount(piece_of_face)
+    large = faces_of_piece >= smallest_share * faces_of_piece.max()
+    return without_unused(vertices, faces[large[piece_of_face]])
+
+
+def without_unused(
+    vertices: NDArray[np.float32], faces: NDArray[np.int32]
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Remove the vertices that no face uses; the order stays."""
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    renumbered = np.cumsum(used, dtype=np.int32) - 1
+    return vertices[used], renumbered[faces].astype(np.int32)
+
+
+def simplify(
+    vertices: NDArray[np.float32], faces: NDArray[np.int32], target_faces: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Collapse edges until at most about `target_faces` are left (Garland and Heckbert 1997).
+
+    Raises:
+        ValueError: a target below 4, the fewest faces that enclose anything.
+    """
+    if target_faces < 4:
+        raise ValueError(f"target_faces is {target_faces}; it must be at least 4")
+    if len(faces) <= target_faces:
+        return vertices, faces
+    import fast_simplification
+
+    simple_vertices, simple_faces = fast_simplification.simplify(
+        vertices, faces, target_count=target_faces
+    )
+    return without_unused(simple_vertices.astype(np.float32), simple_faces.astype(np.int32))

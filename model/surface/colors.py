@@ -1,0 +1,33 @@
+"""Vertex colours, read from the field."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Small batches stay in the CPU's cache.
+_POINTS_PER_CALL = 32768
+
+
+class ColorField(Protocol):
+    """What colouring needs to know of a field."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def density_and_color(self, points_world: Tensor, /) -> tuple[Tensor, Tensor]:
+        """(N, 3) points to densities (N,) and sRGB colours (N, 3) in 0..1."""
+        ...
+
+
+@torch.inference_mode()
+def colors_at(field: ColorField, points_world: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(N, 3) sRGB colours of a field at (N, 3) points."""
+    points = torch.from_numpy(np.ascontiguousarray(points_world)).to(field.device)
+    colors = [field.density_and_color(part)[1] for part in points.split(_POINTS_PER_CALL)]
+    levels = torch.cat(colors).float().clamp(0, 1).mul(255).round()
+    return levels.to(torch.uint8).cpu().numpy()

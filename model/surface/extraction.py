@@ -1,0 +1,50 @@
+"""From a field to a coloured mesh, composed."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from model.occupancy import DensityField
+from model.surface.cleanup import drop_small_components, simplify
+from model.surface.colors import ColorField, colors_at
+from model.surface.grid import sample_around_surface
+from model.surface.marching import triangulate
+from model.surface.mesh import Mesh, vertex_normals
+
+
+class SurfaceField(DensityField, ColorField, Protocol):
+    """What a mesh needs of a field: `model.nerf.Field`, or an analytic one in tests."""
+
+
+def extract_mesh(
+    field: SurfaceField,
+    resolution: int = 384,
+    iso_density: float | None = None,
+    *,
+    smallest_share: float = 0.005,
+    target_faces: int | None = None,
+    exact: bool = False,
+) -> Mesh:
+    """The surface of a field, as §4.2 makes it: marching cubes on a resolution³ lattice.
+
+    Args:
+        resolution: lattice points per side over [-1, 1].
+        iso_density: density at the surface; None: the field's own.
+        smallest_share: pieces with fewer faces than this share of the largest are dropped.
+        target_faces: simplify to about this many; None: leave all.
+        exact: evaluate the whole lattice instead of the part that `occupancy.py` points to.
+
+    Raises:
+        ValueError: no surface at this density, or an argument out of its range.
+    """
+    iso = field.iso_density if iso_density is None else iso_density
+    vertices, faces = triangulate(sample_around_surface(field, resolution, iso, exact=exact))
+    if not len(faces):
+        raise ValueError(
+            f"the field has no surface: its density reaches {iso:g} nowhere on a lattice of "
+            f"{resolution} points per side"
+        )
+    vertices, faces = drop_small_components(vertices, faces, smallest_share)
+    if target_faces is not None:
+        vertices, faces = simplify(vertices, faces, target_faces)
+    return Mesh(vertices, faces, colors_at(field, vertices), vertex_normals(vertices, faces))

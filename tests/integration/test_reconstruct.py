@@ -1,0 +1,112 @@
+"""`lrm reconstruct` as its users run it: a process of its own, real files, a real network."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image, ImageDraw
+
+from tests.unit.tiny_model import save_box_model
+
+TIMEOUT_S = 300  # for busy machines
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    main = "import sys; from lrm_cli.app import main; sys.exit(main())"
+    shared = ("--out", str(folder / "meshes"), "--model", str(folder / "model"), "--device", "cpu")
+    return [sys.executable, "-c", main, "reconstruct", str(folder / "photos"), *shared, *arguments]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, *arguments), capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+
+
+def records(folder: Path) -> dict[str, dict[str, Any]]:
+    lines = (folder / "meshes/results.jsonl").read_text("utf-8").splitlines()
+    return {record["input"]: record for record in map(json.loads, lines)}
+
+
+def save_photo(path: Path, color: str) -> None:
+    """A cup-like shape that is cut out already."""
+    image = Image.new("RGBA", (160, 120))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((90, 40, 130, 80), outline=color, width=8)
+    draw.rectangle((40, 20, 100, 100), fill=color)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_box_model(tmp_path / "model")
+    for index, color in enumerate(("red", "olive", "teal")):
+        save_photo(tmp_path / f"photos/cups/cup {index}.png", color)
+    save_photo(tmp_path / "photos/茶碗.webp", "black")
+    (tmp_path / "photos/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    return tmp_path
+
+
+def test_from_photos_to_files(folder: Path) -> None:
+    ended = run(folder, "--resolution", "20", "--format", "glb,ply", "--length", "0.3")
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "broken.jpg  FAILED" in ended.stderr
+    stems = ["cups/cup 0", "cups/cup 1", "cups/cup 2", "茶碗"]
+    for stem in stems:
+        for kind in ("glb", "ply"):
+            mesh = trimesh.load(folder / f"meshes/{stem}.{kind}", force="mesh")
+            assert mesh.is_watertight
+            # The model answers with the box, all of it: its volume and colour are known.
+            np.testing.assert_allclose(mesh.extents, 0.3, rtol=1e-4)
+            assert mesh.volume == pytest.approx(0.3**3, rel=0.01)
+    cloud = trimesh.load(folder / f"meshes/{stems[0]}.ply", process=False)
+    expected = 255 / (1 + np.exp([-2.0, 1.0, 3.0]))  # sigmoid of the model's last bias
+    colors = cloud.visual.vertex_colors[:, :3].astype(float)
+    np.testing.assert_allclose(colors, np.broadcast_to(expected, colors.shape), atol=2)
+    assert [name for name, record in records(folder).items() if record["status"] == "failed"] == [
+        "broken.jpg"
+    ]
+
+
+def test_interrupted_and_run_again(folder: Path) -> None:
+    for index in range(36):
+        save_photo(folder / f"photos/many/{index}.png", "navy")
+    ledger = folder / "meshes/results.jsonl"
+    process = subprocess.Popen(
+        command(folder, "--resolution", "20"), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not (ledger.exists() and ledger.read_text().count("\n") >= 3):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+    assert process.returncode == 130, error
+    assert "Interrupted" in error
+    assert "Traceback" not in error
+    done = [record for record in records(folder).values() if record["status"] == "done"]
+    assert 2 <= len(done) < 40
+    written = {path for path in (folder / "meshes").rglob("*") if path.is_file()}
+    assert written == {ledger} | {folder / "meshes" / r["outputs"][0] for r in done}
+    for path in written - {ledger}:
+        assert trimesh.load(path, force="mesh").is_watertight
+
+    ended = run(folder, "--resolution", "20", "--json")
+    summary = json.loads(ended.stdout)
+    assert (summary["skipped"], summary["done"]) == (len(done), 40 - len(done))
+    assert len(list((folder / "meshes").rglob("*.glb"))) == 40

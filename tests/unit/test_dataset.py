@@ -1,0 +1,186 @@
+"""Training samples of balls, whose true colours and places in the normalised world are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.cameras import rays_through_pixels
+from tests.balls import FOCAL, write_balls
+from train.dataset import Sample, TrainingSamples, composite_on_white, object_box, resize
+from train.recipe import DataConfig
+from train.shards import ShardReader
+
+SIZE = 32
+CROPS = DataConfig(views=4, resolution_min=SIZE, resolution_max=SIZE, crop=8, workers=0)
+
+
+def samples_of(data: Path, config: DataConfig = CROPS, seed: int = 0) -> TrainingSamples:
+    return TrainingSamples(ShardReader(data, "train"), config, SIZE, seed)
+
+
+def assert_same(left: Sample, right: Sample) -> None:
+    for a, b in (
+        (left.image, right.image),
+        (left.cameras.camera_to_world, right.cameras.camera_to_world),
+        (left.points_image, right.points_image),
+        (left.jitter, right.jitter),
+        (left.target_rgba, right.target_rgba),
+    ):
+        assert torch.equal(a, b)
+
+
+def stored_views(reader: ShardReader, record: int) -> np.ndarray:
+    """(V, 4, H, W) in float64: colour on white, alpha."""
+    rgba = reader.images(record, range(6)).astype(np.float64).transpose(0, 3, 1, 2) / 255
+    alpha = rgba[:, 3:]
+    return np.concatenate([rgba[:, :3] * alpha + 1 - alpha, alpha], 1)
+
+
+def find_input(reader: ShardReader, sample: Sample) -> tuple[int, int]:
+    """Record and view whose picture is the sample's input."""
+    for record in range(len(reader)):
+        for view, picture in enumerate(stored_views(reader, record)):
+            if np.abs(picture[:3] - sample.image.numpy()).max() < 1e-6:
+                return record, view
+    raise AssertionError("the input picture is not in the data")
+
+
+def test_colours_are_those_of_the_stored_pictures(ball_data: Path) -> None:
+    samples = samples_of(ball_data)
+    sample = samples[0]
+    record, input_view = find_input(samples.reader, sample)
+    pictures = stored_views(samples.reader, record)
+    pixels = (sample.points_image.double().numpy() * SIZE - 0.5).round().astype(int)
+    assert sample.target_rgba.shape == (4, 64, 4)
+    for view in range(4):
+        columns, rows = pixels[view].T
+        candidates = pictures[:, :, rows, columns].transpose(0, 2, 1)
+        errors = np.abs(candidates - sample.target_rgba[view].numpy()).max((1, 2))
+        assert errors.min() < 1e-6
+        if view == 0:
+            assert errors[input_view] < 1e-6
+        # One square region, row after row.
+        assert np.array_equal(rows.reshape(8, 8), rows[0] + np.arange(8)[:, None].repeat(8, 1))
+        assert np.array_equal(columns.reshape(8, 8), columns[0] + np.arange(8)[None].repeat(8, 0))
+
+
+def test_rays_meet_the_ball_where_the_pictures_show_it(tmp_path: Path) -> None:
+    # The input camera's similarity moves the ball along: its centre, seen from the input camera,
+    # keeps its direction and is scaled by 2/distance. All views must agree on that place.
+    balls = write_balls(tmp_path, count=3, views=6, size=SIZE)
+    config = dataclasses.replace(CROPS, crop=SIZE)
+    samples = samples_of(tmp_path, config)
+    for index in range(3):
+        sample = samples[index]
+        record, view = find_input(samples.reader, sample)
+        original = samples.reader.cameras(record).camera_to_world[view].double().numpy()
+        scale = 2 / np.linalg.norm(original[:3, 3])
+        in_camera = original[:3, :3].T @ (np.array(balls[record].center) - original[:3, 3]) * scale
+        right, down, forward = in_camera
+        center = torch.tensor([right, forward - 2, -down])
+        torch.testing.assert_close(
+            sample.cameras.positions_world[0], torch.tensor([0.0, -2.0, 0.0]), atol=1e-5, rtol=0
+        )
+        origins, directions = rays_through_pixels(sample.cameras, sample.points_image)
+        to_center = center - origins.double()
+        along = (to_center * directions).sum(-1, keepdim=True)
+        miss = (to_center - along * directions).norm(dim=-1) - balls[record].radius * scale
+        pixel = along[..., 0] / (FOCAL * SIZE)  # its width where the ball is
+        alpha = sample.target_rgba[..., 3]
+        assert (alpha[miss < -pixel] == 1).all()
+        assert (alpha[miss > pixel] == 0).all()
+        assert (miss < -pixel).any(dim=1).all()
+
+
+def test_a_sample_depends_on_seed_and_index_alone(ball_data: Path) -> None:
+    first, second = samples_of(ball_data), samples_of(ball_data)
+    forwards = [first[i] for i in range(7)]
+    backwards = [second[i] for i in reversed(range(7))]
+    for a, b in zip(forwards, reversed(backwards), strict=True):
+        assert_same(a, b)
+    other = samples_of(ball_data, seed=1)
+    assert not torch.equal(other[0].points_image, forwards[0].points_image)
+
+
+def test_an_epoch_shows_every_object_once_in_an_order_of_its_own(ball_data: Path) -> None:
+    samples = samples_of(ball_data)
+    epochs = [
+        [find_input(samples.reader, samples[epoch * 5 + i])[0] for i in range(5)]
+        for epoch in range(4)
+    ]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_resolutions_are_random_in_their_range_and_crops_stay_inside(ball_data: Path) -> None:
+    config = dataclasses.replace(CROPS, resolution_min=10, resolution_max=14)
+    samples = samples_of(ball_data, config)
+    resolutions = set()
+    for index in range(30):
+        points = samples[index].points_image
+        step = (points[0, 1, 0] - points[0, 0, 0]).item()
+        resolutions.add(round(1 / step))
+        assert (points > 0).all()
+        assert (points < 1).all()
+    assert resolutions == set(range(10, 15))
+
+
+def test_scattered_rays_are_aimed_at_the_object(ball_data: Path) -> None:
+    config = DataConfig(
+        views=3, resolution_min=32, resolution_max=32, crop=16, rays="scattered", object_share=1.0
+    )
+    aimed = samples_of(ball_data, config)[0]
+    anywhere = samples_of(ball_data, dataclasses.replace(config, object_share=0.0))[0]
+    # A disk fills π/4 of its bounding box, a little less when that is rounded up to pixels.
+    assert 0.6 < aimed.target_rgba[..., 3].mean() < 0.85
+    assert anywhere.target_rgba[..., 3].mean() < 0.45
+    assert not torch.equal(aimed.jitter[0], aimed.jitter[1])
+    assert 0 <= aimed.jitter.min() < 0.05
+    assert 0.95 < aimed.jitter.max() < 1
+
+
+def test_more_views_than_there_are_repeat(ball_data: Path) -> None:
+    sample = samples_of(ball_data, dataclasses.replace(CROPS, views=9))[0]
+    assert sample.cameras.intrinsics.shape == (9, 4)
+
+
+def test_a_batch_stacks_its_samples(ball_data: Path) -> None:
+    samples = samples_of(ball_data)
+    batch = Sample.collate([samples[0], samples[1]])
+    assert batch.image.shape == (2, 3, SIZE, SIZE)
+    assert batch.cameras.camera_to_world.shape == (2, 4, 4, 4)
+    torch.testing.assert_close(batch.target_rgba[1], samples[1].target_rgba)
+
+
+def test_no_training_object_is_told(ball_data: Path) -> None:
+    heldout = ShardReader(ball_data, "heldout")
+    assert len(heldout) == 0
+    with pytest.raises(ValueError, match="no object of the training split"):
+        TrainingSamples(heldout, CROPS, SIZE, 0)
+
+
+def test_compositing_on_white() -> None:
+    picture = np.array([[[[255, 0, 0, 255], [0, 0, 0, 0], [0, 0, 255, 51]]]], dtype=np.uint8)
+    found = composite_on_white(picture)[0, :, 0].T
+    expected = torch.tensor([[1, 0, 0, 1], [1, 1, 1, 0], [0.8, 0.8, 1, 0.2]])
+    torch.testing.assert_close(found, expected)
+
+
+def test_resize_keeps_the_mean_when_it_shrinks() -> None:
+    picture = torch.zeros(1, 1, 8, 8)
+    picture[0, 0, ::2] = 1.0  # without antialiasing, stripes would turn black or white
+    shrunk = resize(picture, 4)
+    torch.testing.assert_close(shrunk[0, 0, 1:3], torch.full((2, 4), 0.5), atol=0.13, rtol=0)
+    assert resize(picture, 8) is picture
+
+
+def test_object_box() -> None:
+    alpha = np.zeros((6, 8))
+    alpha[2, 3] = alpha[4, 5] = 0.5
+    assert object_box(alpha) == (2, 5, 3, 6)
+    assert object_box(np.zeros((6, 8))) == (0, 6, 0, 8)

@@ -1,0 +1,134 @@
+"""lrm_cli/batch/discovery.py: what is found, in which order, and where results go."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from lrm_cli.batch.discovery import find_inputs
+
+
+def tree(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def stems(*sources: Path, out: Path = Path("nowhere")) -> dict[str, str]:
+    return {item.name: item.stem for item in find_inputs(sources, out)}
+
+
+def test_natural_order_and_mirrored_folders(tmp_path: Path) -> None:
+    tree(tmp_path, "b/shot10.png", "b/shot9.JPG", "b/Shot1.webp", "a2/x.tif", "a10/x.gif", "z.bmp")
+    assert stems(tmp_path) == {
+        "a2/x.tif": "a2/x",
+        "a10/x.gif": "a10/x",
+        "b/Shot1.webp": "b/Shot1",
+        "b/shot9.JPG": "b/shot9",
+        "b/shot10.png": "b/shot10",
+        "z.bmp": "z",
+    }
+    names = list(stems(tmp_path))
+    assert names == [
+        "a2/x.tif",
+        "a10/x.gif",
+        "b/Shot1.webp",
+        "b/shot9.JPG",
+        "b/shot10.png",
+        "z.bmp",
+    ]
+
+
+def test_dots_in_names_are_kept(tmp_path: Path) -> None:
+    tree(tmp_path, "v1.5 front.png", "v1.6.front.png")
+    assert list(stems(tmp_path).values()) == ["v1.5 front", "v1.6.front"]
+
+
+def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "notes.txt", "png", ".a.png", "._b.jpg", ".cache/c.png", "d.png/e.jpg")
+    assert list(stems(tmp_path)) == ["a.png", "d.png/e.jpg"]
+
+
+def test_a_file_given_by_name_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
+    tree(tmp_path, "photo.dat")
+    assert stems(tmp_path / "photo.dat") == {"photo.dat": "photo"}
+
+
+def test_two_inputs_never_share_an_output(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg", "a.png", "b.png", "sub/a.png", "a.jpg.png", "a.png.gif", "a.png.jpg")
+    found = stems(tmp_path)
+    assert len({stem.casefold() for stem in found.values()}) == len(found)
+    assert (found["b.png"], found["sub/a.png"]) == ("b", "sub/a")
+    assert found["a.jpg"].startswith("a.jpg")
+    assert found["a.png"].startswith("a.png")
+    assert found == stems(tmp_path)
+
+
+def test_case_and_unicode_form_do_not_tell_outputs_apart(tmp_path: Path) -> None:
+    """They do not on the disks of Macs and Windows."""
+    tree(tmp_path, "Cup.png", "cup.jpg", "caf\u00e9.png", "cafe\u0301.jpg")
+    found = stems(tmp_path)
+    assert found["Cup.png"] == "Cup.png"
+    assert found["cup.jpg"] == "cup.jpg"
+    assert found["caf\u00e9.png"] == "caf\u00e9.png"
+
+
+def test_same_names_in_two_cases(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "A.png")
+    assert sorted(stems(tmp_path).values()) == ["A.png", "a.png-2"]
+
+
+def test_several_sources_are_mirrored_below_their_common_folder(tmp_path: Path) -> None:
+    tree(tmp_path, "2023/photos/a.png", "2024/photos/a.png", "2024/photos/deep/b.png", "c.png")
+    assert list(stems(tmp_path / "2023/photos", tmp_path / "2024/photos")) == [
+        "2023/photos/a.png",
+        "2024/photos/a.png",
+        "2024/photos/deep/b.png",
+    ]
+    files = (tmp_path / "2024/photos/a.png", tmp_path / "2024/photos/deep/b.png")
+    assert list(stems(*files)) == ["a.png", "deep/b.png"]
+
+
+def test_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "p/a.png", "p/q/b.png")
+    assert list(stems(tmp_path / "p", tmp_path / "p/q", tmp_path / "p/a.png")) == [
+        "p/a.png",
+        "p/q/b.png",
+    ]
+    monkeypatch.chdir(tmp_path)
+    assert stems(Path("p")) == stems(tmp_path / "p") == stems(Path("./p/../p/"))
+
+
+def test_output_folder_inside_the_source_is_not_read_again(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "meshes/a.png", "meshes/deep/b.png", "meshes2/c.png")
+    assert list(stems(tmp_path, out=tmp_path / "meshes")) == ["a.png", "meshes2/c.png"]
+    assert len(stems(tmp_path, out=tmp_path)) == 4
+
+
+def test_links(tmp_path: Path) -> None:
+    tree(tmp_path, "real/a.png", "photos/b.png")
+    (tmp_path / "photos/linked").symlink_to(tmp_path / "real")
+    (tmp_path / "photos/circle").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos/broken.png").symlink_to(tmp_path / "none.png")
+    assert list(stems(tmp_path / "photos")) == ["b.png", "broken.png", "linked/a.png"]
+
+
+def test_pipes_and_sockets_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind("c.png")
+        assert list(stems(tmp_path)) == ["a.png"]
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    tree(tmp_path, "texts/notes.txt")
+    with pytest.raises(ValueError, match=r"no picture \(png, .*gif\) in the folder .*texts"):
+        stems(tmp_path / "texts")
+    with pytest.raises(ValueError, match=r"no file or folder .*none\.png"):
+        stems(tmp_path / "none.png")

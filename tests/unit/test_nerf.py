@@ -1,0 +1,87 @@
+"""MLP_nerf against its layers written out; the fast lattice against the plain density."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import NerfConfig
+from model.nerf import Field, NerfMLP
+
+
+def make_mlp(config: NerfConfig | None = None, channels: int = 4) -> NerfMLP:
+    torch.manual_seed(0)
+    mlp = NerfMLP(config or NerfConfig(layers=4, width=8), 3 * channels)
+    for layer in mlp.layers:  # PyTorch's own start is nearly a constant
+        torch.nn.init.kaiming_normal_(layer.weight)
+        torch.nn.init.normal_(layer.bias)
+    return mlp
+
+
+def test_mlp_is_linear_layers_with_relu_between() -> None:
+    mlp = make_mlp().double()
+    features = torch.randn(5, 12).double()
+    hidden = features.numpy()
+    for index, layer in enumerate(mlp.layers):
+        hidden = hidden @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        if index < len(mlp.layers) - 1:
+            hidden = np.maximum(hidden, 0)
+    densities, colors = mlp(features)
+    assert len(mlp.layers) == 4
+    assert hidden.shape == (5, 4)
+    np.testing.assert_allclose(densities.detach(), 10 * np.log1p(np.exp(hidden[:, 3] - 3)))
+    logistic = 1 / (1 + np.exp(-hidden[:, :3]))
+    np.testing.assert_allclose(colors.detach(), logistic * 1.002 - 0.001, atol=1e-12)
+
+
+def test_exponential_density_is_bounded() -> None:
+    mlp = make_mlp(NerfConfig(layers=2, density_activation="trunc_exp", density_bias=-1.0))
+    found = mlp.activate_density(torch.tensor([1.0, 3.0, 500.0]))
+    expected = torch.tensor([10.0, 10 * math.e**2, 10 * math.e**15])
+    torch.testing.assert_close(found, expected)
+
+
+def test_white_and_black_can_be_reached() -> None:
+    _, colors = make_mlp().activate(torch.tensor([[7.0, -7.0, 0.0, 0.0]]))
+    assert colors[0, 0] > 1.0 - 1e-6
+    assert colors[0, 1] < 1e-6
+    assert colors[0, 2] == 0.5
+    extreme = Field(torch.full((3, 4, 2, 2), 50.0), make_mlp(), 10.0)
+    _, colors = extreme.density_and_color(torch.zeros(1, 3))
+    assert colors.min() >= 0
+    assert colors.max() <= 1
+
+
+def test_densities_of_bf16_features_are_float32() -> None:
+    densities, _ = make_mlp().bfloat16()(torch.randn(3, 12).bfloat16())
+    assert densities.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-11)])
+def test_density_on_axes_equals_density(dtype: torch.dtype, tolerance: float) -> None:
+    mlp = make_mlp(NerfConfig(layers=4, width=8, density_bias=0.0)).to(dtype)
+    field = Field(torch.randn(3, 4, 6, 6).to(dtype), mlp, 10.0)
+    x = torch.linspace(-1, 1, 7).to(dtype)
+    y = torch.tensor([-0.9, 0.05, 0.4]).to(dtype)
+    z = torch.linspace(-0.7, 0.2, 4).to(dtype)
+    lattice = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), -1)
+    with torch.no_grad():
+        expected = field.density(lattice.flatten(0, 2)).view(7, 3, 4)
+        found = field.density_on_axes(x, y, z)
+    assert expected.std() > 1  # a constant would prove nothing
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+def test_field_reads_its_planes() -> None:
+    mlp = make_mlp()
+    torch.manual_seed(1)
+    planes = torch.randn(3, 4, 5, 5)
+    points = torch.zeros(1, 3)  # the middle of the middle texel of every plane
+    features = planes[:, :, 2, 2].flatten()
+    expected_density, expected_color = mlp(features[None])
+    density, color = Field(planes, mlp, 10.0).density_and_color(points)
+    torch.testing.assert_close(density, expected_density)
+    torch.testing.assert_close(color, expected_color)

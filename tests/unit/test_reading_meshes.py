@@ -1,0 +1,114 @@
+"""Meshes of others, tidy and untidy; files are made by hand or by trimesh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from model.formats.meshes import read_mesh
+
+TRIANGLE = "v 0 0 0\nv 2 0 0\nv 0 1 0\n"
+
+
+def write_obj(folder: Path, text: str, mtl: str = "") -> Path:
+    (folder / "m.mtl").write_text(mtl)
+    path = folder / "m.obj"
+    path.write_text("mtllib m.mtl\n" + text)
+    return path
+
+
+def test_untidy_obj_keeps_what_is_a_triangle(tmp_path: Path) -> None:
+    path = write_obj(
+        tmp_path,
+        TRIANGLE + "v 0 0 3\nv 900 900 900\nusemtl 1\nf 1 2\nf 1 2 3\nf 1 1 2\nf 1 4 2 3\n",
+        "newmtl 1\nKd 0.25 0.5 0.75\nd 0.4\n",
+    )
+    mesh = read_mesh(path)
+    assert sum(len(part.faces) for part in mesh.parts) == 3  # the triangle, and a quad as two
+    assert mesh.parts[0].base_color == pytest.approx((0.25, 0.5, 0.75, 0.4), abs=0.003)
+    assert mesh.mean_opacity == pytest.approx(0.4)
+    low, high = mesh.bounds_world  # Y up: (x, y, z) -> (x, -z, y); the far vertex has no face
+    assert low == pytest.approx([0, -3, 0])
+    assert high == pytest.approx([2, 0, 1])
+
+
+def test_up_axis_by_format_and_by_choice(tmp_path: Path) -> None:
+    box = trimesh.creation.box(extents=(1, 2, 3))
+    for suffix, extents in ((".ply", (1, 2, 3)), (".stl", (1, 2, 3)), (".glb", (1, 3, 2))):
+        path = tmp_path / f"box{suffix}"
+        box.export(path)
+        low, high = read_mesh(path).bounds_world
+        assert high - low == pytest.approx(extents)
+    low, high = read_mesh(tmp_path / "box.ply", up="y").bounds_world
+    assert high - low == pytest.approx((1, 3, 2))
+
+
+def test_texture_replaces_kd_and_missing_texture_leaves_it(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4), (200, 100, 50)).save(tmp_path / "wood.png")
+    body = TRIANGLE + "vt 0 0\nvt 1 0\nvt 0 1\nusemtl m\nf 1/1 2/2 3/3\n"
+    (part,) = read_mesh(write_obj(tmp_path, body, "newmtl m\nKd 0 0 0\nmap_Kd wood.png\n")).parts
+    assert part.texture is not None
+    assert part.texture[0, 0].tolist() == [200, 100, 50]
+    assert part.base_color == (1.0, 1.0, 1.0, 1.0)
+    assert part.uv is not None
+    assert sorted(map(tuple, part.uv.tolist())) == [(0, 0), (0, 1), (1, 0)]
+    for name in ("gone.png", "broken.png"):
+        (tmp_path / "broken.png").write_bytes((tmp_path / "wood.png").read_bytes()[:40])
+        mtl = f"newmtl m\nKd 0.2 0.4 0.6\nmap_Kd {name}\n"
+        (part,) = read_mesh(write_obj(tmp_path, body, mtl)).parts
+        assert part.texture is None
+        assert part.base_color == pytest.approx((0.2, 0.4, 0.6, 1.0), abs=0.003)
+
+
+def test_gltf_colors_are_linear_and_nodes_are_placed(tmp_path: Path) -> None:
+    material = trimesh.visual.material.PBRMaterial(baseColorFactor=[55, 255, 0, 128])
+    box = trimesh.creation.box(extents=(1, 1, 1))
+    box.visual = trimesh.visual.TextureVisuals(material=material)
+    scene = trimesh.Scene()
+    scene.add_geometry(box, transform=trimesh.transformations.translation_matrix([5, 0, 0]))
+    scene.export(tmp_path / "box.glb")
+    mesh = read_mesh(tmp_path / "box.glb")
+    # 55/255 linear is 0.5029 in sRGB; opaque, since alphaMode says nothing else.
+    assert mesh.parts[0].base_color == pytest.approx((0.503, 1.0, 0.0, 1.0), abs=0.003)
+    assert mesh.bounds_world[0] == pytest.approx([4.5, -0.5, -0.5])
+
+
+def test_ply_vertex_colors(tmp_path: Path) -> None:
+    box = trimesh.creation.box()
+    box.visual.vertex_colors = np.tile(np.array([10, 20, 30, 255], np.uint8), (8, 1))
+    box.export(tmp_path / "box.ply")
+    (part,) = read_mesh(tmp_path / "box.ply").parts
+    assert part.vertex_colors is not None
+    assert (part.vertex_colors == [10, 20, 30, 255]).all()
+
+
+def test_fitted_centres_the_box_and_scales_the_farthest_vertex(tmp_path: Path) -> None:
+    mesh = read_mesh(write_obj(tmp_path, TRIANGLE + "f 1 2 3\n")).fitted(0.75)
+    low, high = mesh.bounds_world
+    assert low + high == pytest.approx(np.zeros(3), abs=1e-6)
+    assert np.linalg.norm(mesh.parts[0].vertices_world, axis=1).max() == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.obj", b"v 0 0 0\nv 1 0 0\nf 1 2\n", "no faces"),
+        ("a.obj", b"", "a.obj"),
+        ("a.glb", b"not a GLB at all", "cannot be read"),
+        ("a.stl", b"\x00\x01", "a.stl"),
+        ("a.fbx", b"", "is not one of"),
+    ],
+)
+def test_bad_files_are_a_sentence(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_mesh(tmp_path / name)
+
+
+def test_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no file"):
+        read_mesh(tmp_path / "none.obj")
