@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import NerfConfig
-from model.triplane import PLANE_AXES, interpolation_matrix, sample_planes
+from model.triplane import PLANE_AXES, AxisInterpolation, sample_planes
 
 
 class NerfMLP(nn.Module):
@@ -91,11 +91,12 @@ class Field:
             self._folded_planes = self._fold_first_layer()
         coordinates = (x_world, y_world, z_world)
         resolution = self.planes.shape[-1]
-        matrices = [interpolation_matrix(c.to(self.planes), resolution) for c in coordinates]
+        axes = [AxisInterpolation.at(c.to(self.planes), resolution) for c in coordinates]
         hidden: Tensor | None = None
         for folded, (first, second) in zip(self._folded_planes, PLANE_AXES, strict=True):
-            # (R_b, R_a, width) -> (A, B, width)
-            resized = torch.einsum("br,rsw,as->abw", matrices[second], folded, matrices[first])
+            columns, rows = axes[first], axes[second]
+            near = folded[rows.texels, columns.texels]  # (T_b, T_a, width)
+            resized = torch.einsum("br,rsw,as->abw", rows.matrix, near, columns.matrix)
             (missing,) = {0, 1, 2} - {first, second}
             resized = resized.unsqueeze(missing)
             hidden = resized if hidden is None else hidden + resized

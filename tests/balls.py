@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from model.cameras import Cameras
-from train.shards import ObjectViews, ShardWriter, encode_views
+from train.shards import ShardWriter
 from train.splits import assign_splits
+from train.views import ObjectViews, encode_views
 
 FOCAL = 0.9  # over the width: balls inside a sphere of radius 0.75 are seen whole from 1.5 on
 

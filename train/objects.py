@@ -22,7 +22,7 @@ from model.cameras import SAFE_OBJECT_RADIUS, sample_paper_cameras
 from model.formats.meshes import TexturedMesh, UpAxis, read_mesh
 from model.rasterizing import render
 from train.isolation import Outcome, run_isolated
-from train.shards import ObjectViews, encode_views
+from train.views import ObjectViews, encode_views
 
 
 @dataclass(frozen=True)

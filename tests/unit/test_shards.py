@@ -21,14 +21,13 @@ from PIL import Image
 from model.cameras import Cameras, orbit
 from train.shards import (
     INDEX_NAME,
-    ObjectViews,
     ShardReader,
     ShardWriter,
-    encode_views,
     read_index,
     remove_dataset,
 )
 from train.splits import assign_splits, family, is_held_out
+from train.views import ObjectViews, encode_views
 
 
 def pictures_of(uid: str, views: int = 3, size: int = 8) -> np.ndarray:
