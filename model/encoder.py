@@ -32,11 +32,8 @@ class ImageEncoder(nn.Module):
             num_classes=0,
             global_pool="",
         )
-        self.set_statistics()
-
-    def set_statistics(self) -> None:
-        """Fill the input's mean and deviation, which no checkpoint carries."""
-        with torch.device("cpu"):  # also while the rest is built on the meta device
+        # No checkpoint carries these: real also while the rest is built on the meta device.
+        with torch.device("cpu"):
             mean, std = torch.tensor(_MEAN).view(1, 3, 1, 1), torch.tensor(_STD).view(1, 3, 1, 1)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)

@@ -17,6 +17,8 @@ def initialize(model: LRM, seed: int = 0) -> None:
 
     - Linear layers: Xavier uniform, biases zero. Those of MLP_nerf, which end in a ReLU: Kaiming
       normal; its last one a quarter of that, so that a new field is an even grey fog.
+    - The last weights of each residual branch of the decoder: divided by √(2 · sub-layers), so
+      that the sum over the depth keeps its scale (GPT-2).
     - MLP_mod's last layer: zero. γ = β = 0, ModLN starts as a plain LN (DiT's adaLN-Zero).
     - Triplane tokens and the ViT's position embedding: sine-cosine codes of their places. Tokens
       must be told apart from the first step: with the usual small noise, a mostly white picture
@@ -38,7 +40,14 @@ def initialize(model: LRM, seed: int = 0) -> None:
         weight = layer.get_parameter("weight")
         nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator)
     weight.div_(4)
+    sublayers = 3 * len(model.decoder.layers)
     for decoder_layer in model.decoder.each_layer():
+        for branch_end in (
+            decoder_layer.cross_attention.to_out,
+            decoder_layer.self_attention.to_out,
+            decoder_layer.mlp.get_submodule("2"),
+        ):
+            branch_end.get_parameter("weight").div_(math.sqrt(2 * sublayers))
         for norm in decoder_layer.norms():
             nn.init.zeros_(norm.mlp.get_parameter("2.weight"))
     decoder, encoder = model.config.decoder, model.config.encoder

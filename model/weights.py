@@ -90,7 +90,6 @@ def load_model(
     if misfit:
         raise ValueError(f"{path} does not fit its {CONFIG_NAME}: {misfit}")
     model.load_state_dict(state, strict=True, assign=True)
-    model.encoder.set_statistics()
     model.to(device=device, dtype=dtype or torch.float32)
     model.nerf.float()
     return model.eval().requires_grad_(False)

@@ -116,6 +116,12 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
     try:
         # No merging: it would average what the file keeps apart.
         geometries = trimesh.load_scene(path, process=False).dump()
+        if suffix in (".glb", ".gltf"):
+            # Beside a material without texture coordinates trimesh drops COLOR_0.
+            colored = trimesh.load_scene(path, process=False, skip_materials=True).dump()
+            for geometry, other in zip(geometries, colored, strict=True):
+                if getattr(geometry.visual, "uv", None) is None and other.visual.kind == "vertex":
+                    geometry.visual.vertex_attributes["color"] = other.visual.vertex_colors
     except Exception as error:  # the reader raises whatever its parsers met
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path.name} cannot be read as a mesh: {reason}") from error

@@ -20,6 +20,7 @@ import torch
 from model.weights import load_model
 from tests.balls import write_balls
 from train import trainer as trainer_module
+from train.card import write_card
 from train.dataset import TrainingSamples, composite_on_white
 from train.parallel import Group
 from train.recipe import DataConfig, OptimizerConfig, Recipe
@@ -217,6 +218,43 @@ def test_bf16_products_leave_float32_weights_and_nearly_the_same_losses(
     assert found == pytest.approx(wanted, rel=0.03)
 
 
+def test_a_logged_loss_is_the_mean_since_the_last_one(
+    finished: Path, ball_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    assert run_training(ball_data, change(tiny_recipe, "run", log_every=4), tmp_path / "run")
+    losses = [line["loss"] for line in log_of(finished)]
+    found = {line["step"]: line["loss"] for line in log_of(tmp_path / "run")}
+    expected = {4: sum(losses[:4]) / 4, 6: sum(losses[4:]) / 2}
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_run_may_start_from_another_model(
+    finished: Path, ball_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = change(tiny_recipe, "run", steps=1, init_from=str(finished))
+    still = change(recipe, "optimizer", lr=0.0)
+    assert run_training(ball_data, still, tmp_path / "run")
+    assert_same_weights(tmp_path / "run", finished)
+
+    nerf = dataclasses.replace(tiny_recipe.model.nerf, layers=2)
+    with pytest.raises(ValueError, match=r"run.init_from .* architecture is another"):
+        run_training(ball_data, change(recipe, "model", nerf=nerf), tmp_path / "other")
+    with pytest.raises(ValueError, match="there is no model 'nowhere'"):
+        run_training(ball_data, change(recipe, "run", init_from="nowhere"), tmp_path / "other")
+
+
+def test_the_card_says_that_lpips_is_missing(
+    finished: Path, ball_data: Path, tiny_recipe: Recipe
+) -> None:
+    card = (finished / "README.md").read_text()
+    assert "6 of 6, 2 samples each" in card
+    assert "5 training objects" in card
+    assert "without the LPIPS objective" in card
+    assert "87.8 to 74.7" in card  # table 2's baseline and D.6, CLIP similarity
+    write_card(finished, change(tiny_recipe, "loss", perceptual="lpips"), [ball_data], 6)
+    assert "without the LPIPS" not in (finished / "README.md").read_text()
+
+
 def test_a_batch_that_cannot_be_shared_is_told(ball_data: Path, tiny_recipe: Recipe) -> None:
     samples = TrainingSamples(ShardReader(ball_data, "train"), tiny_recipe.data, 32, seed=0)
     with pytest.raises(ValueError, match=r"run.batch_size is 2; .* multiple of the 3 processes"):
@@ -243,9 +281,10 @@ def test_numbers_that_are_none_stop_the_run_before_they_are_saved(
         return terms
 
     monkeypatch.setattr(trainer_module, "training_step", poisoned_step)
-    # Step 5 breaks, step 6 would be saved.
+    # Step 5 breaks; step 6 would be saved, logged or not.
+    recipe = change(tiny_recipe, "run", steps=9, log_every=log_every)
     with pytest.raises(FloatingPointError, match="no longer numbers") as caught:
-        run_training(ball_data, change(tiny_recipe, "run", log_every=log_every), tmp_path)
+        run_training(ball_data, recipe, tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "optimizer.lr" in str(caught.value)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3

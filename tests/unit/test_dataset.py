@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from model.cameras import rays_through_pixels
-from tests.balls import FOCAL, write_balls
+from model.cameras import Cameras, rays_through_pixels
+from tests.balls import FOCAL, look_at_origin, write_balls
 from train.dataset import Sample, TrainingSamples, composite_on_white, object_box, resize
 from train.recipe import DataConfig
-from train.shards import ShardReader
+from train.shards import ShardReader, ShardWriter
+from train.views import ObjectViews, encode_views
 
 SIZE = 32
 CROPS = DataConfig(views=4, resolution_min=SIZE, resolution_max=SIZE, crop=8, workers=0)
@@ -142,6 +143,24 @@ def test_scattered_rays_are_aimed_at_the_object(ball_data: Path) -> None:
     assert not torch.equal(aimed.jitter[0], aimed.jitter[1])
     assert 0 <= aimed.jitter.min() < 0.05
     assert 0.95 < aimed.jitter.max() < 1
+
+
+def test_aimed_rays_fall_into_the_object_s_box_and_nowhere_else(tmp_path: Path) -> None:
+    picture = np.zeros((1, SIZE, SIZE, 4), dtype=np.uint8)
+    picture[0, 3:9, 10:30] = 255  # wide and high up: rows and columns cannot be confused
+    cameras = Cameras(
+        torch.from_numpy(look_at_origin(np.array([0.0, -2, 0])))[None], torch.ones(1, 4)
+    )
+    with ShardWriter(tmp_path) as writer:
+        writer.add(ObjectViews("a plate", "synthetic", cameras, encode_views(picture)))
+    config = DataConfig(
+        views=1, resolution_min=SIZE, resolution_max=SIZE, crop=16, rays="scattered", object_share=1
+    )
+    sample = samples_of(tmp_path, config)[0]
+    assert (sample.target_rgba[..., 3] == 1).all()
+    columns, rows = (sample.points_image[0] * SIZE).floor().int().unbind(-1)
+    assert (rows.min(), rows.max()) == (3, 8)
+    assert (columns.min(), columns.max()) == (10, 29)
 
 
 def test_more_views_than_there_are_repeat(ball_data: Path) -> None:

@@ -10,6 +10,9 @@ import trimesh
 from PIL import Image
 
 from model.formats.meshes import read_mesh
+from model.formats.writing import write_mesh
+from model.surface.file_frame import to_file_frame
+from model.surface.mesh import Mesh, vertex_normals
 
 TRIANGLE = "v 0 0 0\nv 2 0 0\nv 0 1 0\n"
 
@@ -75,6 +78,24 @@ def test_gltf_colors_are_linear_and_nodes_are_placed(tmp_path: Path) -> None:
     # 55/255 linear is 0.5029 in sRGB; opaque, since alphaMode says nothing else.
     assert mesh.parts[0].base_color == pytest.approx((0.503, 1.0, 0.0, 1.0), abs=0.003)
     assert mesh.bounds_world[0] == pytest.approx([4.5, -0.5, -0.5])
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".ply", ".obj"])
+def test_what_we_write_is_read_back_with_its_colors(tmp_path: Path, suffix: str) -> None:
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.5]], np.float32)
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], np.int32)
+    colors = np.array([[255, 0, 0], [10, 200, 30], [128, 128, 128], [0, 0, 90]], np.uint8)
+    mesh = to_file_frame(Mesh(vertices, faces, colors, vertex_normals(vertices, faces)))
+    path = tmp_path / f"tetrahedron{suffix}"
+    write_mesh(path, mesh)
+    (part,) = read_mesh(path, up="y").parts  # every format leaves in glTF's frame
+    assert part.vertex_colors is not None
+    nearest = np.linalg.norm(
+        part.vertices_world[:, None] + (0.5, 0.5, 0.25) - vertices[None], axis=2
+    ).argmin(axis=1)
+    assert sorted(nearest) == [0, 1, 2, 3]
+    error = part.vertex_colors[:, :3].astype(int) - colors[nearest]
+    assert abs(error).max() <= 7  # the reader has 8 bits of linear light, coarse in the dark
 
 
 def test_ply_vertex_colors(tmp_path: Path) -> None:
