@@ -46,7 +46,8 @@ def evaluate(
     """Mean figures over a reader's objects, and per object what was predicted."""
     size = model.config.encoder.image_size
     objects = [load_heldout(reader, i, size, RESOLUTION, views) for i in range(len(reader))]
-    results, controls = [], {"wrong_image": [], "white_image": []}
+    results = []
+    controls: dict[str, list[float]] = {"wrong_image": [], "white_image": []}
     for index, item in enumerate(tqdm(objects, unit="object")):
         predicted = predict_views(model, item.image, item.cameras, RESOLUTION)
         results.append((item, predicted, score_views(predicted, item.targets)))

@@ -115,13 +115,9 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
 
     try:
         # No merging: it would average what the file keeps apart.
-        geometries = trimesh.load_scene(path, process=False).dump()
+        geometries: list[Any] = trimesh.load_scene(path, process=False).dump()
         if suffix in (".glb", ".gltf"):
-            # Beside a material without texture coordinates trimesh drops COLOR_0.
-            colored = trimesh.load_scene(path, process=False, skip_materials=True).dump()
-            for geometry, other in zip(geometries, colored, strict=True):
-                if getattr(geometry.visual, "uv", None) is None and other.visual.kind == "vertex":
-                    geometry.visual.vertex_attributes["color"] = other.visual.vertex_colors
+            _restore_vertex_colors(path, geometries)
     except Exception as error:  # the reader raises whatever its parsers met
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path.name} cannot be read as a mesh: {reason}") from error
@@ -136,6 +132,18 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
     if not parts:
         raise ValueError(f"{path.name} has no faces")
     return TexturedMesh(tuple(parts))
+
+
+def _restore_vertex_colors(path: Path, geometries: list[Any]) -> None:
+    """Give back the COLOR_0 that trimesh drops beside a material without texture coordinates."""
+    import trimesh
+
+    if all(getattr(g.visual, "uv", None) is not None for g in geometries):
+        return
+    plain: list[Any] = trimesh.load_scene(path, process=False, skip_materials=True).dump()
+    for geometry, colored in zip(geometries, plain, strict=True):
+        if getattr(geometry.visual, "uv", None) is None and colored.visual.kind == "vertex":
+            geometry.visual.vertex_attributes["color"] = colored.visual.vertex_colors
 
 
 def _to_part(geometry: Any, *, gltf: bool, y_up: bool) -> MeshPart | None:
