@@ -142,6 +142,12 @@ class LrmConfig:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
+    def architecture(self) -> dict[str, Any]:
+        """What decides which weights fit: all but name, starting weights and view."""
+        values = self.to_dict()
+        del values["name"], values["view"], values["encoder"]["pretrained"]
+        return values
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LrmConfig:
         """Build from parsed JSON or YAML.

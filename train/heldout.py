@@ -47,9 +47,9 @@ class ViewScore:
 def load_heldout(
     reader: ShardReader, record: int, image_size: int, resolution: int, targets: int
 ) -> HeldoutViews:
-    """The first view of an object as input, the next ones as targets."""
+    """The first view of an object as input, the next ones as targets (itself, if there is none)."""
     count = reader.cameras(record).intrinsics.shape[0]
-    views = list(range(min(targets + 1, count)))
+    views = [0, *(range(1, min(targets + 1, count)) or [0])]
     cameras = normalize_cameras(
         reader.cameras(record)[torch.tensor(views)], 0, reader.records[record]["kind"]
     )

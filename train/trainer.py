@@ -145,7 +145,7 @@ def start_weights(model: LRM, recipe: Recipe) -> None:
         model.encoder.load_pretrained()
         return
     other = load_model(recipe.run.init_from)
-    if other.config.to_dict() | {"name": ""} != model.config.to_dict() | {"name": ""}:
+    if other.config.architecture() != model.config.architecture():
         raise ValueError(
             f"run.init_from names {recipe.run.init_from}, whose architecture is another than "
             "the recipe's model"
