@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -118,9 +119,9 @@ def save_model(model: LRM, folder: Path, dtype: torch.dtype = torch.float32) -> 
     """Write `config.json` and `model.safetensors`, each beside its place and renamed into it."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
-    part = folder / (WEIGHTS_NAME + ".part")
-    save_file(state, part, metadata={"format": "pt"})
-    os.replace(part, folder / WEIGHTS_NAME)
-    part = folder / (CONFIG_NAME + ".part")
-    part.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
-    os.replace(part, folder / CONFIG_NAME)
+    config, weights = (folder / f"{name}.part" for name in (CONFIG_NAME, WEIGHTS_NAME))
+    config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
+    save_file(state, weights, metadata={"format": "pt"})
+    shutil.copymode(config, weights)  # safetensors writes for the owner's eyes only
+    os.replace(weights, folder / WEIGHTS_NAME)
+    os.replace(config, folder / CONFIG_NAME)
