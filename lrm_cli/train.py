@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -57,5 +58,5 @@ def train(
     if not done:
         console.message(f"Stopped early; all steps so far are kept in {out}. Run again to go on.")
         raise typer.Exit(console.EXIT_INTERRUPTED)
-    if not quiet:
+    if not quiet and os.environ.get("RANK", "0") == "0":  # one voice under torchrun
         console.result(f"Trained. Try it: lrm reconstruct PHOTOS --out MESHES --model {out}")
