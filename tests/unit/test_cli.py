@@ -122,14 +122,16 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         f"print('HEAVY', sorted(set('{heavy}'.split()) & set(sys.modules)))"
     )
     for command in ("", "reconstruct ", "preprocess ", "train ", "models ", "models info "):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         arguments = [sys.executable, "-c", code, command + "--help"]
-        output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert "HEAVY []" in output
-        # CPU time, so that a busy machine does not count.
-        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        assert seconds < 0.5
+        seconds = []
+        for _ in range(3):  # the first may still compile byte code, and a neighbour may be busy
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            assert "HEAVY []" in output
+            # CPU time, so that waiting for a busy machine does not count.
+            seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert min(seconds) < 0.5
 
 
 @pytest.mark.parametrize(
