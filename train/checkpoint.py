@@ -56,7 +56,7 @@ def load_checkpoint(run: Path, model: LRM, optimizer: torch.optim.Optimizer, rec
     if not isinstance(state, dict) or not state.keys() >= _PARTS:
         raise ValueError(f"{path} is not a checkpoint of `lrm train`")
     before = recipe_from_dict(state["recipe"])
-    if before.model != recipe.model:
+    if before.model.architecture() != recipe.model.architecture():
         raise ValueError(
             f"{run} holds a run of another model (its {RECIPE_NAME} tells which); "
             "choose another --out, or the same recipe"
