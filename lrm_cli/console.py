@@ -11,6 +11,7 @@ import errno
 import functools
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
@@ -59,6 +60,18 @@ def message(text: str) -> None:
 def result(text: str) -> None:
     """One line on standard output, never wrapped."""
     standard_output().print(text, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Python's warnings in here are one line each, without the place in our code."""
+
+    def show(warning: Warning | str, *_: object) -> None:
+        message(f"Warning: {warning}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def fail(text: str, code: int = EXIT_FAILED) -> NoReturn:

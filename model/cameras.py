@@ -165,10 +165,30 @@ def normalize_cameras(cameras: Cameras, input_view: int, kind: Normalization) ->
     right = torch.linalg.cross(back, up)
     rotation = torch.stack([right, back, up])
     scale = SYNTHETIC_DISTANCE / distance if kind == "synthetic" else torch.ones_like(distance)
-    normalized = camera_to_world.clone()
-    normalized[:, :3, :3] = rotation @ camera_to_world[:, :3, :3]
-    normalized[:, :3, 3] = scale * camera_to_world[:, :3, 3] @ rotation.T
-    return Cameras(normalized.to(cameras.camera_to_world.dtype), cameras.intrinsics)
+    return turn_cameras(cameras, rotation, float(scale))
+
+
+def turn_cameras(cameras: Cameras, rotation: Tensor, scale: float = 1.0) -> Cameras:
+    """What (...,) cameras become when the world is turned by a (3, 3) rotation, then scaled."""
+    rotation = rotation.double()
+    turned = cameras.camera_to_world.double().clone()
+    turned[..., :3, :3] = rotation @ turned[..., :3, :3]
+    turned[..., :3, 3] = scale * turned[..., :3, 3] @ rotation.T
+    return Cameras(turned.to(cameras.camera_to_world.dtype), cameras.intrinsics)
+
+
+def random_rotation(rng: np.random.Generator) -> Tensor:
+    """A (3, 3) rotation, uniform over all of them (Shoemake 1992: a random unit quaternion)."""
+    quaternion = rng.standard_normal(4)
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    return torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ],
+        dtype=torch.float64,
+    )
 
 
 def rays_through_pixels(cameras: Cameras, points_image: Tensor) -> tuple[Tensor, Tensor]:

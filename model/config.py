@@ -233,5 +233,6 @@ def _coerce(value: Any, hint: Any, place: str) -> Any:
     if float in options and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     ok = any(type(value) is option for option in options)
-    _require(ok, place, value, " or ".join(getattr(o, "__name__", str(o)) for o in options))
+    names = ["null" if option is type(None) else option.__name__ for option in options]
+    _require(ok, place, value, " or ".join(names))
     return value

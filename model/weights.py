@@ -116,12 +116,22 @@ def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
 
 
 def save_model(model: LRM, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model as `config.json` and `model.safetensors`; see `save_weights`."""
+    save_weights(model.config, model.state_dict(), folder, dtype)
+
+
+def save_weights(
+    config: LrmConfig,
+    state: Mapping[str, Tensor],
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write `config.json` and `model.safetensors`, each beside its place and renamed into it."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}
-    config, weights = (folder / f"{name}.part" for name in (CONFIG_NAME, WEIGHTS_NAME))
-    config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
-    save_file(state, weights, metadata={"format": "pt"})
-    shutil.copymode(config, weights)  # safetensors writes for the owner's eyes only
-    os.replace(weights, folder / WEIGHTS_NAME)
-    os.replace(config, folder / CONFIG_NAME)
+    state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in state.items()}
+    config_part, weights_part = (folder / f"{name}.part" for name in (CONFIG_NAME, WEIGHTS_NAME))
+    config_part.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    save_file(state, weights_part, metadata={"format": "pt"})
+    shutil.copymode(config_part, weights_part)  # safetensors writes for the owner's eyes only
+    os.replace(weights_part, folder / WEIGHTS_NAME)
+    os.replace(config_part, folder / CONFIG_NAME)

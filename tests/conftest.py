@@ -63,6 +63,11 @@ def ball_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_recipe() -> Recipe:
+    """See `make_tiny_recipe`."""
+    return make_tiny_recipe()
+
+
+def make_tiny_recipe() -> Recipe:
     """Six steps of two samples with all of the paper's parts except the perceptual term."""
     return Recipe(
         model=TINY,
@@ -78,8 +83,8 @@ def tiny_recipe() -> Recipe:
             rays_per_chunk=64,
             dtype="fp32",
             log_every=1,
-            preview_every=6,
-            preview_objects=1,
+            validate_every=6,
+            validation_objects=1,
             checkpoint_every=3,
         ),
     )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 
 from model.lrm import parameter_counts
-from model.weights import CARD_NAME
 from train.recipe import Recipe
-from train.shards import ShardReader
 
 # Appendix D.6: CLIP similarity, SSIM and LPIPS without the LPIPS objective, against table 2's
 # baseline.
@@ -21,9 +18,13 @@ to 76.4 in SSIM, and rises from 19.1 to 29.4 in LPIPS. Expect blurred textures.
 """
 
 
-def write_card(run: Path, recipe: Recipe, data: list[Path], step: int) -> None:
-    """Write `README.md` beside a run's model, atomically."""
-    objects = len(ShardReader(data, split="train"))
+def model_card(recipe: Recipe, data: list[Path], objects: int, step: int, steps: int) -> str:
+    """The text of `README.md` beside a run's model.
+
+    Args:
+        data: the data sets, which hold so many training `objects`.
+        step: how many of all `steps` the model has seen.
+    """
     total = parameter_counts(recipe.model)["total"]
     loss, optimizer = recipe.loss, recipe.optimizer
     start = recipe.run.init_from or recipe.model.encoder.pretrained or "nothing"
@@ -36,7 +37,7 @@ def write_card(run: Path, recipe: Recipe, data: list[Path], step: int) -> None:
         "| | |",
         "|---|---|",
         f"| data | {', '.join(path.name for path in data)}: {objects} training objects |",
-        f"| steps | {step} of {recipe.run.steps}, {recipe.run.batch_size} samples each |",
+        f"| steps | {step} of {steps}, {recipe.run.batch_size} samples each |",
         f"| views per sample | {recipe.data.views}, the input view among them |",
         f"| started from | {start} |",
         f"| optimiser | AdamW, {optimizer.lr:g}, cosine, {optimizer.warmup_steps} warm-up steps |",
@@ -48,6 +49,4 @@ def write_card(run: Path, recipe: Recipe, data: list[Path], step: int) -> None:
     if loss.perceptual != "lpips":
         instead = "" if loss.perceptual == "none" else f", with {loss.perceptual} in its place"
         lines.append(_WITHOUT_LPIPS.format(instead=instead))
-    part = run / (CARD_NAME + ".part")
-    part.write_text("\n".join(lines))
-    os.replace(part, run / CARD_NAME)
+    return "\n".join(lines)

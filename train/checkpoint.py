@@ -1,73 +1,275 @@
-"""A run's folder: what makes it go on exactly, and the model that others load.
+"""A run's folder: what makes it go on exactly, and the models that others load.
 
 RUN/
-    recipe.yaml            what was asked for
-    checkpoint.pt          weights, optimiser and step, from one moment
-    config.json, model.safetensors, README.md   the model of that moment, and its card
-    log.jsonl, tensorboard/, previews/
+    recipe.yaml                       what was asked for
+    checkpoints/00001000/             the state after 1,000 steps (torch.distributed.checkpoint),
+                                      written as 00001000.part and renamed when it is whole
+        state.json                    the step, the recipe, what was counted
+        config.json, model.safetensors, README.md    the model of that moment, and its card
+    best.json                         which checkpoint scored best on unseen objects
+    config.json, model.safetensors, README.md        the newest model
+    log.jsonl, tensorboard/, pictures/
+
+Any number of processes, with ddp or fsdp, reads what any other number wrote.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
+import shutil
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 import yaml
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from model.lrm import LRM
-from model.weights import save_model
+from model.weights import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, save_weights
+from train.optimizer import AveragedWeights, GuardedSteps
+from train.parallel import Group, whole
 from train.recipe import Recipe, recipe_from_dict
 
-CHECKPOINT_NAME, RECIPE_NAME = "checkpoint.pt", "recipe.yaml"
-_PARTS = {"step", "recipe", "model", "optimizer"}
+# One process is what a run may well have.
+warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninit")
+
+CHECKPOINTS, STATE_NAME, RECIPE_NAME, BEST_NAME = (
+    *("checkpoints", "state.json"),
+    *("recipe.yaml", "best.json"),
+)
 
 
-def save_checkpoint(
-    run: Path, model: LRM, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int
-) -> None:
-    """Write the run's state after `step` steps, atomically, and the model beside it."""
-    state = {
-        "step": step,
-        "recipe": recipe.to_dict(),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    part = run / (CHECKPOINT_NAME + ".part")
-    torch.save(state, part)
-    os.replace(part, run / CHECKPOINT_NAME)
-    save_model(model, run)
+@dataclass
+class Training:
+    """All that changes while a run goes on."""
+
+    model: LRM
+    steps: GuardedSteps
+    average: AveragedWeights | None
+    step: int = 0
+    bad_samples: int = 0
+
+    def tensors(self) -> dict[str, Any]:
+        """By name, sharing memory with the parts; loading writes into these."""
+        optimizer = self.steps.optimizer
+        found: dict[str, Any] = {"model": {}, "exp_avg": {}, "exp_avg_sq": {}, "steps_taken": {}}
+        for name, parameter in self.model.named_parameters():
+            moments = optimizer.state[parameter]
+            if not moments:  # AdamW makes them at its first step only
+                moments["step"] = torch.zeros((), device=parameter.device)
+                moments["exp_avg"] = torch.zeros_like(parameter.detach())
+                moments["exp_avg_sq"] = torch.zeros_like(parameter.detach())
+            found["model"][name] = parameter.detach()
+            found["exp_avg"][name] = moments["exp_avg"]
+            found["exp_avg_sq"][name] = moments["exp_avg_sq"]
+            found["steps_taken"][name] = moments["step"]
+        if self.average is not None:
+            found["average"] = self.average.values
+        return found
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's weights on the CPU, averaged ones where the run has them."""
+        values: Iterable[tuple[str, Tensor]] = self.model.named_parameters()
+        if self.average is not None:
+            values = self.average.values.items()
+        return {name: whole(value) for name, value in values}
 
 
-def load_checkpoint(run: Path, model: LRM, optimizer: torch.optim.Optimizer, recipe: Recipe) -> int:
-    """Restore a run into model and optimiser; the number of steps done, 0 for a new run.
+class Checkpoints:
+    """Writes the checkpoints of a run in the background, and finds one to go on from."""
 
-    Raises:
-        ValueError: the checkpoint is unreadable, or another model's.
-    """
-    path = run / CHECKPOINT_NAME
-    if not path.is_file():
-        return 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
-    if not isinstance(state, dict) or not state.keys() >= _PARTS:
-        raise ValueError(f"{path} is not a checkpoint of `lrm train`")
-    before = recipe_from_dict(state["recipe"])
-    if before.model.architecture() != recipe.model.architecture():
-        raise ValueError(
-            f"{run} holds a run of another model (its {RECIPE_NAME} tells which); "
-            "choose another --out, or the same recipe"
+    def __init__(self, run: Path, recipe: Recipe, group: Group) -> None:
+        self.run = run
+        self.recipe = recipe
+        self.group = group
+        self.folder = run / CHECKPOINTS
+        # Of its own: collectives of the background must not mix with the training's.
+        self._processes: dist.ProcessGroup | None = None
+        if group.size > 1:
+            self._processes = cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+        self._best = _read_best(run)
+
+    def names(self) -> list[str]:
+        """Whole checkpoints, the oldest first."""
+        return sorted(p.name for p in self.folder.glob("*") if p.name.isdigit())
+
+    def save(self, training: Training, card: str) -> None:
+        """Begin to write the present state; all processes must call this.
+
+        What is written is the state of this moment. An earlier save is waited for.
+
+        Raises:
+            OSError: the earlier one failed.
+        """
+        self.wait()
+        name = f"{training.step:08d}"
+        part = self.folder / f"{name}.part"
+        if self.group.leads:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+        weights = training.weights()
+        skipped = training.steps.skipped.tolist()
+        written = dcp.async_save(
+            training.tensors(),
+            checkpoint_id=part,
+            process_group=self._processes,
+            no_dist=self.group.size == 1,
         )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+        state = {
+            "step": training.step,
+            "bad_samples": training.bad_samples,
+            "skipped_steps": skipped,
+            "recipe": self.recipe.to_dict(),
+        }
+
+        def finish() -> None:
+            written.result()  # type: ignore[union-attr]
+            if not self.group.leads:
+                return
+            save_weights(self.recipe.model, weights, part)
+            (part / CARD_NAME).write_text(card)
+            (part / STATE_NAME).write_text(json.dumps(state, indent=1) + "\n")
+            place = self.folder / name
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(part, place)
+            for model_file in (CONFIG_NAME, CARD_NAME, WEIGHTS_NAME):
+                _put_copy(place / model_file, self.run / model_file)
+            self._forget_old_ones()
+
+        self._pending = self._thread.submit(finish)
+
+    def wait(self) -> None:
+        """Until everything begun is on the disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            try:
+                pending.result()
+            except CheckpointException as error:
+                raise OSError(f"the checkpoint could not be written: {_reason(error)}") from error
+
+    def note_best(self, step: int, scores: dict[str, float]) -> bool:
+        """Whether these scores on unseen objects are the best so far (by PSNR); if so, keep that.
+
+        The checkpoint of this step must be saved next.
+        """
+        if self._best is not None and self._best["psnr"] >= scores["psnr"]:
+            return False
+        self.wait()  # the background keeps the best one so far
+        self._best = {"step": step, **scores}
+        if self.group.leads:
+            _replace(self.run / BEST_NAME, json.dumps(self._best) + "\n")
+        return True
+
+    def _forget_old_ones(self) -> None:
+        best = None if self._best is None else f"{self._best['step']:08d}"
+        for name in self.names()[: -self.recipe.run.keep_checkpoints]:
+            if name != best:
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def restore(self, training: Training) -> None:
+        """Go on from the newest checkpoint that can be read; nothing for a new run.
+
+        The folder must be the user's own: a checkpoint's index is a pickle.
+
+        Raises:
+            ValueError: none of the checkpoints can be read, or they are another model's.
+        """
+        names = self.names()
+        for name in reversed(names):
+            place = self.folder / name
+            try:
+                state = json.loads((place / STATE_NAME).read_text())
+                before = recipe_from_dict(state["recipe"]).model
+                if before.architecture() != self.recipe.model.architecture():
+                    raise ValueError(
+                        f"{self.run} holds a run of another model (its {RECIPE_NAME} tells "
+                        "which); choose another --out, or the same recipe"
+                    )
+                self._load(training, place)
+            except (CheckpointException, OSError, KeyError, json.JSONDecodeError) as error:
+                if self.group.leads:
+                    warnings.warn(
+                        f"{place} cannot be read and is passed over: {_reason(error)}", stacklevel=2
+                    )
+                continue
+            training.step = int(state["step"])
+            training.bad_samples = int(state["bad_samples"])
+            training.steps.skipped = torch.tensor(
+                state["skipped_steps"], device=training.steps.skipped.device
+            )
+            return
+        if names:
+            raise ValueError(
+                f"none of the {len(names)} checkpoints in {self.folder} can be read; "
+                "choose another --out, or delete them to begin again"
+            )
+
+    def _load(self, training: Training, place: Path) -> None:
+        tensors = training.tensors()
+        average = tensors.pop("average", None)
+        alone = self.group.size == 1
+        dcp.load(tensors, checkpoint_id=place, process_group=self._processes, no_dist=alone)
+        if average is None:
+            return
+        try:
+            dcp.load(
+                {"average": average},
+                checkpoint_id=place,
+                process_group=self._processes,
+                no_dist=alone,
+            )
+        except CheckpointException:  # the run had no average up to now: it begins here
+            for name, parameter in training.model.named_parameters():
+                average[name].copy_(parameter.detach())
 
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
-    """Keep the recipe readable beside the checkpoint."""
-    part = run / (RECIPE_NAME + ".part")
-    part.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
-    os.replace(part, run / RECIPE_NAME)
+    """Keep the recipe readable beside the checkpoints."""
+    _replace(run / RECIPE_NAME, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+
+
+def _read_best(run: Path) -> dict[str, Any] | None:
+    """The best scores so far and their step, where the checkpoint of that step is there."""
+    try:
+        best = json.loads((run / BEST_NAME).read_text())
+        return best if (run / CHECKPOINTS / f"{best['step']:08d}").is_dir() else None
+    except (OSError, json.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _reason(error: BaseException) -> str:
+    """One line of what went wrong; a CheckpointException holds one error per process."""
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def _put_copy(source: Path, target: Path) -> None:
+    """The same file under another name: a hard link where the disk can, else a copy."""
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+    os.replace(part, target)

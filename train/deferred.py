@@ -43,6 +43,7 @@ def backward_through_rays(
     perceptual: Perceptual | None,
     rays_per_chunk: int,
     crop_shape: tuple[int, int],
+    weight: float = 1.0,
 ) -> dict[str, Tensor]:
     """Back-propagate Eq. 6 into `planes` and into the parameters that `render` uses.
 
@@ -54,6 +55,7 @@ def backward_through_rays(
         planes: (B, 3, C, R, R) with a graph behind them.
         rays: (B, N, ...).
         crop_shape: height and width of the regions that consecutive rays form (perceptual only).
+        weight: of this part of a batch; multiplies loss, gradients and what is returned.
 
     Returns:
         Detached scalars: loss, mse, mask, and perceptual where there is one.
@@ -65,7 +67,7 @@ def backward_through_rays(
         terms = {"mse": planes.new_zeros(()), "mask": planes.new_zeros(())}
         for chunk in chunks:
             seen = render(leaf, chunk)
-            share = chunk.origins_world.shape[1] / total
+            share = weight * chunk.origins_world.shape[1] / total
             losses = ray_losses(seen.colors, seen.opacities, chunk.target_rgba)
             (_weighted(losses, config) * share).backward()
             terms["mse"] += losses.mse.detach() * share
@@ -80,7 +82,7 @@ def backward_through_rays(
         distance = perceptual(
             _as_pictures(colors, crop_shape), _as_pictures(rays.target_rgba[..., :3], crop_shape)
         )
-        loss = _weighted(losses, config) + config.perceptual_weight * distance
+        loss = weight * (_weighted(losses, config) + config.perceptual_weight * distance)
         color_grad, opacity_grad = torch.autograd.grad(
             loss, (colors, opacities), materialize_grads=True
         )
@@ -92,7 +94,8 @@ def backward_through_rays(
         for chunk, chunk_grads in zip(chunks, grads, strict=True):
             seen = render(leaf, chunk)
             torch.autograd.backward((seen.colors, seen.opacities), chunk_grads)
-        terms = {"loss": loss, "mse": losses.mse, "mask": losses.mask, "perceptual": distance}
+        parts = {"mse": losses.mse, "mask": losses.mask, "perceptual": distance}
+        terms = {"loss": loss} | {name: weight * value for name, value in parts.items()}
     assert leaf.grad is not None
     planes.backward(leaf.grad.to(planes.dtype))
     return {name: value.detach() for name, value in terms.items()}

@@ -62,7 +62,7 @@ def load_heldout(
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference mode does not go with FSDP's gathered parameters
 def predict_views(model: LRM, image: Tensor, cameras: Cameras, resolution: int) -> Tensor:
     """(V, 4, R, R) colours on the background and opacity.
 

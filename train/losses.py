@@ -37,6 +37,15 @@ def ray_losses(colors: Tensor, opacities: Tensor, target_rgba: Tensor) -> LossTe
     )
 
 
+def structural_similarity(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean SSIM (Wang et al. 2004) of pictures (B, 3, H, W) in 0..1."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    similarity = structural_similarity_index_measure(predicted, target, data_range=1.0)
+    assert isinstance(similarity, Tensor)
+    return similarity
+
+
 def build_perceptual(config: LossConfig, device: torch.device) -> Perceptual | None:
     """L_LPIPS of Eq. 6 or the term that the recipe names in its place.
 
@@ -46,14 +55,7 @@ def build_perceptual(config: LossConfig, device: torch.device) -> Perceptual | N
     if config.perceptual == "none":
         return None
     if config.perceptual == "ssim":
-        from torchmetrics.functional.image import structural_similarity_index_measure
-
-        def dissimilarity(predicted: Tensor, target: Tensor) -> Tensor:
-            similarity = structural_similarity_index_measure(predicted, target, data_range=1.0)
-            assert isinstance(similarity, Tensor)
-            return 1 - similarity
-
-        return dissimilarity
+        return lambda predicted, target: 1 - structural_similarity(predicted, target)
     import lpips
 
     try:

@@ -1,12 +1,17 @@
-"""Appendix B: AdamW in two groups, cosine schedule with linear warm-up."""
+"""Appendix B: AdamW in two groups, cosine schedule with linear warm-up, clipping.
+
+Nothing here waits for the device: whether a step is sound is decided and counted there.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from train.recipe import OptimizerConfig
 
@@ -19,16 +24,19 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
         for name, p in module.named_parameters(recurse=False)
         if isinstance(module, nn.LayerNorm) or name == "bias"
     }
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if id(p) not in plain]},
-        {"params": [p for p in parameters if id(p) in plain], "weight_decay": 0.0},
-    ]
+    # A fused step takes tensors of one kind only: those that FSDP spreads, or whole ones.
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            kind = (id(parameter) in plain, isinstance(parameter, DTensor))
+            groups.setdefault(kind, []).append(parameter)
     return torch.optim.AdamW(
-        groups,
+        [
+            {"params": groups[kind], "weight_decay": 0.0 if kind[0] else config.weight_decay}
+            for kind in sorted(groups)
+        ],
         lr=config.lr,
         betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
         fused=True,
     )
 
@@ -41,3 +49,85 @@ def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float
     progress = min(1.0, (step - config.warmup_steps) / span)
     floor = config.lr * config.final_lr_ratio
     return floor + (config.lr - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class GuardedSteps:
+    """Takes the steps whose gradient is sound and counts the others.
+
+    Attributes:
+        skipped: (2,) steps not taken: in all, and in a row up to now.
+    """
+
+    def __init__(self, optimizer: torch.optim.AdamW, config: OptimizerConfig) -> None:
+        self.optimizer = optimizer
+        self.config = config
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        spread = [p for p in parameters if isinstance(p, DTensor)]
+        whole = [p for p in parameters if not isinstance(p, DTensor)]
+        self._kinds = [kind for kind in (spread, whole) if kind]
+        self.skipped = torch.zeros(2, device=parameters[0].device)
+
+    def step(self, rate: float) -> Tensor:
+        """Clip, step where the gradient is sound, forget the gradients.
+
+        Returns:
+            The gradients' norm before clipping.
+        """
+        norm = self._norm()
+        for kind in self._kinds:
+            nn.utils.clip_grads_with_norm_(kind, self.config.clip_norm, norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        bad = (~(norm <= self.config.skip_norm)).float()  # true for NaN too
+        # What a gradient scaler tells a fused optimiser: leave everything as it is.
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped = torch.stack([self.skipped[0] + bad, (self.skipped[1] + 1) * bad])
+        return norm
+
+    def _norm(self) -> Tensor:
+        norms = []
+        for kind in self._kinds:
+            norm = nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None])
+            norms.append(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        return torch.stack(norms).norm()
+
+
+class AveragedWeights:
+    """An exponential moving average of a model's parameters.
+
+    The decay grows to its final value over the first steps, so that the initial weights are
+    forgotten early.
+
+    Attributes:
+        values: by parameter name, spread over processes as the parameters are.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self._parameters = dict(model.named_parameters())
+        self.values = {name: p.detach().clone() for name, p in self._parameters.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after `step` steps."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, parameter in self._parameters.items():
+            self.values[name].lerp_(parameter.detach(), 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """In here the model computes with the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, parameter in self._parameters.items():
+            own = parameter.detach().clone()
+            parameter.copy_(self.values[name])
+            self.values[name].copy_(own)

@@ -1,19 +1,34 @@
-"""Several processes, one model: each takes its share of every batch, gradients are averaged.
+"""Several processes, one model, and what makes its layers cheaper; the network knows nothing of it.
 
-Data parallel by one all-reduce a step, after the last chunk of rays has been back-propagated:
-`DistributedDataParallel` expects one backward pass through one forward call, which deferred
-back-propagation is not. What a step computes does not depend on the number of processes, up
-to the order of sums.
+ddp: every process holds the whole model and takes its share of every batch; gradients are
+averaged by one all-reduce a step, after the last chunk of rays has been back-propagated
+(`DistributedDataParallel` expects one backward pass through one forward call, which deferred
+back-propagation is not). fsdp: parameters, gradients and moments are spread over the processes
+(PyTorch's `fully_shard`), except the few of MLP_nerf, which is called once a chunk.
+
+What a step computes does not depend on the number of processes, up to the order of sums.
 """
 
 from __future__ import annotations
 
+import datetime
+import functools
 import os
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
+
+from model.lrm import LRM
+from train.recipe import RunConfig
+
+# A lost node ends the job after this, not after NCCL's half hour.
+COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=3)
 
 
 @dataclass(frozen=True)
@@ -42,18 +57,24 @@ class Group:
         part = len(batch) // self.size
         return batch[self.rank * part : (self.rank + 1) * part]
 
-    def average_gradients(self, model: nn.Module, stop: bool) -> bool:
-        """Average the gradients over all processes; true if any of them wants to stop."""
+    def average_gradients(self, model: nn.Module, stop: bool) -> Tensor:
+        """Average the gradients over all processes; those that FSDP spreads are already.
+
+        Returns:
+            A scalar above 0 if any process wants to stop, unread.
+        """
         if self.size == 1:
-            return stop
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            return torch.tensor(float(stop))
+        whole = [p for p in model.parameters() if not isinstance(p, DTensor)]
+        # A process whose samples were all unreadable has none, and takes part with zeros.
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in whole]
         flag = gradients[0].new_full((1,), float(stop))
         flat = torch.cat([g.flatten() for g in gradients] + [flag])
         dist.all_reduce(flat)
         parts = flat[:-1].div_(self.size).split([g.numel() for g in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
-        return bool(flat[-1] > 0)
+        for parameter, part in zip(whole, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+        return flat[-1]
 
     def average(self, values: dict[str, Tensor]) -> dict[str, float]:
         """Scalars averaged over all processes; all of them must call this."""
@@ -77,5 +98,54 @@ def join_group(device: torch.device) -> tuple[Group, torch.device]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
     return Group(dist.get_rank(), dist.get_world_size()), device
+
+
+def arrange(model: LRM, config: RunConfig, group: Group, device: torch.device) -> None:
+    """Apply what the recipe says about layers and processes, in place.
+
+    Raises:
+        ValueError: fsdp is asked of a single process.
+    """
+    layers = [*model.encoder.vit.blocks, *model.decoder.layers]
+    for layer in layers:
+        if config.activation_checkpointing:
+            layer.forward = functools.partial(  # type: ignore[method-assign]
+                checkpoint, layer.forward, use_reentrant=False
+            )
+        if config.compile:
+            layer.forward = torch.compile(layer.forward)  # type: ignore[method-assign]
+    if config.parallel == "ddp":
+        return
+    if group.size == 1:
+        raise ValueError("run.parallel is 'fsdp', which needs several processes; this run has one")
+    mesh = init_device_mesh(device.type, (group.size,))
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh, ignored_params=set(model.nerf.parameters()))
+
+
+def is_spread(model: nn.Module) -> bool:
+    """Whether the model's parameters are spread by FSDP."""
+    return isinstance(model, FSDPModule)
+
+
+def sum_gradients_over_parts(model: nn.Module, last: bool) -> None:
+    """Before each part of a step: FSDP averages over processes after the last one only."""
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(last)
+
+
+def release_gathered(model: nn.Module) -> None:
+    """After a forward pass without a backward one: FSDP must gather the parameters anew."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A copy of a parameter on the CPU, gathered where FSDP spreads it; all must call this."""
+    tensor = tensor.detach()
+    tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.to("cpu", copy=True)

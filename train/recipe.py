@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,16 @@ def _require_at_least(minimum: int, section: str, settings: Any, names: str) -> 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What one training sample is (§3.4, §4.1, App. B)."""
+    """What an epoch and one training sample are (§3.4, §4.1, §4.2, App. B)."""
 
+    # §4.2: copies of each kind of data in an epoch; 0 leaves the kind out (table 3).
+    synthetic_copies: int = 1
+    video_copies: int = 3
+    # §4.2, table 8. normalized: the input camera is brought to (0, -2, 0) or (0, -dis, 0).
+    # none: cameras as the data has them. random: the world is turned at random.
+    camera_poses: Literal["normalized", "none", "random"] = "normalized"
+    # Table 4: only this many views of an object, drawn once for all, are ever used; none: all.
+    views_per_object: int | None = None
     views: int = 4  # V of Eq. 6: the input view and V - 1 side views
     resolution_min: int = 128  # App. B: views are resized to a random resolution in this range
     resolution_max: int = 384
@@ -43,7 +52,11 @@ class DataConfig:
                 f"data.resolution_max {self.resolution_max} must not fall"
             )
         _require_at_least(1, "data", self, "views")
-        _require_at_least(0, "data", self, "workers")
+        _require_at_least(0, "data", self, "workers synthetic_copies video_copies")
+        if self.synthetic_copies == self.video_copies == 0:
+            raise ValueError("data.synthetic_copies and data.video_copies are both 0")
+        if self.views_per_object is not None:
+            _require_at_least(1, "data", self, "views_per_object")
         if not 0 <= self.object_share <= 1:
             raise ValueError(f"data.object_share is {self.object_share}; it must lie in 0..1")
 
@@ -68,38 +81,62 @@ class OptimizerConfig:
     warmup_steps: int = 3000
     final_lr_ratio: float = 0.0
     clip_norm: float = 1.0
+    # A step whose gradient is no number, or has a larger norm than this before clipping, is not
+    # taken. Healthy norms are about 1.
+    skip_norm: float = 1000.0
 
     def __post_init__(self) -> None:
-        _require_at_least(0, "optimizer", self, "lr weight_decay warmup_steps clip_norm")
+        _require_at_least(0, "optimizer", self, "lr weight_decay warmup_steps clip_norm skip_norm")
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """How long and how."""
 
-    # 30 epochs (§4.2) of 730,648 assets and three times 220,219 videos (§4.1), 1024 a step.
-    steps: int = 40740
-    batch_size: int = 1024
+    epochs: float = 30.0  # §4.2; of the data's training objects, copies counted
+    steps: int | None = None  # in place of epochs
+    batch_size: int = 1024  # samples of a step, over all processes
+    # Samples of one forward pass of one process; none: all of its share. Changes memory and
+    # speed, not what is computed.
+    micro_batch_size: int | None = None
     samples_per_ray: int = 128
-    rays_per_chunk: int = 65536  # rendered and back-propagated at once; changes memory and speed
+    rays_per_chunk: int = 16384  # rendered and back-propagated at once; changes memory and speed
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    # ddp: every process holds the whole model. fsdp: parameters, gradients and moments are
+    # spread over the processes.
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    compile: bool = False
+    activation_checkpointing: bool = False  # transformer layers are run again in backward
+    ema_decay: float = 0.0  # of the averaged weights that the model's file then holds; 0: none
     seed: int = 0
     # A model's name or folder whose weights a new run starts from; none: from initial weights.
     init_from: str | None = None
     log_every: int = 10
-    preview_every: int = 1000
-    preview_objects: int = 4
+    validate_every: int = 1000
+    validation_objects: int = 8  # of the held-out split
     checkpoint_every: int = 1000
+    keep_checkpoints: int = 3  # the last ones; the best of the validations is kept besides
+    max_skipped_steps: int = 20  # so many in a row end the run
+    max_bad_samples: int = 1000  # so many unreadable samples in all end the run
 
     def __post_init__(self) -> None:
-        _require_at_least(
-            1,
-            "run",
-            self,
-            "steps batch_size samples_per_ray rays_per_chunk "
-            "log_every preview_every checkpoint_every",
-        )
-        _require_at_least(0, "run", self, "seed preview_objects")
+        positive = "batch_size samples_per_ray rays_per_chunk log_every validate_every "
+        positive += "checkpoint_every keep_checkpoints max_skipped_steps"
+        _require_at_least(1, "run", self, positive)
+        _require_at_least(0, "run", self, "seed validation_objects max_bad_samples ema_decay")
+        for name in ("steps", "micro_batch_size"):
+            if getattr(self, name) is not None:
+                _require_at_least(1, "run", self, name)
+        if not self.epochs > 0:
+            raise ValueError(f"run.epochs is {self.epochs!r}; it must be more than 0")
+        if not self.ema_decay < 1:
+            raise ValueError(f"run.ema_decay is {self.ema_decay!r}; it must be below 1")
+
+    def total_steps(self, samples_per_epoch: int) -> int:
+        """The run's length on data of so many samples an epoch."""
+        if self.steps is not None:
+            return self.steps
+        return max(1, math.ceil(self.epochs * samples_per_epoch / self.batch_size))
 
 
 @dataclass(frozen=True)
@@ -123,32 +160,52 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
+def recipe_names() -> list[str]:
+    """The recipes that ship, `ablations/…` among them."""
+    paths = sorted(RECIPES_DIR.rglob("*.yaml"))
+    names = [p.relative_to(RECIPES_DIR).with_suffix("").as_posix() for p in paths]
+    return sorted(names, key=lambda name: (name.count("/"), name))
+
+
 def load_recipe(name_or_file: str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe and apply `key=value` overrides.
 
     Args:
-        name_or_file: a recipe of `train/recipes` or a YAML file. Its `model` mapping may name a
-            `preset` and change single fields of it.
+        name_or_file: a recipe of `train/recipes` or a YAML file. It may name another one as its
+            `base` and change single settings of that; its `model` mapping may name a `preset`.
         overrides: as `--set` takes them: dotted key, `=`, a YAML value.
 
     Raises:
         ValueError: no such recipe, not YAML, an unknown key, a value that does not fit.
     """
-    path = Path(name_or_file)
-    if not path.is_file():
-        path = RECIPES_DIR / f"{name_or_file}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES_DIR.glob("*.yaml")))
-        raise ValueError(f"there is no recipe {name_or_file!r}: neither a file nor one of {known}")
-    values = _parse_yaml(path.read_text(), str(path)) or {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} does not hold a mapping")
+    values = _read(name_or_file)
     for override in overrides or []:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ValueError(f"--set takes key=value, got {override!r}")
         _set_dotted(values, key, _parse_yaml(text, f"--set {key}"))
     return recipe_from_dict(values)
+
+
+def _read(name_or_file: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's plain values, merged into those of its base."""
+    path = Path(name_or_file)
+    if not path.is_file():
+        path = RECIPES_DIR / f"{name_or_file}.yaml"
+    if not path.is_file():
+        raise ValueError(
+            f"there is no recipe {name_or_file!r}: neither a file nor one of "
+            f"{', '.join(recipe_names())}"
+        )
+    values = _parse_yaml(path.read_text(), str(path)) or {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} does not hold a mapping")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if path in above:
+        raise ValueError(f"{path} is its own base")
+    return _merge(_read(str(base), (*above, path)), values)
 
 
 def recipe_from_dict(values: dict[str, Any]) -> Recipe:

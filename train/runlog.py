@@ -1,49 +1,66 @@
-"""What a run tells: numbers line by line, TensorBoard, and pictures of unseen objects."""
+"""What a run tells: numbers line by line, TensorBoard, and pictures."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from model.lrm import LRM
-from train.heldout import comparison_row, load_heldout, predict_views, score_views
-from train.recipe import Recipe
-from train.shards import ShardReader
+from train.checkpoint import Training
+from train.loading import Parts
+from train.parallel import Group
 
 
-class Preview:
-    """Renders a few unseen objects (training objects where the data has no held-out ones)."""
+class Since:
+    """What is gathered between two lines of the log; terms are added up unread."""
 
-    def __init__(self, data: list[Path], recipe: Recipe) -> None:
-        reader = ShardReader(data, split="heldout")
-        self.kind = "heldout" if len(reader) else "train"
-        if not len(reader):
-            reader = ShardReader(data, split="train")
-        count = min(len(reader), recipe.run.preview_objects)
-        spread = np.linspace(0, len(reader) - 1, count).astype(int)
-        size = recipe.model.encoder.image_size
-        self.resolution = min(128, size)
-        self.objects = [load_heldout(reader, int(i), size, self.resolution, 2) for i in spread]
+    def __init__(self, training: Training, parts: Parts) -> None:
+        self.training = training
+        self.parts = parts
+        self.first_step = training.step
+        self.waited_s = parts.waited_s
+        self.started = time.perf_counter()
+        self.bad_samples = 0  # of this process
+        self.sums: dict[str, Tensor] = {}
 
-    def render(self, model: LRM) -> tuple[str, float, Tensor]:
-        """Which split, mean PSNR, and a picture (3, H, W): input | true, predicted per view."""
-        scores, rows = [], []
-        for item in self.objects:
-            predicted = predict_views(model, item.image, item.cameras, self.resolution)
-            scores.append(score_views(predicted, item.targets).psnr_db)
-            rows.append(comparison_row(item, predicted))
-        return self.kind, float(np.mean(scores)), torch.cat(rows, dim=1)
+    def add(self, terms: dict[str, Tensor]) -> None:
+        self.sums = {
+            name: value + self.sums[name] if self.sums else value for name, value in terms.items()
+        }
+
+    @contextmanager
+    def not_counting(self) -> Iterator[None]:
+        """What happens in here is not the training's time."""
+        before = time.perf_counter()
+        yield
+        self.started += time.perf_counter() - before
+
+    def line(self, group: Group, batch_size: int) -> dict[str, float]:
+        """Means over all processes since the last line; all of them must call this."""
+        training = self.training
+        steps = training.step - self.first_step
+        means = {name: value / steps for name, value in self.sums.items()}
+        bad = torch.full_like(means["loss"], self.bad_samples)
+        line = group.average({**means, "bad_samples": bad})
+        training.bad_samples += round(line["bad_samples"] * group.size)
+        line["bad_samples"] = training.bad_samples
+        seconds = time.perf_counter() - self.started
+        line["samples_per_s"] = steps * batch_size / seconds
+        line["waiting_for_data"] = (self.parts.waited_s - self.waited_s) / seconds
+        line["skipped_steps"] = float(training.steps.skipped[0])
+        return line
 
 
 class RunLog:
-    """`log.jsonl`, TensorBoard where it is installed, and preview pictures as PNG."""
+    """`log.jsonl`, TensorBoard where it is installed, and pictures as PNG."""
 
     def __init__(self, run: Path, first_step: int) -> None:
         self.run = run
@@ -67,16 +84,18 @@ class RunLog:
             self.board.close()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
+        """A line of numbers; in TensorBoard under `train/`, or under what stands before a `/`."""
         self.file.write(json.dumps({"step": step, **values}) + "\n")
         if self.board is not None:
             for name, value in values.items():
-                self.board.add_scalar(f"train/{name}", value, step)
+                tag = name if "/" in name else f"train/{name}"
+                self.board.add_scalar(tag, value, step)
 
-    def preview(self, step: int, kind: str, psnr_db: float, picture: Tensor) -> None:
-        self.scalars(step, {f"preview_{kind}_psnr": psnr_db})
+    def picture(self, step: int, name: str, picture: Tensor) -> None:
+        """A (3, H, W) picture in 0..1, also as `pictures/STEP.png`."""
         if self.board is not None:
-            self.board.add_image(f"preview/{kind}", picture, step)
-        folder = self.run / "previews"
+            self.board.add_image(name, picture, step)
+        folder = self.run / "pictures"
         folder.mkdir(exist_ok=True)
         pixels = (picture * 255).round().byte().permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(folder / f"{step:07d}.png")

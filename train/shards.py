@@ -16,26 +16,31 @@ Legend of shapes: V views, H height, W width.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from model.cameras import Cameras
 from train.splits import assign_splits
 from train.views import ObjectViews
 
 INDEX_NAME = "index.jsonl"
+
+
+class UnreadableObjectError(ValueError):
+    """An object's files in a shard are damaged; the sentence names the object and the file."""
 
 
 def read_index(data_dir: Path) -> list[dict[str, Any]]:
@@ -236,25 +241,45 @@ class ShardReader:
         return len(self.records)
 
     def cameras(self, index: int) -> Cameras:
-        """(V,) cameras of all views of an object."""
+        """(V,) cameras of all views of an object.
+
+        Raises:
+            UnreadableObjectError: its file is damaged.
+        """
         if index not in self._cameras:
-            (content,) = self._read(index, ["cameras.json"])
-            values = json.loads(content)
-            self._cameras[index] = Cameras(
-                torch.tensor(values["camera_to_world"], dtype=torch.float32),
-                torch.tensor(values["intrinsics"], dtype=torch.float32),
-            )
+            with self._naming(index, "cameras.json"):
+                (content,) = self._read(index, ["cameras.json"])
+                values = json.loads(content)
+                self._cameras[index] = Cameras(
+                    torch.tensor(values["camera_to_world"], dtype=torch.float32),
+                    torch.tensor(values["intrinsics"], dtype=torch.float32),
+                )
         return self._cameras[index]
 
     def images(self, index: int, views: Sequence[int]) -> NDArray[np.uint8]:
-        """(len(views), H, W, 4) these views of an object, straight alpha."""
-        names = [f"{view:03d}.png" for view in views]
-        return np.stack(
-            [
-                np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
-                for content in self._read(index, names)
-            ]
-        )
+        """(len(views), H, W, 4) these views of an object, straight alpha.
+
+        Raises:
+            UnreadableObjectError: one of them is damaged.
+        """
+        pictures = []
+        for name in [f"{view:03d}.png" for view in views]:
+            with self._naming(index, name):
+                (content,) = self._read(index, [name])
+                pictures.append(np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")))
+        return np.stack(pictures)
+
+    @contextlib.contextmanager
+    def _naming(self, index: int, name: str) -> Iterator[None]:
+        """Whatever goes wrong in here is told as damage of this file of an object."""
+        try:
+            yield
+        except Exception as error:  # decoders raise a dozen kinds of them
+            reason = "no picture" if isinstance(error, UnidentifiedImageError) else error
+            raise UnreadableObjectError(
+                f"{self.records[index]['uid']}: {name} in {self._shards[index]} cannot be read: "
+                f"{reason}"
+            ) from error
 
     def _read(self, index: int, names: Sequence[str]) -> list[bytes]:
         members = self.records[index]["members"]

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from model.cameras import rays_through_pixels
 from model.device import choose_dtype
 from model.initialization import initialize
 from model.lrm import LRM
-from model.rendering import RenderedRays, render_rays
-from model.triplane import sample_planes
 from model.weights import load_model
-from train.card import write_card
-from train.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint, write_recipe
-from train.dataset import Sample, TrainingSamples
-from train.deferred import Rays, backward_through_rays
-from train.losses import Perceptual, build_perceptual, psnr
-from train.optimizer import build_optimizer, learning_rate
-from train.parallel import Group, join_group
+from train.card import model_card
+from train.checkpoint import Checkpoints, Training, write_recipe
+from train.dataset import TrainingSamples
+from train.loading import Parts
+from train.losses import build_perceptual, psnr
+from train.optimizer import AveragedWeights, GuardedSteps, build_optimizer, learning_rate
+from train.parallel import (
+    arrange,
+    is_spread,
+    join_group,
+    release_gathered,
+    sum_gradients_over_parts,
+)
 from train.recipe import Recipe
-from train.runlog import Preview, RunLog
+from train.runlog import RunLog, Since
 from train.shards import ShardReader
+from train.step import idle_step, training_step, zero_terms
+from train.validation import Validation
+
+# Ctrl-C, an end from outside, and what schedulers send some time before they preempt; a closed
+# terminal, unless nohup says otherwise.
+STOP_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
+    if hasattr(signal, name)
+]
+# A launcher hands Ctrl-C on to processes that had it already: the same one, if so soon.
+SAME_SIGNAL_S = 2.0
 
 
 def train(
@@ -48,91 +62,132 @@ def train(
         quiet: no progress bar.
 
     Returns:
-        True when done, False when a signal (Ctrl-C, SIGTERM) ended it early; all steps taken
-        are in the checkpoint then.
+        True when done, False when a signal (Ctrl-C, SIGTERM, SIGUSR1) ended it early; all steps
+        taken are in the checkpoint then.
 
     Raises:
         ValueError: the data, the recipe or the folder cannot be used.
-        FloatingPointError: loss or gradients are no longer numbers; nothing of that is saved.
+        FloatingPointError: step after step has no sound gradient; the last checkpoint is good.
+        OSError: a checkpoint could not be written.
     """
     config = recipe.run
     group, device = join_group(device)
-    samples = TrainingSamples(
-        ShardReader(data, split="train"), recipe.data, recipe.model.encoder.image_size, config.seed
-    )
+    reader = ShardReader(data, split="train")
+    samples = TrainingSamples(reader, recipe.data, recipe.model.encoder.image_size, config.seed)
+    total = config.total_steps(len(samples))
     perceptual = build_perceptual(recipe.loss, device)
+    validation = Validation(data, recipe, group, perceptual)
+    checkpoints = Checkpoints(run, recipe, group)
+
     model = LRM(recipe.model)
     initialize(model, config.seed)
-    if not (run / CHECKPOINT_NAME).is_file():
+    if not checkpoints.names():
         start_weights(model, recipe)
-    model.to(device)
-    optimizer = build_optimizer(model, recipe.optimizer)
-    first_step = load_checkpoint(run, model, optimizer, recipe)
+    arrange(model.to(device), config, group, device)
+    steps = GuardedSteps(build_optimizer(model, recipe.optimizer), recipe.optimizer)
+    average = AveragedWeights(model, config.ema_decay) if config.ema_decay else None
+    training = Training(model, steps, average)
+    checkpoints.restore(training)
     dtype = choose_dtype(config.dtype, device)
+    parts = Parts(samples, recipe, group, training.step, total)
     if group.leads:
         run.mkdir(parents=True, exist_ok=True)
         write_recipe(run, recipe)
-        preview = Preview(data, recipe)
 
-    bar = tqdm(
-        total=config.steps,
-        initial=first_step,
-        unit="step",
-        disable=quiet or not group.leads,
-        mininterval=1.0,
-        dynamic_ncols=True,
-    )
-    with bar, stop_on_signals() as signals, ExitStack() as stack:
-        if group.leads:
-            logger = stack.enter_context(closing(RunLog(run, first_step)))
-        started, logged, step = time.perf_counter(), first_step, first_step
-        sums: dict[str, Tensor] = {}  # terms since the last log, added up where they are, unread
-        for batch in batches(samples, recipe, first_step, group):
-            rate = learning_rate(step, config.steps, recipe.optimizer)
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = rate
-            terms = training_step(model, batch.to(device), recipe, perceptual, dtype)
-            sums = {name: sums[name] + value if sums else value for name, value in terms.items()}
-            stop = group.average_gradients(model, stop=bool(signals))
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.optimizer.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(total, training.step, quiet or not group.leads))
+        signals = stack.enter_context(stop_on_signals())
+        stack.callback(checkpoints.wait)  # before signals end the process again
+        log = stack.enter_context(closing(RunLog(run, training.step))) if group.leads else None
+        # On a GPU the vote of the step before is read: that of this step is still being computed.
+        votes = deque([torch.zeros(())], maxlen=1 if device.type == "cpu" else 2)
+        since = Since(training, parts)
+        while training.step < total:
+            terms = zero_terms(recipe, device)
+            for part in range(parts.per_step):
+                batch = parts.next_part()
+                since.bad_samples += len(batch.unreadable)
+                sum_gradients_over_parts(model, last=part == parts.per_step - 1)
+                weight = parts.weight(batch)
+                if batch.samples is not None:
+                    found = training_step(
+                        model, batch.samples.to(device), recipe, perceptual, dtype, weight
+                    )
+                    terms = {name: value + found[name] for name, value in terms.items()}
+                elif is_spread(model):
+                    idle_step(model, device)
+            votes.append(group.average_gradients(model, stop=bool(signals)))
+            rate = learning_rate(training.step, total, recipe.optimizer)
+            norm = steps.step(rate)
+            training.step += 1
+            if average is not None:
+                average.update(training.step)
+            since.add(terms)
             bar.update()
 
-            last = step == config.steps or stop
-            logs = step % config.log_every == 0 or last
-            saves = step % config.checkpoint_every == 0 or last
-            # Whatever went wrong in loss or weights shows in the gradients of this step.
-            if (logs or saves) and not math.isfinite(norm):
-                raise FloatingPointError(
-                    f"the gradients are no longer numbers at step {step} (loss "
-                    f"{float(terms['loss'])}): go on from the last checkpoint in {run}, "
-                    "where there is one, with a lower optimizer.lr"
-                )
-            if logs:
-                now = time.perf_counter()
-                line = {name: v / (step - logged) for name, v in group.average(sums).items()}
-                line["samples_per_s"] = (step - logged) * config.batch_size / (now - started)
+            stop = bool(votes[0] > 0)
+            last = training.step == total or stop
+            if training.step % config.log_every == 0 or last:
+                line = since.line(group, config.batch_size)
                 line |= {"lr": rate, "grad_norm": float(norm)}
-                started, logged, sums = now, step, {}
                 bar.set_postfix(
                     loss=f"{line['loss']:.4f}",
                     psnr=f"{psnr(line['mse']):.1f}",
                     samples_per_s=f"{line['samples_per_s']:.1f}",
                 )
-                if group.leads:
-                    logger.scalars(step, line)
-            if group.leads and (step % config.preview_every == 0 or step == config.steps):
-                before = time.perf_counter()
-                logger.preview(step, *preview.render(model))
-                started += time.perf_counter() - before
-            if group.leads and saves:
-                save_checkpoint(run, model, optimizer, recipe, step)
-                write_card(run, recipe, data, step)
+                if log is not None:
+                    log.scalars(training.step, line)
+                check_soundness(training, line, recipe, run)
+                since = Since(training, parts)
+            saves = training.step % config.checkpoint_every == 0 or last
+            if validation.count and (
+                training.step % config.validate_every == 0 or training.step == total
+            ):
+                with since.not_counting():
+                    scores = validate(model, average, validation)
+                saves = checkpoints.note_best(training.step, scores) or saves
+                if log is not None:
+                    named = {f"{validation.split}/{k}": v for k, v in scores.items()}
+                    log.scalars(training.step, named)
+                    log.picture(training.step, f"{validation.split}/views", validation.picture())
+            if saves:
+                card = model_card(recipe, data, len(reader), training.step, total)
+                with since.not_counting():
+                    checkpoints.save(training, card)
             if stop:
                 break
-    return step >= config.steps
+    return training.step >= total
+
+
+def check_soundness(training: Training, line: dict[str, float], recipe: Recipe, run: Path) -> None:
+    """End a run that learns nothing any more.
+
+    Raises:
+        FloatingPointError: too many steps in a row were skipped.
+        ValueError: too many samples were unreadable.
+    """
+    in_a_row = int(training.steps.skipped[1])
+    if in_a_row >= recipe.run.max_skipped_steps:
+        raise FloatingPointError(
+            f"the last {in_a_row} steps had no sound gradient (norm {line['grad_norm']:g}) and "
+            f"were not taken: go on from the last checkpoint in {run}, where there is one, "
+            "with a lower optimizer.lr"
+        )
+    if line["bad_samples"] > recipe.run.max_bad_samples:
+        raise ValueError(
+            f"{line['bad_samples']:.0f} samples could not be read, more than "
+            f"run.max_bad_samples {recipe.run.max_bad_samples}; the warnings above name them"
+        )
+
+
+def validate(
+    model: LRM, average: AveragedWeights | None, validation: Validation
+) -> dict[str, float]:
+    """Scores of the weights that a checkpoint's model file would hold."""
+    with average.in_place() if average is not None else nullcontext():
+        scores = validation.scores(model)
+    release_gathered(model)
+    return scores
 
 
 def start_weights(model: LRM, recipe: Recipe) -> None:
@@ -153,84 +208,29 @@ def start_weights(model: LRM, recipe: Recipe) -> None:
     model.load_state_dict(other.state_dict())
 
 
-def batches(
-    samples: TrainingSamples, recipe: Recipe, first_step: int, group: Group
-) -> Iterator[Sample]:
-    """This process's share of the batches of steps first_step, first_step + 1, … of the run."""
-    size = recipe.run.batch_size
-    indices = [
-        group.share(range(step * size, (step + 1) * size))
-        for step in range(first_step, recipe.run.steps)
-    ]
-    workers = recipe.data.workers
-    return iter(
-        DataLoader(
-            samples,
-            batch_sampler=indices,  # type: ignore[arg-type]
-            collate_fn=Sample.collate,
-            num_workers=workers,
-            pin_memory=torch.cuda.is_available(),
-            prefetch_factor=4 if workers else None,
-        )
-    )
-
-
-def training_step(
-    model: LRM,
-    batch: Sample,
-    recipe: Recipe,
-    perceptual: Perceptual | None,
-    dtype: torch.dtype,
-) -> dict[str, Tensor]:
-    """Forward and backward of one batch; gradients are left in the parameters."""
-    mixed = torch.autocast(batch.image.device.type, dtype=dtype, enabled=dtype != torch.float32)
-
-    def render(planes: Tensor, rays: Rays) -> RenderedRays:
-        def field(points: Tensor) -> tuple[Tensor, Tensor]:
-            with mixed:
-                return model.nerf(sample_planes(planes, points))
-
-        return render_rays(
-            field,
-            rays.origins_world,
-            rays.directions_world,
-            recipe.run.samples_per_ray,
-            recipe.model.view.background,
-            rays.jitter,
-        )
-
-    with mixed:
-        planes = model(batch.image, batch.cameras[:, 0])
-    origins, directions = rays_through_pixels(batch.cameras, batch.points_image)
-    rays = Rays(
-        origins.flatten(1, 2),
-        directions.flatten(1, 2),
-        batch.jitter.flatten(1, 2),
-        batch.target_rgba.flatten(1, 2),
-    )
-    crop = recipe.data.crop
-    return backward_through_rays(
-        planes.float(),
-        rays,
-        render,
-        recipe.loss,
-        perceptual,
-        recipe.run.rays_per_chunk,
-        (crop, crop),
+def progress_bar(total: int, done: int, hidden: bool) -> tqdm[Any]:
+    return tqdm(
+        total=total, initial=done, unit="step", disable=hidden, mininterval=1.0, dynamic_ncols=True
     )
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[list[int]]:
-    """A list that is filled once Ctrl-C or SIGTERM asks the run to end after this step."""
+    """A list that is filled once a signal asks the run to end after this step."""
     received: list[int] = []
+    first_s = 0.0
 
     def note(number: int, _frame: FrameType | None) -> None:
-        if received:  # asked twice: at once
-            sys.exit(130)
+        nonlocal first_s
+        now = time.monotonic()
+        if not received:
+            first_s = now
+        elif number == signal.SIGINT and now - first_s > SAME_SIGNAL_S:
+            sys.exit(130)  # somebody presses Ctrl-C again: at once
         received.append(number)
 
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    heard = [s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
+    before = {s: signal.signal(s, note) for s in heard}
     try:
         yield received
     finally:

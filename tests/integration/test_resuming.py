@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
@@ -13,13 +14,14 @@ from typing import Any
 import pytest
 import torch
 
+from tests.balls import write_balls
 from tests.runs import assert_same_weights, change, log_of, run_training, weights_of
 from train import trainer as trainer_module
 from train.dataset import TrainingSamples
+from train.loading import Parts
 from train.parallel import Group
 from train.recipe import Recipe
 from train.shards import ShardReader
-from train.trainer import batches
 
 
 def test_a_signal_ends_the_run_and_the_next_one_goes_on_exactly(
@@ -98,54 +100,143 @@ def test_a_folder_of_another_model_is_refused(
         run_training(ball_data, recipe, finished)
 
 
-def test_batches_do_not_depend_on_workers_nor_processes(
-    ball_data: Path, tiny_recipe: Recipe
+def parts_of(recipe: Recipe, data: Path, group: Group, first_step: int = 0) -> Parts:
+    samples = TrainingSamples(ShardReader(data, "train"), recipe.data, 32, seed=0)
+    return Parts(samples, recipe, group, first_step, recipe.run.steps or 0)
+
+
+@pytest.mark.parametrize(
+    ("workers", "processes", "micro_batch"), [(2, 1, None), (0, 2, None), (0, 1, 3), (2, 2, 1)]
+)
+def test_what_a_step_sees_does_not_depend_on_how_it_is_loaded(
+    ball_data: Path, tiny_recipe: Recipe, workers: int, processes: int, micro_batch: int | None
 ) -> None:
-    def images_of(workers: int, groups: list[Group]) -> list[torch.Tensor]:
-        recipe = change(tiny_recipe, "data", workers=workers)
-        samples = TrainingSamples(ShardReader(ball_data, "train"), recipe.data, 32, seed=0)
-        shares = [batches(samples, recipe, 2, group) for group in groups]
-        return [torch.cat([b.target_rgba for b in parts]) for parts in zip(*shares, strict=True)]
+    def steps_of(recipe: Recipe, processes: int) -> list[torch.Tensor]:
+        parts = [parts_of(recipe, ball_data, Group(r, processes), 2) for r in range(processes)]
+        assert sum(p.per_step * recipe.run.steps for p in parts) >= processes
+        steps = []
+        for _ in range(2, recipe.run.steps or 0):
+            batches = [p.next_part() for p in parts for _ in range(p.per_step)]
+            found = [b.samples.target_rgba for b in batches if b.samples is not None]
+            assert len(found) == len(batches)
+            steps.append(torch.cat(found))
+        return steps
 
-    alone = images_of(0, [Group()])
-    assert len(alone) == tiny_recipe.run.steps - 2
-    for other in (images_of(2, [Group()]), images_of(0, [Group(0, 2), Group(1, 2)])):
-        # Samples of one step may differ in resolution, never in their number of rays.
-        assert all(torch.equal(a, b) for a, b in zip(alone, other, strict=True))
+    recipe = change(tiny_recipe, "run", batch_size=4)
+    wanted = steps_of(recipe, 1)
+    other = change(change(recipe, "data", workers=workers), "run", micro_batch_size=micro_batch)
+    for a, b in zip(steps_of(other, processes), wanted, strict=True):
+        assert torch.equal(a, b)
 
 
-def train_as(rank: int, port: int, data: Path, recipe: Recipe, run: Path) -> None:
-    """One of two processes, with the environment that torchrun gives it."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+def test_parts_of_a_step_add_up_to_it(
+    finished: Path, ball_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = change(tiny_recipe, "run", micro_batch_size=1)
+    assert run_training(ball_data, recipe, tmp_path)
+    found, wanted = log_of(tmp_path), log_of(finished)
+    assert found[0] == pytest.approx(wanted[0], rel=1e-4)
+    assert [x["loss"] for x in found] == pytest.approx([x["loss"] for x in wanted], rel=1e-3)
+
+
+def damage(data: Path, uid: str) -> None:
+    """Overwrite all pictures of an object."""
+    record = next(r for r in ShardReader(data, "train").records if r["uid"] == uid)
+    with (data / record["shard"]).open("r+b") as file:
+        for name, (start, size) in record["members"].items():
+            if name.endswith(".png"):
+                file.seek(start)
+                file.write(b"x" * size)
+
+
+def test_an_unreadable_sample_is_named_counted_and_not_replaced(
+    tiny_recipe: Recipe, tmp_path: Path, no_tensorboard: None
+) -> None:
+    write_balls(tmp_path / "data", count=2, views=6, size=32)
+    bad = ShardReader(tmp_path / "data", "train").records[0]["uid"]
+    recipe = change(tiny_recipe, "run", steps=2, validation_objects=0)
+    recipe = change(recipe, "optimizer", lr=0.0)
+    assert run_training(tmp_path / "data", recipe, tmp_path / "whole")
+    damage(tmp_path / "data", bad)
+    sentence = f"left out: {bad}: 00[0-5].png in .*cannot be read: no picture"
+    with pytest.warns(UserWarning, match=sentence) as told:
+        assert run_training(tmp_path / "data", recipe, tmp_path / "damaged")
+    assert len([w for w in told if "left out" in str(w.message)]) == 2  # once an epoch
+    assert [line["bad_samples"] for line in log_of(tmp_path / "damaged")] == [1, 2]
+    # Every step saw both balls, and now the one that is left, with the weight that it had.
+    for found, wanted in zip(log_of(tmp_path / "damaged"), log_of(tmp_path / "whole"), strict=True):
+        assert 0.2 < found["loss"] / wanted["loss"] < 0.8
+
+    with pytest.raises(ValueError, match="1 samples could not be read"):
+        run_training(
+            tmp_path / "data", change(recipe, "run", max_bad_samples=0), tmp_path / "strict"
+        )
+
+
+def train_as(rank: int, size: int, port: int, data: Path, recipe: Recipe, run: Path) -> None:
+    """One of several processes, with the environment that torchrun gives it."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     assert run_training(data, recipe, run)
 
 
-def test_two_processes_train_as_one_does(
-    finished: Path, ball_data: Path, tiny_recipe: Recipe, tmp_path: Path
-) -> None:
+def run_in_processes(size: int, data: Path, recipe: Recipe, run: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("fork")
-    run = tmp_path / "two"
     processes = [
-        context.Process(
-            target=train_as, args=(rank, port, ball_data, tiny_recipe, run), daemon=True
-        )
-        for rank in range(2)
+        context.Process(target=train_as, args=(rank, size, port, data, recipe, run), daemon=True)
+        for rank in range(size)
     ]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=120)
-    assert [process.exitcode for process in processes] == [0, 0]
-    found, wanted = log_of(run), log_of(finished)
+        process.join(timeout=180)
+    assert [process.exitcode for process in processes] == [0] * size
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"parallel": "ddp"},
+        {"parallel": "fsdp"},
+        {"parallel": "fsdp", "micro_batch_size": 1, "activation_checkpointing": True},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_two_processes_train_as_one_does(
+    finished: Path,
+    ball_data: Path,
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    settings: dict[str, Any],
+) -> None:
+    # Four samples a step, so that there are two for each.
+    recipe = change(tiny_recipe, "run", batch_size=4, steps=3, ema_decay=0.5)
+    assert run_training(ball_data, recipe, tmp_path / "one")
+    run = tmp_path / "two"
+    run_in_processes(2, ball_data, change(recipe, "run", **settings), run)
+    found, wanted = log_of(run), log_of(tmp_path / "one")
     assert found[0] == pytest.approx(wanted[0], rel=1e-4)  # gradients too, before they diverge
     assert [x["loss"] for x in found] == pytest.approx([x["loss"] for x in wanted], rel=1e-3)
+    scores = [
+        json.loads((folder / "best.json").read_text())["psnr"] for folder in (run, tmp_path / "one")
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+    # One process goes on with what two have written, wherever the tensors lay.
+    longer = change(recipe, "run", steps=4)
+    assert run_training(ball_data, longer, run)
+    assert run_training(ball_data, longer, tmp_path / "one")
+    assert log_of(run)[3]["loss"] == pytest.approx(log_of(tmp_path / "one")[3]["loss"], rel=1e-3)
+
+
+def test_fsdp_alone_is_refused(ball_data: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs several processes"):
+        run_training(ball_data, change(tiny_recipe, "run", parallel="fsdp"), tmp_path)
 
 
 def test_a_batch_that_cannot_be_shared_is_told(ball_data: Path, tiny_recipe: Recipe) -> None:
-    samples = TrainingSamples(ShardReader(ball_data, "train"), tiny_recipe.data, 32, seed=0)
     with pytest.raises(ValueError, match=r"run.batch_size is 2; .* multiple of the 3 processes"):
-        batches(samples, tiny_recipe, 0, Group(0, 3))
+        parts_of(tiny_recipe, ball_data, Group(0, 3))

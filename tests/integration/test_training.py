@@ -15,9 +15,17 @@ import torch
 
 from model.weights import load_model
 from tests.balls import write_balls
-from tests.runs import assert_same_weights, change, log_of, run_training, weights_of
+from tests.runs import (
+    assert_same_weights,
+    change,
+    log_of,
+    moments_of,
+    run_training,
+    step_of,
+    weights_of,
+)
 from train import trainer as trainer_module
-from train.card import write_card
+from train.card import model_card
 from train.dataset import composite_on_white
 from train.recipe import DataConfig, OptimizerConfig, Recipe
 from train.shards import ShardReader
@@ -27,16 +35,19 @@ def test_a_run_leaves_what_its_folder_promises(
     ball_data: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    assert run_training(ball_data, change(tiny_recipe, "run", steps=2, preview_every=2), run)
+    assert run_training(ball_data, change(tiny_recipe, "run", steps=2, validate_every=2), run)
     assert load_model(run).config == tiny_recipe.model
     assert (run / "recipe.yaml").is_file()
     assert list((run / "tensorboard").iterdir())
-    assert [p.name for p in (run / "previews").iterdir()] == ["0000002.png"]
+    assert [p.name for p in (run / "pictures").iterdir()] == ["0000002.png"]
+    assert [p.name for p in (run / "checkpoints").iterdir()] == ["00000002"]
+    assert load_model(run / "checkpoints" / "00000002").config == tiny_recipe.model
     assert not list(run.rglob("*.part"))
     steps = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in steps] == [1, 2, 2]
     assert {"loss", "mse", "mask", "lr", "grad_norm", "samples_per_s"} < steps[0].keys()
-    assert steps[2].keys() == {"step", "preview_train_psnr"}
+    assert steps[2].keys() == {"step", "train/psnr", "train/iou", "train/ssim"}
+    assert json.loads((run / "best.json").read_text())["psnr"] == steps[2]["train/psnr"]
 
 
 @pytest.mark.parametrize("rays_per_chunk", [9, 10**6])
@@ -65,9 +76,8 @@ def test_gradients_are_clipped_before_the_step(
     recipe = change(change(tiny_recipe, "run", steps=1), "optimizer", clip_norm=1e-3)
     assert run_training(ball_data, recipe, tmp_path)
     assert log_of(tmp_path)[0]["grad_norm"] > 1e-2  # what is logged is the norm before
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["optimizer"]["state"]
     # After one step AdamW's first moment is (1 - β₁) times the gradient that it was given.
-    squares = sum(float(entry["exp_avg"].square().sum()) for entry in state.values())
+    squares = sum(float(x.square().sum()) for x in moments_of(tmp_path, "exp_avg").values())
     assert squares**0.5 == pytest.approx((1 - 0.9) * 1e-3, rel=1e-3)
 
 
@@ -104,12 +114,49 @@ def test_the_card_says_that_lpips_is_missing(
     assert "5 training objects" in card
     assert "without the LPIPS objective" in card
     assert "87.8 to 74.7" in card  # table 2's baseline and D.6, CLIP similarity
-    write_card(finished, change(tiny_recipe, "loss", perceptual="lpips"), [ball_data], 6)
-    assert "without the LPIPS" not in (finished / "README.md").read_text()
+    other = model_card(change(tiny_recipe, "loss", perceptual="lpips"), [ball_data], 5, 6, 6)
+    assert "without the LPIPS" not in other
 
 
-@pytest.mark.parametrize("log_every", [1, 100])
-def test_numbers_that_are_none_stop_the_run_before_they_are_saved(
+def poison(monkeypatch: pytest.MonkeyPatch, bad_steps: range, value: float) -> None:
+    """In these steps of the next run (from 1) one entry of the gradient is this."""
+    step = trainer_module.training_step
+    calls: list[int] = []
+
+    def poisoned_step(model: Any, *arguments: Any) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        terms = step(model, *arguments)
+        if len(calls) in bad_steps:
+            model.decoder.tokens.grad[0, 0] = value
+        return terms
+
+    monkeypatch.setattr(trainer_module, "training_step", poisoned_step)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
+def test_a_step_without_a_sound_gradient_is_skipped_and_counted(
+    ball_data: Path,
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_tensorboard: None,
+    value: float,
+) -> None:
+    # Step 3, the last one, changes nothing at all: weights and moments are those of two steps.
+    recipe = change(tiny_recipe, "run", steps=2, validation_objects=0)
+    constant = change(recipe, "optimizer", warmup_steps=0, final_lr_ratio=1.0)
+    assert run_training(ball_data, constant, tmp_path / "two")
+    poison(monkeypatch, range(3, 4), value)
+    assert run_training(ball_data, change(constant, "run", steps=3), tmp_path / "three")
+    assert_same_weights(tmp_path / "three", tmp_path / "two")
+    for name in ("exp_avg", "exp_avg_sq"):
+        found, wanted = (moments_of(tmp_path / run, name) for run in ("three", "two"))
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    assert [line["skipped_steps"] for line in log_of(tmp_path / "three")] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("log_every", [1, 4])
+def test_a_row_of_skipped_steps_ends_the_run(
     ball_data: Path,
     tiny_recipe: Recipe,
     tmp_path: Path,
@@ -117,24 +164,15 @@ def test_numbers_that_are_none_stop_the_run_before_they_are_saved(
     no_tensorboard: None,
     log_every: int,
 ) -> None:
-    step = trainer_module.training_step
-    calls: list[int] = []
-
-    def poisoned_step(model: Any, *arguments: Any) -> dict[str, torch.Tensor]:
-        calls.append(1)
-        terms = step(model, *arguments)
-        if len(calls) == 5:
-            model.decoder.tokens.grad[0, 0] = float("nan")
-        return terms
-
-    monkeypatch.setattr(trainer_module, "training_step", poisoned_step)
-    # Step 5 breaks; step 6 would be saved, logged or not.
-    recipe = change(tiny_recipe, "run", steps=9, log_every=log_every)
-    with pytest.raises(FloatingPointError, match="no longer numbers") as caught:
+    poison(monkeypatch, range(5, 99), float("nan"))
+    recipe = change(tiny_recipe, "run", steps=99, log_every=log_every, max_skipped_steps=3)
+    with pytest.raises(
+        FloatingPointError, match=r"the last [34] steps had no sound grad"
+    ) as caught:
         run_training(ball_data, recipe, tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "optimizer.lr" in str(caught.value)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
+    assert step_of(tmp_path) == 6  # of step 4's weights: no later one was taken
     assert all(torch.isfinite(value).all() for value in weights_of(tmp_path).values())
 
 
@@ -166,7 +204,7 @@ def test_one_object_can_be_learned(
             steps=60,
             batch_size=4,
             rays_per_chunk=1024,
-            preview_every=60,
+            validate_every=60,
             checkpoint_every=60,
         ),
     )
@@ -179,4 +217,4 @@ def test_one_object_can_be_learned(
     pictures = composite_on_white(ShardReader(tmp_path / "ball", "train").images(0, [1, 2]))
     blank = (1 - pictures[:, :3]).square().flatten(1).mean(1)
     blank_psnr = float((-10 * blank.log10()).mean())
-    assert last["preview_train_psnr"] > blank_psnr + 2
+    assert last["train/psnr"] > blank_psnr + 2

@@ -19,6 +19,7 @@ from model.cameras import (
     normalize_cameras,
     orbit,
     pixel_centers,
+    random_rotation,
     rays_through_pixels,
     sample_paper_cameras,
 )
@@ -252,3 +253,16 @@ def test_wrong_shapes_are_told() -> None:
         Cameras(torch.zeros(4, 4), torch.zeros(3))
     with pytest.raises(ValueError, match="differ"):
         Cameras(torch.zeros(2, 4, 4), torch.zeros(3, 4))
+
+
+def test_random_rotations_are_rotations_spread_evenly() -> None:
+    rng = np.random.default_rng(0)
+    turns = torch.stack([random_rotation(rng) for _ in range(4000)])
+    identity = torch.eye(3, dtype=torch.float64).expand(4000, 3, 3)
+    torch.testing.assert_close(turns @ turns.transpose(1, 2), identity)
+    torch.testing.assert_close(torch.linalg.det(turns), torch.ones(4000, dtype=torch.float64))
+    # Uniform over all rotations (Haar): entries have mean 0 and mean square 1/3, and the mean of
+    # the trace is 0 (were the angles drawn evenly, it would be 1).
+    assert turns.mean(0).abs().max() < 0.04
+    assert (turns.square().mean(0) - 1 / 3).abs().max() < 0.03
+    assert abs(float(turns.diagonal(dim1=1, dim2=2).sum(1).mean())) < 0.06

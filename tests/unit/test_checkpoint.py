@@ -1,8 +1,9 @@
-"""Checkpoints: all state comes back, and a file that is none is told."""
+"""Checkpoints: all state comes back, damaged ones are passed over, old ones go, the best stays."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -13,43 +14,164 @@ from model.config import NerfConfig
 from model.initialization import initialize
 from model.lrm import LRM
 from model.weights import load_model
-from train.checkpoint import load_checkpoint, save_checkpoint, write_recipe
-from train.optimizer import build_optimizer
+from train.checkpoint import Checkpoints, Training, write_recipe
+from train.optimizer import AveragedWeights, GuardedSteps, build_optimizer
+from train.parallel import Group
 from train.recipe import Recipe, recipe_from_dict
 
 
-def new_state(recipe: Recipe, seed: int) -> tuple[LRM, torch.optim.AdamW]:
+def new_training(recipe: Recipe, seed: int) -> Training:
     model = LRM(recipe.model)
     initialize(model, seed)
-    return model, build_optimizer(model, recipe.optimizer)
+    steps = GuardedSteps(build_optimizer(model, recipe.optimizer), recipe.optimizer)
+    decay = recipe.run.ema_decay
+    return Training(model, steps, AveragedWeights(model, decay) if decay else None)
 
 
-def take_step(model: LRM, optimizer: torch.optim.AdamW, seed: int) -> None:
+def take_step(training: Training, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
+    for parameter in training.model.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=generator)
-    optimizer.step()
+    training.steps.step(1e-3)
+    training.step += 1
+    if training.average is not None:
+        training.average.update(training.step)
 
 
-def test_going_on_is_as_if_never_stopped(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    model, optimizer = new_state(tiny_recipe, seed=0)
-    take_step(model, optimizer, 1)
-    save_checkpoint(tmp_path, model, optimizer, tiny_recipe, step=7)
-    take_step(model, optimizer, 2)
-
-    other, other_optimizer = new_state(tiny_recipe, seed=5)
-    assert load_checkpoint(tmp_path, other, other_optimizer, tiny_recipe) == 7
-    take_step(other, other_optimizer, 2)
-    for (name, found), wanted in zip(other.named_parameters(), model.parameters(), strict=True):
-        assert torch.equal(found, wanted), name
+def save(training: Training, recipe: Recipe, run: Path) -> None:
+    checkpoints = Checkpoints(run, recipe, Group())
+    checkpoints.save(training, "card")
+    checkpoints.wait()
 
 
-def test_a_run_is_a_model_too(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    model, optimizer = new_state(tiny_recipe, seed=0)
-    save_checkpoint(tmp_path, model, optimizer, tiny_recipe, step=1)
-    loaded = load_model(tmp_path)
-    assert torch.equal(loaded.decoder.tokens, model.decoder.tokens)
-    assert not list(tmp_path.glob("*.part"))
+def restored(recipe: Recipe, run: Path, seed: int = 5) -> Training:
+    training = new_training(recipe, seed)
+    Checkpoints(run, recipe, Group()).restore(training)
+    return training
+
+
+def with_run(recipe: Recipe, **settings: object) -> Recipe:
+    return dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, **settings))
+
+
+def assert_same(left: Training, right: Training) -> None:
+    assert left.step == right.step
+    for kind, tensors in left.tensors().items():
+        for name, value in tensors.items():
+            assert torch.equal(value, right.tensors()[kind][name]), (kind, name)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_going_on_is_as_if_never_stopped(
+    tiny_recipe: Recipe, tmp_path: Path, ema_decay: float
+) -> None:
+    recipe = with_run(tiny_recipe, ema_decay=ema_decay)
+    training = new_training(recipe, seed=0)
+    take_step(training, 1)
+    training.bad_samples = 3
+    training.steps.skipped = torch.tensor([2.0, 1.0])
+    save(training, recipe, tmp_path)
+    other = restored(recipe, tmp_path)
+    assert (other.step, other.bad_samples, other.steps.skipped.tolist()) == (1, 3, [2.0, 1.0])
+    take_step(training, 2)
+    take_step(other, 2)
+    assert_same(other, training)
+
+
+def test_what_is_saved_is_the_state_of_that_moment(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    training, checkpoints = (
+        new_training(tiny_recipe, seed=0),
+        Checkpoints(tmp_path, tiny_recipe, Group()),
+    )
+    take_step(training, 1)
+    before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+    checkpoints.save(training, "card")
+    take_step(training, 2)  # while the checkpoint is being written
+    checkpoints.wait()
+    found = restored(tiny_recipe, tmp_path)
+    for name, parameter in found.model.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+    assert torch.equal(load_model(tmp_path).decoder.tokens, before["decoder.tokens"])
+
+
+def test_a_run_is_a_model_and_so_is_each_of_its_checkpoints(
+    tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    training = new_training(tiny_recipe, seed=0)
+    for folder in ("00000001", "00000002"):
+        take_step(training, 1)
+        save(training, tiny_recipe, tmp_path)
+        for place in (tmp_path, tmp_path / "checkpoints" / folder):
+            found = load_model(place).decoder.tokens
+            assert torch.equal(found, training.model.decoder.tokens)
+            assert (place / "README.md").read_text() == "card"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_with_averaging_the_model_s_file_holds_the_average(
+    tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = with_run(tiny_recipe, ema_decay=0.9)
+    training = new_training(recipe, seed=0)
+    take_step(training, 1)
+    save(training, recipe, tmp_path)
+    assert training.average is not None
+    found = load_model(tmp_path).decoder.tokens
+    assert torch.equal(found, training.average.values["decoder.tokens"])
+    assert not torch.equal(found, training.model.decoder.tokens)
+
+
+def test_averaging_may_begin_late(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    training = new_training(tiny_recipe, seed=0)
+    take_step(training, 1)
+    save(training, tiny_recipe, tmp_path)
+    found = restored(with_run(tiny_recipe, ema_decay=0.9), tmp_path)
+    assert found.average is not None
+    assert torch.equal(found.average.values["decoder.tokens"], training.model.decoder.tokens)
+
+
+def test_the_last_ones_and_the_best_are_kept(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = with_run(tiny_recipe, keep_checkpoints=2)
+    training, checkpoints = new_training(recipe, seed=0), Checkpoints(tmp_path, recipe, Group())
+    for psnr in (10.0, 14.0, 12.0, 11.0, 14.0):
+        take_step(training, 1)
+        best = checkpoints.note_best(training.step, {"psnr": psnr})
+        assert best == (training.step in (1, 2))
+        checkpoints.save(training, "card")
+        checkpoints.wait()
+    assert [int(name) for name in checkpoints.names()] == [2, 4, 5]
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": 2, "psnr": 14.0}
+    again = Checkpoints(tmp_path, recipe, Group())  # as the next run knows it
+    assert not again.note_best(6, {"psnr": 13.0})
+    assert again.note_best(6, {"psnr": 15.0})
+
+
+def test_damaged_checkpoints_are_passed_over(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    training = new_training(tiny_recipe, seed=0)
+    take_step(training, 1)
+    save(training, tiny_recipe, tmp_path)
+    wanted = training.model.decoder.tokens.detach().clone()
+    for _ in range(2):
+        take_step(training, 2)
+        save(training, tiny_recipe, tmp_path)
+    places = tmp_path / "checkpoints"
+    data = next((places / "00000003").glob("*.distcp"))
+    data.write_bytes(data.read_bytes()[:2000])
+    (places / "00000002" / ".metadata").unlink()
+    (places / "00000009.part").mkdir()  # a writer was killed
+    with pytest.warns(UserWarning, match="cannot be read and is passed over") as caught:
+        found = restored(tiny_recipe, tmp_path)
+    told = [str(w.message).split(" ")[0] for w in caught if "passed over" in str(w.message)]
+    assert [Path(place).name for place in told] == ["00000003", "00000002"]
+    assert found.step == 1
+    assert torch.equal(found.model.decoder.tokens, wanted)
+
+    (places / "00000001" / "state.json").write_text("{")
+    with (
+        pytest.warns(UserWarning, match="passed over"),
+        pytest.raises(ValueError, match="none of the 3 checkpoints"),
+    ):
+        restored(tiny_recipe, tmp_path)
 
 
 def test_the_recipe_lies_beside_it(tiny_recipe: Recipe, tmp_path: Path) -> None:
@@ -58,46 +180,18 @@ def test_the_recipe_lies_beside_it(tiny_recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_a_new_run_starts_at_step_0(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path, *new_state(tiny_recipe, 0), tiny_recipe) == 0
+    assert restored(tiny_recipe, tmp_path).step == 0
 
 
 def test_another_model_is_refused(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, *new_state(tiny_recipe, 0), tiny_recipe, step=1)
+    save(new_training(tiny_recipe, 0), tiny_recipe, tmp_path)
     smaller = dataclasses.replace(tiny_recipe.model, nerf=NerfConfig(layers=2))
-    other = dataclasses.replace(tiny_recipe, model=smaller)
     with pytest.raises(ValueError, match="holds a run of another model"):
-        load_checkpoint(tmp_path, *new_state(other, 0), other)
+        restored(dataclasses.replace(tiny_recipe, model=smaller), tmp_path)
 
 
 def test_other_settings_may_change(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, *new_state(tiny_recipe, 0), tiny_recipe, step=1)
-    longer = dataclasses.replace(tiny_recipe.run, steps=99)
-    other = dataclasses.replace(tiny_recipe, run=longer)
-    assert load_checkpoint(tmp_path, *new_state(other, 0), other) == 1
-
-
-def test_damaged_and_foreign_files_are_told(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    path, state = tmp_path / "checkpoint.pt", new_state(tiny_recipe, 0)
-    save_checkpoint(tmp_path, *state, tiny_recipe, step=1)
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"checkpoint.pt cannot be read as a checkpoint"):
-            load_checkpoint(tmp_path, *state, tiny_recipe)
-    for foreign in ({"model": {}}, [1, 2]):
-        torch.save(foreign, path)
-        with pytest.raises(ValueError, match="is not a checkpoint of `lrm train`"):
-            load_checkpoint(tmp_path, *state, tiny_recipe)
-
-
-class Trap:
-    """Runs code when it is unpickled without care."""
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (pytest.fail, ("a checkpoint ran code",))
-
-
-def test_no_code_of_a_checkpoint_is_run(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    torch.save({"step": Trap()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
-        load_checkpoint(tmp_path, *new_state(tiny_recipe, 0), tiny_recipe)
+    training = new_training(tiny_recipe, 0)
+    take_step(training, 1)
+    save(training, tiny_recipe, tmp_path)
+    assert restored(with_run(tiny_recipe, steps=99), tmp_path).step == 1

@@ -38,7 +38,10 @@ SURFACE = {
         *("--height-min", "--height-max", "--up", "--seed", "--min-thickness", "--min-opacity"),
         *("--jobs", "--timeout", "--overwrite", "--json", "--quiet", *SHARED),
     ),
-    "train": ("--out", "--recipe", "--set", "--device", "--dry-run", "--quiet", *SHARED),
+    "train": (
+        *("--out", "--recipe", "--set", "--device", "--gpus", "--gpus-per-node", "--submit"),
+        *("--plan", "--plan-gpu", "--plan-efficiency", "--dry-run", "--quiet", *SHARED),
+    ),
     "models list": ("--json", *SHARED),
     "models info": ("--json", *SHARED),
 }

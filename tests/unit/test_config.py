@@ -71,7 +71,7 @@ def test_missing_keys_take_their_defaults() -> None:
         ({"decoder": {"layers": "16"}}, "config.decoder.layers is '16'; it must be int"),
         ({"decoder": {"layers": True}}, "config.decoder.layers is True; it must be int"),
         ({"decoder": {"layers": 2.5}}, "config.decoder.layers is 2.5; it must be int"),
-        ({"encoder": {"pretrained": 3}}, "config.encoder.pretrained is 3; it must be str or None"),
+        ({"encoder": {"pretrained": 3}}, "config.encoder.pretrained is 3; it must be str or null"),
         ({"nerf": {"density_activation": "relu"}}, "one of softplus, trunc_exp"),
         ({"encoder": 12}, "config.encoder must be a mapping, got 12"),
         ({"encoder": {"image_size": 100}}, "a multiple of patch_size 16"),

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from model.cameras import Cameras, rays_through_pixels
-from tests.balls import FOCAL, look_at_origin, write_balls
+from tests.balls import FOCAL, Ball, ball_views, look_at_origin, write_balls
 from train.dataset import Sample, TrainingSamples, composite_on_white, object_box, resize
 from train.recipe import DataConfig
 from train.shards import ShardReader, ShardWriter
+from train.splits import assign_splits
 from train.views import ObjectViews, encode_views
 
 SIZE = 32
@@ -203,3 +204,70 @@ def test_object_box() -> None:
     alpha[2, 3] = alpha[4, 5] = 0.5
     assert object_box(alpha) == (2, 5, 3, 6)
     assert object_box(np.zeros((6, 8))) == (0, 6, 0, 8)
+
+
+def write_kinds(folder: Path, kinds: list[str]) -> dict[str, str]:
+    """A data set of one ball per kind; the kind by uid."""
+    names = [f"ball of {word}" for word in ("tin", "gold", "wax", "wood", "wool", "iron", "clay")]
+    names = [name for name, split in assign_splits(names).items() if split == "train"]
+    written = dict(zip(names, kinds, strict=False))
+    assert len(written) == len(kinds)
+    with ShardWriter(folder) as writer:
+        for index, (name, kind) in enumerate(written.items()):
+            views = ball_views(name, Ball((0.1, 0, 0), 0.5), views=6, size=SIZE, seed=index)
+            writer.add(dataclasses.replace(views, kind=kind))
+    return written
+
+
+@pytest.mark.parametrize(("synthetic", "video"), [(1, 3), (2, 1), (0, 1), (1, 0)])
+def test_an_epoch_holds_as_many_copies_as_asked_for(
+    tmp_path: Path, synthetic: int, video: int
+) -> None:
+    kinds = write_kinds(tmp_path, ["synthetic", "video", "video"])
+    config = dataclasses.replace(CROPS, synthetic_copies=synthetic, video_copies=video)
+    samples = samples_of(tmp_path, config)
+    wanted = sorted(
+        uid for uid, kind in kinds.items() for _ in range(video if kind == "video" else synthetic)
+    )
+    assert len(samples) == len(wanted)
+    for epoch in range(3):
+        numbers = range(epoch * len(samples), (epoch + 1) * len(samples))
+        records = [samples.reader.records[samples.record_at(number)] for number in numbers]
+        assert sorted(record["uid"] for record in records) == wanted
+
+
+def test_kinds_that_the_recipe_leaves_out_are_not_enough(tmp_path: Path) -> None:
+    write_kinds(tmp_path, ["video"])
+    with pytest.raises(ValueError, match=r"no object of the training split that is synthetic$"):
+        samples_of(tmp_path, dataclasses.replace(CROPS, video_copies=0))
+
+
+def test_only_so_many_views_of_an_object_are_ever_used(ball_data: Path) -> None:
+    samples = samples_of(ball_data, dataclasses.replace(CROPS, views=2, views_per_object=3))
+    inputs: dict[int, set[int]] = {}
+    for index in range(60):
+        record, view = find_input(samples.reader, samples.read(index))
+        inputs.setdefault(record, set()).add(view)
+    assert [len(views) for views in inputs.values()] == [3] * 5
+    assert len({tuple(sorted(views)) for views in inputs.values()}) > 1
+
+
+def test_camera_poses_of_table_8(ball_data: Path) -> None:
+    def matrices_of(poses: str, index: int) -> torch.Tensor:
+        samples = samples_of(ball_data, dataclasses.replace(CROPS, camera_poses=poses))
+        return samples.read(index).cameras.camera_to_world
+
+    def distances(matrices: torch.Tensor) -> torch.Tensor:
+        places = matrices[:, :3, 3]
+        return torch.cdist(places, torch.cat([places, torch.zeros(1, 3)]))
+
+    reader = ShardReader(ball_data, "train")
+    stored = torch.cat([reader.cameras(i).camera_to_world for i in range(len(reader))])
+    for index in range(3):
+        unchanged, turned = matrices_of("none", index), matrices_of("random", index)
+        assert all((stored == matrix).all(2).all(1).any() for matrix in unchanged)
+        # Turned, neither scaled nor moved: distances to the origin and between cameras stay.
+        torch.testing.assert_close(distances(turned), distances(unchanged), atol=1e-5, rtol=0)
+        assert (turned[0] - unchanged[0]).abs().max() > 0.1
+    up = torch.stack([-matrices_of("random", i)[0, :3, 1] for i in range(8)])
+    assert up[:, 2].min() < 0  # upside down as well

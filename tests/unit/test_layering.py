@@ -24,12 +24,14 @@ ORDER = {
     ],
     "train": [
         *("splits", "isolation", "recipe", "views", "objects", "videos", "shards", "dataset"),
-        *("losses", "deferred", "optimizer", "parallel", "heldout", "card", "checkpoint"),
-        *("runlog", "plan", "trainer", "launch", "evaluation"),
+        *("losses", "deferred", "step", "optimizer", "parallel", "loading", "heldout"),
+        *("validation", "card", "checkpoint", "runlog", "costs", "plan", "trainer", "launch"),
+        *("evaluation",),
     ],
     "lrm_cli": [
         *("console", "batch", "report"),
         *("preprocess", "reconstruct", "render", "train", "evaluate", "models", "app"),
+        "__main__",
     ],
 }
 BATCH_ORDER = ["discovery", "ledger", "executor"]

@@ -7,7 +7,7 @@ import torch
 
 from model.config import LrmConfig
 from model.lrm import LRM
-from train.optimizer import build_optimizer, learning_rate
+from train.optimizer import AveragedWeights, GuardedSteps, build_optimizer, learning_rate
 from train.recipe import OptimizerConfig
 
 
@@ -64,3 +64,60 @@ def test_schedule_ends_at_its_floor_and_may_go_without_warm_up() -> None:
 def test_a_run_shorter_than_its_warm_up() -> None:
     config = OptimizerConfig(lr=1.0, warmup_steps=10)
     assert [learning_rate(step, 3, config) for step in range(3)] == pytest.approx([0.1, 0.2, 0.3])
+
+
+def guarded(skip_norm: float = 100.0) -> tuple[torch.nn.Linear, GuardedSteps]:
+    model = torch.nn.Linear(2, 1)
+    config = OptimizerConfig(skip_norm=skip_norm, clip_norm=1.0)
+    return model, GuardedSteps(build_optimizer(model, config), config)
+
+
+def set_gradient(model: torch.nn.Linear, weight: list[float], bias: float) -> None:
+    model.weight.grad, model.bias.grad = torch.tensor([weight]), torch.tensor([bias])
+
+
+def test_the_norm_is_of_all_gradients_before_clipping() -> None:
+    model, steps = guarded()
+    set_gradient(model, [2.0, 3.0], 6.0)
+    assert float(steps.step(1e-3)) == pytest.approx(7.0)
+    assert model.weight.grad is None
+    moments = steps.optimizer.state[model.weight]["exp_avg"]  # (1 - β₁) times what was clipped
+    assert moments[0].tolist() == pytest.approx([0.1 * 2 / 7, 0.1 * 3 / 7])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 101.0])
+def test_unsound_gradients_change_nothing_and_are_counted(bad: float) -> None:
+    model, steps = guarded()
+    set_gradient(model, [2.0, 3.0], 6.0)
+    steps.step(1e-3)
+    weight = model.weight.detach().clone()
+    moments = {k: v.clone() for k, v in steps.optimizer.state[model.weight].items()}
+    for row in (1, 2):
+        set_gradient(model, [bad, 0.0], 0.0)
+        steps.step(1e-3)
+        assert steps.skipped.tolist() == [row, row]
+    assert torch.equal(model.weight, weight)
+    for name, value in moments.items():
+        assert torch.equal(steps.optimizer.state[model.weight][name], value), name
+    set_gradient(model, [99.0, 0.0], 0.0)
+    steps.step(1e-3)
+    assert steps.skipped.tolist() == [2, 0]
+    assert not torch.equal(model.weight, weight)
+
+
+def test_the_average_forgets_its_beginning() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+    average = AveragedWeights(model, decay=0.5)
+    expected = 0.0
+    for step, value in enumerate([1.0, 2.0, 4.0, 8.0, 16.0, 32.0], 1):
+        with torch.no_grad():
+            model.weight.fill_(value)
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    assert average.values["weight"].item() == pytest.approx(expected)
+    with average.in_place():
+        assert model.weight.item() == pytest.approx(expected)
+    assert model.weight.item() == 32.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,6 +18,7 @@ from train.recipe import (
     RunConfig,
     load_recipe,
     recipe_from_dict,
+    recipe_names,
 )
 
 
@@ -30,14 +33,74 @@ def test_defaults_are_the_paper_s() -> None:
     assert (optimizer.warmup_steps, optimizer.clip_norm) == (3000, 1.0)
     assert (run.batch_size, run.samples_per_ray) == (1024, 128)
     # §4.1 and §4.2: 30 epochs of one copy of the assets and three of the videos.
-    assert run.steps == 30 * ((730_648 + 3 * 220_219) // 1024)
+    assert (data.synthetic_copies, data.video_copies, data.camera_poses) == (1, 3, "normalized")
+    samples = 730_648 + 3 * 220_219
+    assert 1024 * 40760 < 30 * samples < 1024 * 40761
+    assert run.total_steps(samples) == 40761
+    assert RunConfig(steps=7).total_steps(samples) == 7
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES_DIR.glob("*.yaml")), ids=lambda path: path.stem)
-def test_recipes_that_ship_are_valid_and_survive_yaml(path: Path) -> None:
-    recipe = load_recipe(path.stem)
-    assert recipe.model.name == path.stem
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_that_ship_are_valid_and_survive_yaml(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.model.name == ("lrm-base" if "/" in name else name)
     assert recipe_from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
+
+
+def test_the_final_model_s_recipe_is_what_the_defaults_say() -> None:
+    recipe = load_recipe("lrm-large")
+    in_parts = dataclasses.replace(RunConfig(), micro_batch_size=4)  # changes memory only
+    assert recipe == Recipe(run=in_parts)
+    # Every setting of the paper stands in the file, so that it reads as the paper's list.
+    written = yaml.safe_load((RECIPES_DIR / "lrm-large.yaml").read_text())
+    settings = written["optimizer"].keys()
+    assert {"lr", "beta2", "weight_decay", "warmup_steps", "clip_norm"} <= settings
+
+
+def test_the_baseline_differs_as_appendix_d_says() -> None:
+    large, base = load_recipe("lrm-large").to_dict(), load_recipe("lrm-base").to_dict()
+    assert base["optimizer"] == large["optimizer"]
+    assert base["loss"] == large["loss"]
+    changed = {
+        f"{section}.{key}": base[section][key]
+        for section in ("data", "run")
+        for key in large[section]
+        if base[section][key] != large[section][key]
+    }
+    assert changed.keys() == {
+        *("data.crop", "data.resolution_min", "data.resolution_max"),
+        *("run.epochs", "run.samples_per_ray", "run.micro_batch_size"),
+    }
+    assert (changed["data.crop"], changed["run.epochs"]) == (64, 15)
+    assert changed["run.samples_per_ray"] == 96
+
+
+def test_every_ablation_changes_one_thing_of_the_baseline() -> None:
+    base = _flat(load_recipe("lrm-base").to_dict())
+    seen = {}
+    for name in recipe_names():
+        if name.startswith("ablations/"):
+            found = _flat(load_recipe(name).to_dict())
+            seen[name] = {key: value for key, value in found.items() if value != base[key]}
+    assert seen["ablations/table-03-synthetic"] == {"data.video_copies": 0}
+    assert seen["ablations/table-03-real"] == {"data.synthetic_copies": 0}
+    assert seen["ablations/table-04-views-8"] == {"data.views_per_object": 8}
+    assert seen["ablations/table-05-layers-24"] == {"model.decoder.layers": 24}
+    assert seen["ablations/table-06-mlp-2"] == {"model.nerf.layers": 2}
+    assert seen["ablations/table-07-resolution-32"] == {"model.triplane.upsample": 1}
+    assert seen["ablations/table-08-none"] == {"data.camera_poses": "none"}
+    assert seen["ablations/table-09-side-views-1"] == {"data.views": 2}
+    assert seen["ablations/table-10-resolution-128"]["data.crop"] == 128
+    assert seen["ablations/d6-no-lpips"] == {"loss.perceptual": "none"}
+    assert len(seen) == 2 + 3 + 3 + 4 + 2 + 2 + 3 + 2 + 1
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        place = prefix + key
+        flat |= _flat(value, f"{place}.") if isinstance(value, dict) else {place: value}
+    return flat
 
 
 def test_a_file_names_a_preset_and_changes_fields_of_it(tmp_path: Path) -> None:
@@ -81,11 +144,16 @@ def test_the_last_set_counts() -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("run.stepz=3", "recipe.run has no stepz; it has: steps, batch_size"),
+        ("run.stepz=3", "recipe.run has no stepz; it has: epochs, steps, batch_size"),
         ("data.loader.kind=3", "recipe.data has no loader"),
-        ("run.steps=many", "recipe.run.steps is 'many'; it must be int"),
-        ("run.steps=1e3", "recipe.run.steps is 1000.0; it must be int"),
-        ("run.steps=null", "recipe.run.steps is None; it must be int"),
+        ("run.steps=many", "recipe.run.steps is 'many'; it must be int or null"),
+        ("run.steps=1e3", "recipe.run.steps is 1000.0; it must be int or null"),
+        ("run.batch_size=null", "recipe.run.batch_size is None; it must be int"),
+        ("run.epochs=0", "run.epochs is 0.0; it must be more than 0"),
+        ("run.ema_decay=1", "run.ema_decay is 1.0; it must be below 1"),
+        ("run.micro_batch_size=0", "run.micro_batch_size is 0; it must be at least 1"),
+        ("run.parallel=zero", "recipe.run.parallel is 'zero'; it must be one of ddp, fsdp"),
+        ("data.views_per_object=0", "data.views_per_object is 0; it must be at least 1"),
         ("run.steps=0", "run.steps is 0; it must be at least 1"),
         ("run.log_every=0", "run.log_every is 0; it must be at least 1"),
         ("run.batch_size=-4", "run.batch_size is -4; it must be at least 1"),
@@ -124,6 +192,20 @@ def test_files_that_are_no_recipe(tmp_path: Path, text: str, sentence: str) -> N
     path.write_text(text)
     with pytest.raises(ValueError, match=sentence):
         load_recipe(str(path))
+
+
+def test_a_file_may_change_another_one(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("base: lrm-base\nmodel:\n  nerf:\n    layers: 2\noptimizer:\n  lr: 1e-3\n")
+    second.write_text(f"base: {first}\noptimizer:\n  beta2: 0.99\n")
+    recipe = load_recipe(str(second), ["model.decoder.layers=3"])
+    assert recipe.model.nerf.layers == 2
+    assert recipe.model.decoder == dataclasses.replace(preset("lrm-base").decoder, layers=3)
+    assert (recipe.optimizer.lr, recipe.optimizer.beta2) == (1e-3, 0.99)
+    assert recipe.run.epochs == 15
+    first.write_text(f"base: {second}\n")
+    with pytest.raises(ValueError, match=r"second.yaml is its own base"):
+        load_recipe(str(second))
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:

@@ -1,0 +1,76 @@
+"""Samples to the processes of a run: who gets which, in parts of one forward pass each."""
+
+from __future__ import annotations
+
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader
+
+from train.dataset import Batch, TrainingSamples
+from train.parallel import Group
+from train.recipe import Recipe
+
+
+class Parts:
+    """This process's share of every step's batch, in parts of one forward pass each.
+
+    Attributes:
+        per_step: parts of a step.
+        waited_s: how long `next_part` has kept the training waiting.
+    """
+
+    def __init__(
+        self, samples: TrainingSamples, recipe: Recipe, group: Group, first_step: int, total: int
+    ) -> None:
+        """Begin to load the parts of steps first_step, first_step + 1, …
+
+        Raises:
+            ValueError: the batch cannot be shared evenly by the processes.
+        """
+        size = recipe.run.batch_size
+        self.share = len(group.share(range(size)))
+        part = min(recipe.run.micro_batch_size or self.share, self.share)
+        self.per_step = -(-self.share // part)
+        indices = [
+            mine[start : start + part]
+            for step in range(first_step, total)
+            for mine in [group.share(range(step * size, (step + 1) * size))]
+            for start in range(0, self.share, part)
+        ]
+        self.waited_s = 0.0
+        workers = recipe.data.workers
+        self._loader: Iterator[Batch] = iter(
+            DataLoader(
+                samples,
+                batch_sampler=indices,  # type: ignore[arg-type]
+                collate_fn=Batch.collate,
+                num_workers=workers,
+                pin_memory=torch.cuda.is_available(),
+                prefetch_factor=4 if workers else None,
+                worker_init_fn=_leave_signals_to_the_training,
+            )
+        )
+
+    def next_part(self) -> Batch:
+        """The next part; unreadable samples are warned of by name."""
+        before = time.perf_counter()
+        batch = next(self._loader)
+        self.waited_s += time.perf_counter() - before
+        for sentence in batch.unreadable:
+            warnings.warn(f"left out: {sentence}", stacklevel=2)
+        return batch
+
+    def weight(self, batch: Batch) -> float:
+        """Of a part in its step; an unreadable sample counts as one without error."""
+        return (batch.asked - len(batch.unreadable)) / self.share
+
+
+def _leave_signals_to_the_training(_worker: int) -> None:
+    """Launchers signal readers too, which must serve the step that is under way to its end."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
