@@ -10,6 +10,8 @@ import contextlib
 import errno
 import functools
 import json
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -103,7 +105,8 @@ def guarded(command: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
     @functools.wraps(command)
     def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
         try:
-            return command(*args, **kwargs)
+            with _sigterm_as_ctrl_c():
+                return command(*args, **kwargs)
         except KeyboardInterrupt:
             message("Interrupted. Everything finished so far is kept; run again to carry on.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -115,6 +118,23 @@ def guarded(command: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
             fail(error_sentence(error))
 
     return wrapper
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM, with which schedulers and containers end a job, cleans up as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def error_sentence(error: BaseException) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from lrm_cli import console
-from lrm_cli.batch.discovery import Input, find_inputs
+from lrm_cli.batch.discovery import Input, Shard, find_inputs
 from lrm_cli.batch.executor import Job, list_plan, make_folder, run, stopwatch, summarize
+from lrm_cli.batch.sources import expand_sources
 
 if TYPE_CHECKING:
     from model.lrm import LRM
@@ -54,8 +55,12 @@ class Settings:
 @console.guarded
 def reconstruct(
     sources: Annotated[
-        list[Path],
-        typer.Argument(metavar="SOURCE", help="Pictures, or folders of them (recursive)."),
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Pictures, folders of them, patterns ('shots/**/*.jpg'), lists of these "
+            "(@list.txt), or - for a list on standard input.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for the meshes and results.jsonl.")
@@ -87,6 +92,13 @@ def reconstruct(
     length: Annotated[
         float, typer.Option(metavar="METRES", help="Longest side of each mesh.")
     ] = 1.0,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Look into folders of folders.")
+    ] = True,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do only the I-th of N parts: one job on each machine."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo what is done.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done.")] = False,
     json: console.JsonFlag = False,
@@ -102,7 +114,9 @@ def reconstruct(
     with console.usage_errors():
         formats = tuple(dict.fromkeys(name.strip().lower() for name in format_.split(",")))
         settings = Settings(formats, resolution, length, matting, framing, dtype)
-        inputs = find_inputs(sources, out)
+        part = Shard.parse(shard) if shard else Shard(1, 1)
+        inputs = find_inputs(expand_sources(sources), out, recursive)
+        inputs = [item for item in inputs if part.takes(item.name)]
         reconstructor = Reconstructor(model, device, settings)
         if not dry_run:
             make_folder(out)
@@ -112,6 +126,7 @@ def reconstruct(
         model=reconstructor.identity,
         settings=asdict(settings),
         work=reconstructor.write_meshes,
+        shard=(part.number, part.count) if shard else None,
         overwrite=overwrite,
         debug=debug,
     )

@@ -1,7 +1,8 @@
-"""Which pictures a command works on, in which order, and where the result of each goes."""
+"""Which pictures a command works on, in which order, where results go, and who does which."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -10,7 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+PICTURE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
+    *(".heic", ".heif"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,40 @@ class Input:
     stem: str
 
 
-def find_inputs(sources: Sequence[Path], out: Path) -> list[Input]:
-    """The pictures of files and folders (recursive), each once, in natural order.
+@dataclass(frozen=True)
+class Shard:
+    """One of several jobs that share the work without talking to each other.
+
+    An input belongs to one of them by its name alone, so that every input is done exactly once,
+    even if files come and go while the jobs start.
+
+    Attributes:
+        number: 1 … count.
+    """
+
+    number: int
+    count: int
+
+    @staticmethod
+    def parse(text: str) -> Shard:
+        """`i/n`, as `--shard` takes it.
+
+        Raises:
+            ValueError: that is not what it is.
+        """
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise ValueError(f"--shard is {text!r}; it must be i/n, as 1/8 … 8/8")
+        return Shard(int(match[1]), int(match[2]))
+
+    def takes(self, name: str) -> bool:
+        """Whether the input of this name is this job's."""
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+        return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
+
+
+def find_inputs(sources: Sequence[Path], out: Path, recursive: bool = True) -> list[Input]:
+    """The pictures of files and folders, each once, in natural order.
 
     Names are relative to the folder when there is one source, else to the deepest folder that
     holds all sources. In folders, hidden entries and files that are not pictures by their
@@ -43,7 +79,7 @@ def find_inputs(sources: Sequence[Path], out: Path) -> list[Input]:
     found: dict[Path, Path] = {}  # real place → path as it was reached
     for source in sources:
         if source.is_dir():
-            pictures = list(_pictures_in(source, out))
+            pictures = list(_pictures_in(source, out, recursive))
             if not pictures:
                 kinds = ", ".join(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES)
                 raise ValueError(f"there is no picture ({kinds}) in the folder {source}")
@@ -65,7 +101,7 @@ def _common_root(sources: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
 
 
-def _pictures_in(folder: Path, out: Path) -> Iterator[Path]:
+def _pictures_in(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
     """Follows links to folders, each folder once, so that links in a circle end."""
     inside_out = out.resolve() if out.resolve() != folder.resolve() else None
     seen = set()
@@ -75,7 +111,7 @@ def _pictures_in(folder: Path, out: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
         for name in sorted(files):
             path = Path(place, name)
             # A link that leads nowhere is a picture that will fail; a pipe or socket is none.

@@ -31,6 +31,7 @@ class Job:
         model: name and digest of what makes them.
         settings: the flags that decide what they look like.
         work: makes them.
+        shard: number and count, where several jobs share the inputs.
         overwrite: also those that are there and up to date.
         debug: show tracebacks.
     """
@@ -40,22 +41,23 @@ class Job:
     model: dict[str, str]
     settings: dict[str, Any]
     work: Work
+    shard: tuple[int, int] | None = None
     overwrite: bool = False
     debug: bool = False
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ledger", Ledger(self.out))
+        object.__setattr__(self, "ledger", Ledger(self.out, self.shard))
 
     def outputs_of(self, item: Input) -> list[str]:
         """Files below the output folder, with `/`."""
         return [item.stem + suffix for suffix in self.suffixes]
 
-    def is_done(self, item: Input, sha256: str) -> bool:
-        """Whether an earlier run has made the same of the same content."""
-        return not self.overwrite and self.ledger.is_done(
-            item.name, sha256, self.outputs_of(item), self.model, self.settings
-        )
+    def done_before(self, item: Input, sha256: str) -> Record | None:
+        """What tells that an earlier run has made the same of the same content."""
+        if self.overwrite:
+            return None
+        return self.ledger.find(item.name, sha256, self.outputs_of(item), self.model, self.settings)
 
 
 def make_folder(folder: Path) -> None:
@@ -89,7 +91,7 @@ def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
     plan: list[dict[str, Any]] = []
     for item in inputs:
         try:
-            done = job.is_done(item, _sha256(item.path.read_bytes()))
+            done = job.done_before(item, _sha256(item.path.read_bytes())) is not None
         except OSError:
             done = False  # the run will say what is wrong with it
         outputs = [str(job.out / output) for output in job.outputs_of(item)]
@@ -147,7 +149,9 @@ def _work_on(job: Job, item: Input, progress: console.Progress) -> None:
     try:
         content = _read(item.path)
         sha256 = _sha256(content)
-        if job.is_done(item, sha256):
+        before = job.done_before(item, sha256)
+        if before is not None:
+            job.ledger.adopt(before)
             progress.skipped()
             return
         seconds = job.work(item, content, sha256, [job.out / output for output in outputs])

@@ -1,18 +1,21 @@
 """The ledger of an output folder: what was done with each input, and what need not be done again.
 
-`results.jsonl` has one JSON line per input. Lines are appended as items finish, so that a killed
-run loses at most the line it was writing; readers take an input's last line.
+`results.jsonl` has one JSON line per input; each of several jobs that share the work writes its
+own `results.i-of-n.jsonl`. Lines are appended as items finish, so that a killed run loses at most
+the line it was writing; readers take an input's last line, and know what the other ledgers say.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 LEDGER_NAME = "results.jsonl"
+_LEDGER_NAMES = re.compile(r"results(\.\d+-of-\d+)?\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -45,31 +48,50 @@ class Ledger:
 
     Args:
         folder: the output folder; it need not exist yet.
+        shard: number and count of the job that writes it, where several share the work.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shard: tuple[int, int] | None = None) -> None:
         self.folder = folder
-        self.path = folder / LEDGER_NAME
+        name = LEDGER_NAME if shard is None else f"results.{shard[0]}-of-{shard[1]}.jsonl"
+        self.path = folder / name
         self._last = _last_records(self.path)
+        others = sorted(folder.glob("results*.jsonl")) if folder.is_dir() else []
+        self._others = [
+            _last_records(path)
+            for path in others
+            if path != self.path and _LEDGER_NAMES.fullmatch(path.name)
+        ]
 
-    def is_done(
+    def find(
         self,
         name: str,
         sha256: str,
         outputs: list[str],
         model: dict[str, str],
         settings: dict[str, Any],
-    ) -> bool:
-        """Whether these outputs exist, made of the same content, model and settings."""
-        last = self._last.get(name)
-        return (
-            last is not None
-            and last.status == "done"
-            and (last.sha256, last.outputs) == (sha256, outputs)
-            # Compared as JSON gives them back, in which tuples are lists.
-            and (last.model, last.settings) == (model, json.loads(json.dumps(settings)))
-            and all((self.folder / output).is_file() for output in outputs)
-        )
+    ) -> Record | None:
+        """What says that these outputs exist, made of the same content, model and settings."""
+        # Compared as JSON gives them back, in which tuples are lists.
+        wanted = ("done", sha256, outputs, model, json.loads(json.dumps(settings)))
+        for records in (self._last, *self._others):
+            last = records.get(name)
+            if last is None or wanted != (
+                *(last.status, last.sha256, last.outputs, last.model, last.settings),
+            ):
+                continue
+            there = all((self.folder / output).is_file() for output in outputs)
+            return last if there else None
+        return None
+
+    def adopt(self, record: Record) -> None:
+        """Note here what only another ledger knows, so that each tells the whole of its job.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        if self._last.get(record.input) != record:
+            self.add(record)
 
     def add(self, record: Record) -> None:
         """Append a line; it is on the disk when this returns.
@@ -100,7 +122,7 @@ class Ledger:
         records = _last_records(self.path)
         if len(lines) == len(records):
             return
-        beside = self.path.with_name(f".{LEDGER_NAME}.{os.getpid()}.part")
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             beside.write_bytes(b"".join(map(_line_of, records.values())))
             os.replace(beside, self.path)

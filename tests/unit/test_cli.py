@@ -9,8 +9,10 @@ import errno
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ SURFACE = {
     "": ("--help", "--version"),
     "reconstruct": (
         *("--out", "--model", "--device", "--dtype", "--resolution", "--format", "--length"),
-        *("--matting", "--framing", "--overwrite", "--dry-run", "--json", "--quiet", *SHARED),
+        *("--matting", "--framing", "--recursive", "--shard"),
+        *("--overwrite", "--dry-run", "--json", "--quiet", *SHARED),
     ),
     "preprocess": (
         *("--out", "--kind", "--views", "--size", "--fov", "--radius-min", "--radius-max"),
@@ -265,6 +268,35 @@ def test_a_second_run_does_only_what_is_missing_or_changed(
     assert len(ledger()) == len(Path("meshes/results.jsonl").read_text().splitlines()) == 2
 
 
+def test_shards_do_everything_once_and_a_later_run_knows_it(
+    lrm: Lrm, scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(4):
+        save_photo(Path(f"photos/more{index}.png"))
+    done = []
+    for part in ("1/3", "2/3", "3/3"):
+        assert lrm("reconstruct", "photos", *ARGUMENTS, "--shard", part, "--json") == 0
+        done.append(json.loads(capsys.readouterr().out)["done"])
+    assert sum(done) == 6
+    assert max(done) < 6
+    assert len([name for name in files() if name.endswith(".glb")]) == 6
+    summary = run_json(lrm, capsys)
+    assert (summary["done"], summary["skipped"]) == (0, 6)
+    assert len(ledger()) == 6  # the whole job's, as one run would have written it
+
+
+def test_sources_may_be_patterns_and_lists(
+    lrm: Lrm, scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("list.txt").write_text("photos/b\n")
+    assert lrm("reconstruct", "photos/*.png", "@list.txt", *ARGUMENTS) == 0
+    assert {name for name in files() if name.endswith(".glb")} == {"a.glb", "b/c.glb"}
+    assert lrm("reconstruct", "photos/*.gif", *ARGUMENTS) == 2
+    assert "nothing matches 'photos/*.gif'" in capsys.readouterr().err
+    assert lrm("reconstruct", "photos", "--no-recursive", *ARGUMENTS, "--dry-run", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["items"]) == 1
+
+
 def test_dry_run_lists_and_writes_nothing(
     lrm: Lrm, scene: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -323,6 +355,23 @@ def test_ctrl_c_leaves_nothing_half_and_the_next_run_carries_on(
     assert files() == {"a.glb", "results.jsonl"}
     summary = run_json(lrm, capsys)
     assert (summary["done"], summary["skipped"]) == (1, 1)
+
+
+def test_sigterm_cleans_up_as_ctrl_c_does(
+    lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", terminated)
+        assert lrm("reconstruct", "photos", *ARGUMENTS) == 130
+    assert "Interrupted" in capsys.readouterr().err
+    assert not [name for name in files() if not name.endswith(".jsonl")]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("where", ["mesh", "ledger"])

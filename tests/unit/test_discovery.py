@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lrm_cli.batch.discovery import find_inputs
+from lrm_cli.batch.discovery import Shard, find_inputs
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -128,7 +128,31 @@ def test_pipes_and_sockets_are_no_pictures(tmp_path: Path, monkeypatch: pytest.M
 
 def test_nothing_there(tmp_path: Path) -> None:
     tree(tmp_path, "texts/notes.txt")
-    with pytest.raises(ValueError, match=r"no picture \(png, .*gif\) in the folder .*texts"):
+    with pytest.raises(ValueError, match=r"no picture \(png, .*heif\) in the folder .*texts"):
         stems(tmp_path / "texts")
     with pytest.raises(ValueError, match=r"no file or folder .*none\.png"):
         stems(tmp_path / "none.png")
+
+
+def test_folders_of_folders_may_be_left_out(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "deep/b.png")
+    assert [item.name for item in find_inputs([tmp_path], Path("nowhere"), False)] == ["a.png"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_every_input_belongs_to_exactly_one_shard(count: int) -> None:
+    names = [f"shots/{i}.png" for i in range(700)]
+    shards = [Shard.parse(f"{number}/{count}") for number in range(1, count + 1)]
+    taken = [[name for name in names if shard.takes(name)] for shard in shards]
+    assert sorted(name for part in taken for name in part) == sorted(names)
+    assert min(map(len, taken)) > 0.6 * len(names) / count
+    # Its name alone decides: others that come and go do not move it.
+    assert [name for name in names[::3] if shards[0].takes(name)] == [
+        name for name in taken[0] if name in names[::3]
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "-1/2", "1/0", "1 / 2", "a/b", "1/2/3"])
+def test_what_is_no_shard(text: str) -> None:
+    with pytest.raises(ValueError, match=r"--shard is .* must be i/n"):
+        Shard.parse(text)

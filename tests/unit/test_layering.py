@@ -17,7 +17,8 @@ PACKAGES = ["lrm_cli", "train", "model"]
 # it belongs before it can be imported.
 ORDER = {
     "model": [
-        *("config", "device", "cameras", "photos", "encoder", "conditioning", "decoder"),
+        *("config", "device", "cameras", "decoding", "photos", "encoder", "conditioning"),
+        *("decoder",),
         *("triplane", "kernels", "nerf", "occupancy", "rendering", "lrm", "published", "weights"),
         *("initialization",),
         *("surface", "formats", "rasterizing", "metrics", "pretrained"),
@@ -34,7 +35,7 @@ ORDER = {
         "__main__",
     ],
 }
-BATCH_ORDER = ["discovery", "ledger", "executor"]
+BATCH_ORDER = ["sources", "discovery", "ledger", "executor"]
 
 
 def imports_of(path: Path) -> Iterator[str]:

@@ -35,7 +35,7 @@ def is_done(ledger: Ledger, name: str = "a", **changes: Any) -> bool:
         "model": MODEL,
         "settings": SETTINGS,
     }
-    return ledger.is_done(name, **(values | changes))
+    return ledger.find(name, **(values | changes)) is not None
 
 
 @pytest.fixture
@@ -151,3 +151,28 @@ def test_any_file_name_can_be_written(tmp_path: Path) -> None:
         ledger.add(record(name))
     assert [line["input"] for line in lines(tmp_path)] == names
     assert "椅子" in (tmp_path / LEDGER_NAME).read_text("utf-8")
+
+
+def test_jobs_that_share_the_work_have_ledgers_of_their_own(folder: Path) -> None:
+    first, second = Ledger(folder, (1, 2)), Ledger(folder, (2, 2))
+    for ledger, name in ((first, "b"), (second, "c")):
+        ledger.add(record(name))
+        (folder / f"{name}.glb").write_bytes(b"mesh")
+    names = sorted(path.name for path in folder.glob("*.jsonl"))
+    assert names == ["results.1-of-2.jsonl", "results.2-of-2.jsonl", "results.jsonl"]
+    assert not is_done(second, "b")  # it was opened before the other job wrote
+    for reader in (Ledger(folder), Ledger(folder, (1, 2)), Ledger(folder, (1, 3))):
+        assert all(is_done(reader, name) for name in "abc")
+    (folder / "results.jsonl").rename(folder / "results.old.jsonl")
+    assert not is_done(Ledger(folder))  # that is none of ours
+
+
+def test_what_another_ledger_knows_is_noted_once(folder: Path) -> None:
+    Ledger(folder, (1, 2)).add(record("b"))
+    (folder / "b.glb").write_bytes(b"mesh")
+    ledger = Ledger(folder)
+    found = ledger.find("b", "aa", ["b.glb"], MODEL, SETTINGS)
+    assert found is not None
+    ledger.adopt(found)
+    ledger.adopt(found)
+    assert [line["input"] for line in lines(folder)] == ["a", "b"]

@@ -1,0 +1,59 @@
+"""What a command line names as its sources: files, folders, patterns, lists of them."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+STANDARD_INPUT = "-"
+LIST_MARK = "@"
+
+
+def expand_sources(sources: Sequence[str]) -> list[Path]:
+    """Files and folders that SOURCE arguments stand for.
+
+    `@FILE` is a list of sources, one a line, and `-` such a list on standard input; lists may
+    hold patterns and be separated by NUL characters, as `find -print0` writes them. A pattern
+    (`*`, `?`, `[…]`, `**` for any folders) stands for what it matches, if no file has that very
+    name. Relative paths start at the current folder.
+
+    Raises:
+        ValueError: a list cannot be read or is empty, or a pattern matches nothing.
+    """
+    return [path for source in sources for path in _expand(source)]
+
+
+def _expand(source: str) -> Iterator[Path]:
+    if source == STANDARD_INPUT:
+        yield from _expand_list(sys.stdin.read(), "the list on standard input")
+    elif source.startswith(LIST_MARK) and not Path(source).exists():
+        path = Path(source.removeprefix(LIST_MARK))
+        try:
+            text = path.read_text("utf-8", errors="surrogateescape")
+        except OSError as error:
+            raise ValueError(f"the list {path} cannot be read ({error.strerror})") from None
+        yield from _expand_list(text.removeprefix("\ufeff"), f"the list {path}")
+    else:
+        yield from _expand_pattern(source)
+
+
+def _expand_list(text: str, what: str) -> Iterator[Path]:
+    separator = "\0" if "\0" in text else "\n"
+    lines = [line.removesuffix("\r") for line in text.split(separator)]
+    entries = [line for line in lines if line.strip()]
+    if not entries:
+        raise ValueError(f"{what} is empty")
+    for entry in entries:
+        yield from _expand_pattern(entry)
+
+
+def _expand_pattern(source: str) -> Iterator[Path]:
+    if not glob.has_magic(source) or Path(source).exists():
+        yield Path(source)
+        return
+    found = sorted(glob.glob(source, recursive=True))
+    if not found:
+        raise ValueError(f"nothing matches {source!r}")
+    yield from map(Path, found)

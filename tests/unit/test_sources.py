@@ -1,0 +1,88 @@
+"""lrm_cli/batch/sources.py: what SOURCE arguments stand for."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from lrm_cli.batch.sources import expand_sources
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with some pictures in it."""
+    for name in ("a.png", "b.jpg", "deep/c.png", "deep/er/d.png", "odd[1].png", "two words.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def expanded(*sources: str) -> list[str]:
+    return [path.as_posix() for path in expand_sources(sources)]
+
+
+def test_files_and_folders_stand_for_themselves(here: Path) -> None:
+    assert expanded("a.png", "deep", "none.png") == ["a.png", "deep", "none.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.png", ["a.png", "odd[1].png", "two words.png"]),
+        ("**/*.png", ["a.png", "deep/c.png", "deep/er/d.png", "odd[1].png", "two words.png"]),
+        ("?.jpg", ["b.jpg"]),
+        ("[ab].*", ["a.png", "b.jpg"]),
+        ("deep/*", ["deep/c.png", "deep/er"]),
+    ],
+)
+def test_patterns(here: Path, pattern: str, found: list[str]) -> None:
+    assert expanded(pattern) == found
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(here: Path) -> None:
+    assert expanded("odd[1].png") == ["odd[1].png"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a.png\ntwo words.png\n\ndeep\n",
+        b"a.png\r\ntwo words.png\r\ndeep\r\n",
+        b"\xef\xbb\xbfa.png\ntwo words.png\ndeep",
+        b"a.png\0two words.png\0deep\0",
+    ],
+    ids=["lines", "Windows", "byte order mark", "find -print0"],
+)
+def test_lists(here: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("list.txt").write_bytes(content)
+    wanted = ["a.png", "two words.png", "deep"]
+    assert expanded("@list.txt") == wanted
+    assert expanded("b.jpg", "@list.txt") == ["b.jpg", *wanted]
+    monkeypatch.setattr("sys.stdin", io.StringIO(content.decode("utf-8-sig")))
+    assert expanded("-") == wanted
+
+
+def test_lists_may_hold_patterns_and_names_that_are_no_utf8(here: Path) -> None:
+    Path("list.txt").write_bytes(b"deep/*.png\n\xff.png\n")
+    assert expand_sources(["@list.txt"]) == [Path("deep/c.png"), Path("\udcff.png")]
+
+
+def test_a_file_that_begins_with_the_mark_is_a_file(here: Path) -> None:
+    Path("@home.png").touch()
+    assert expanded("@home.png") == ["@home.png"]
+
+
+def test_what_stands_for_nothing_is_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"nothing matches 'x\*.png'"):
+        expanded("x*.png")
+    with pytest.raises(ValueError, match=r"the list none.txt cannot be read \(No such file"):
+        expanded("@none.txt")
+    Path("empty.txt").write_text("\n  \n")
+    with pytest.raises(ValueError, match=r"the list empty\.txt is empty"):
+        expanded("@empty.txt")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(ValueError, match="the list on standard input is empty"):
+        expanded("-")
