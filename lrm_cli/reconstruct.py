@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from model.photos import Framing
 
 RESOLUTIONS = (16, 1024)  # grid points per side
+FEWEST_FACES = 4  # that enclose anything
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Settings:
 
     formats: tuple[str, ...]
     resolution: int
+    faces: int  # 0: all
     length: float  # metres
     matting: str
     framing: str
@@ -45,6 +47,10 @@ class Settings:
         if not low <= self.resolution <= high:
             raise ValueError(
                 f"--resolution is {self.resolution}; it must lie between {low} and {high}"
+            )
+        if self.faces != 0 and self.faces < FEWEST_FACES:
+            raise ValueError(
+                f"--faces is {self.faces}; it must be 0 (all) or at least {FEWEST_FACES}"
             )
         if not (math.isfinite(self.length) and self.length > 0):
             raise ValueError(f"--length is {self.length}; it must be a positive number of metres")
@@ -75,6 +81,10 @@ def reconstruct(
     resolution: Annotated[
         int, typer.Option(metavar="POINTS", help="Grid points per side of the box.")
     ] = 384,
+    faces: Annotated[
+        int,
+        typer.Option(metavar="N", help="Simplify each mesh to at most N triangles; 0 keeps all."),
+    ] = 100_000,
     format_: Annotated[
         str, typer.Option("--format", metavar="A,B", help="One or several of glb, obj, ply.")
     ] = "glb",
@@ -113,7 +123,7 @@ def reconstruct(
     """
     with console.usage_errors():
         formats = tuple(dict.fromkeys(name.strip().lower() for name in format_.split(",")))
-        settings = Settings(formats, resolution, length, matting, framing, dtype)
+        settings = Settings(formats, resolution, faces, length, matting, framing, dtype)
         part = Shard.parse(shard) if shard else Shard(1, 1)
         inputs = find_inputs(expand_sources(sources), out, recursive)
         inputs = [item for item in inputs if part.takes(item.name)]
@@ -196,7 +206,9 @@ class Reconstructor:
             with stopwatch(seconds, "model"):
                 (field,) = lrm.reconstruct(picture[None].to(self._device, self._dtype))
             with stopwatch(seconds, "surface"):
-                mesh = extract_mesh(field, self._settings.resolution)
+                mesh = extract_mesh(
+                    field, self._settings.resolution, target_faces=self._settings.faces or None
+                )
         facts: dict[str, Any] = {
             "model": self.identity,
             "source": item.name,

@@ -32,8 +32,8 @@ SHARED = ("--debug", "--help")
 SURFACE = {
     "": ("--help", "--version"),
     "reconstruct": (
-        *("--out", "--model", "--device", "--dtype", "--resolution", "--format", "--length"),
-        *("--matting", "--framing", "--recursive", "--shard"),
+        *("--out", "--model", "--device", "--dtype", "--resolution", "--faces", "--format"),
+        *("--length", "--matting", "--framing", "--recursive", "--shard"),
         *("--overwrite", "--dry-run", "--json", "--quiet", *SHARED),
     ),
     "preprocess": (
@@ -145,6 +145,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     [
         (("--format", "glb,stp"), "--format is 'stp'; it must be one of glb, obj, ply"),
         (("--resolution", "5"), "--resolution is 5"),
+        (("--faces", "3"), "--faces is 3; it must be 0 (all) or at least 4"),
         (("--resolution", "many"), "--resolution"),
         (("--length", "0"), "--length is 0.0"),
         (("--length", "nan"), "--length is nan"),
@@ -283,6 +284,16 @@ def test_shards_do_everything_once_and_a_later_run_knows_it(
     summary = run_json(lrm, capsys)
     assert (summary["done"], summary["skipped"]) == (0, 6)
     assert len(ledger()) == 6  # the whole job's, as one run would have written it
+
+
+def test_faces_bounds_the_triangles(lrm: Lrm, scene: Path) -> None:
+    def faces_with(*flags: str) -> int:
+        assert lrm("reconstruct", "photos/a.png", *ARGUMENTS, *flags) == 0
+        return len(trimesh.load_mesh("meshes/a.glb").faces)
+
+    everything = faces_with("--faces", "0")
+    assert faces_with() == everything  # the coarse grid gives fewer than the default
+    assert 4 <= faces_with("--faces", "60") <= 60 < everything
 
 
 def test_sources_may_be_patterns_and_lists(
