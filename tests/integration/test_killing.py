@@ -41,7 +41,12 @@ class Runs:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         self.process = subprocess.Popen(
-            [*self.command, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*self.command, *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # As in these tests: the number of threads decides the order of sums.
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         return self.process
 
