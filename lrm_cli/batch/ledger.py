@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,7 @@ class Record:
         model: name and digest of what made them.
         settings: the flags that decide what the outputs look like.
         error: one sentence, where it failed.
+        finished_at: seconds since 1970; of several ledgers the newest record counts.
     """
 
     input: str
@@ -41,6 +43,7 @@ class Record:
     model: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    finished_at: float = field(default_factory=lambda: round(time.time(), 3))
 
 
 class Ledger:
@@ -56,12 +59,13 @@ class Ledger:
         name = LEDGER_NAME if shard is None else f"results.{shard[0]}-of-{shard[1]}.jsonl"
         self.path = folder / name
         self._last = _last_records(self.path)
-        others = sorted(folder.glob("results*.jsonl")) if folder.is_dir() else []
-        self._others = [
-            _last_records(path)
-            for path in others
-            if path != self.path and _LEDGER_NAMES.fullmatch(path.name)
-        ]
+        self._newest = dict(self._last)  # of all ledgers: a later run may have replaced outputs
+        for path in sorted(folder.glob("results*.jsonl")) if folder.is_dir() else []:
+            if path != self.path and _LEDGER_NAMES.fullmatch(path.name):
+                for name, record in _last_records(path).items():
+                    known = self._newest.get(name)
+                    if known is None or record.finished_at > known.finished_at:
+                        self._newest[name] = record
 
     def find(
         self,
@@ -72,17 +76,14 @@ class Ledger:
         settings: dict[str, Any],
     ) -> Record | None:
         """What says that these outputs exist, made of the same content, model and settings."""
+        last = self._newest.get(name)
         # Compared as JSON gives them back, in which tuples are lists.
         wanted = ("done", sha256, outputs, model, json.loads(json.dumps(settings)))
-        for records in (self._last, *self._others):
-            last = records.get(name)
-            if last is None or wanted != (
-                *(last.status, last.sha256, last.outputs, last.model, last.settings),
-            ):
-                continue
-            there = all((self.folder / output).is_file() for output in outputs)
-            return last if there else None
-        return None
+        if last is None or wanted != (
+            *(last.status, last.sha256, last.outputs, last.model, last.settings),
+        ):
+            return None
+        return last if all((self.folder / output).is_file() for output in outputs) else None
 
     def adopt(self, record: Record) -> None:
         """Note here what only another ledger knows, so that each tells the whole of its job.
@@ -109,7 +110,8 @@ class Ledger:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self._last[record.input] = Record(**json.loads(line))  # as a later run will read it
+        as_read = Record(**json.loads(line))  # by a later run
+        self._last[record.input] = self._newest[record.input] = as_read
 
     def compact(self) -> None:
         """Leave one line per input, if there are more.
@@ -148,6 +150,7 @@ def _last_records(path: Path) -> dict[str, Record]:
         for line in file:
             try:
                 values = json.loads(line)
+                values = {"finished_at": 0.0, **values}  # older ledgers do not tell
                 record = Record(**{k: v for k, v in values.items() if k in names})
             except (ValueError, TypeError, AttributeError):
                 continue

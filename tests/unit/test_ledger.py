@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_a_line_holds_all_that_the_format_promises(folder: Path) -> None:
     (line,) = lines(folder)
     assert list(line) == [
         *("input", "sha256", "status", "outputs"),
-        *("seconds", "model", "settings", "error"),
+        *("seconds", "model", "settings", "error", "finished_at"),
     ]
     assert line["outputs"] == ["a.glb"]
     assert line["model"] == MODEL
@@ -176,3 +177,13 @@ def test_what_another_ledger_knows_is_noted_once(folder: Path) -> None:
     ledger.adopt(found)
     ledger.adopt(found)
     assert [line["input"] for line in lines(folder)] == ["a", "b"]
+
+
+def test_of_several_ledgers_the_newest_record_counts(folder: Path) -> None:
+    """A later run with other settings has replaced the outputs of an earlier one."""
+    shard = Ledger(folder, (1, 2))
+    shard.add(dataclasses.replace(record("a"), settings={"length": 1.0}, finished_at=1e10))
+    Ledger(folder).add(dataclasses.replace(record("a"), settings={"length": 2.0}, finished_at=2e10))
+    for reader in (Ledger(folder), Ledger(folder, (1, 2))):
+        assert is_done(reader, settings={"length": 2.0})
+        assert not is_done(reader, settings={"length": 1.0})
