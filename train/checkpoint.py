@@ -115,7 +115,8 @@ class Checkpoints:
         name = f"{training.step:08d}"
         part = self.folder / f"{name}.part"
         if self.group.leads:
-            shutil.rmtree(part, ignore_errors=True)
+            for left_by_a_killed_run in self.folder.glob("*.part"):
+                shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
             part.mkdir(parents=True)
         weights = training.weights()
         skipped = training.steps.skipped.tolist()

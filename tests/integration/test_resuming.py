@@ -113,7 +113,8 @@ def test_what_a_step_sees_does_not_depend_on_how_it_is_loaded(
 ) -> None:
     def steps_of(recipe: Recipe, processes: int) -> list[torch.Tensor]:
         parts = [parts_of(recipe, ball_data, Group(r, processes), 2) for r in range(processes)]
-        assert sum(p.per_step * recipe.run.steps for p in parts) >= processes
+        share = 4 // processes
+        assert {p.per_step for p in parts} == {-(-share // (recipe.run.micro_batch_size or share))}
         steps = []
         for _ in range(2, recipe.run.steps or 0):
             batches = [p.next_part() for p in parts for _ in range(p.per_step)]
