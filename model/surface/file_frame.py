@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.surface.mesh import Mesh
+from model.surface.mesh import Atlas, Mesh
 
 # Rows are the file's axes in the world: X is the world's x, Y (up) its z, Z (front) its -y,
 # so that the side which the input camera saw from (0, -2, 0) is the front.
@@ -23,12 +23,14 @@ class FileMesh:
         faces: (M, 3) int32, counter-clockwise seen from outside.
         colors_srgb: (N, 3) uint8.
         normals: (N, 3) float32 of unit length, outward.
+        atlas: its texture, if it has one.
     """
 
     vertices_m: NDArray[np.float32]
     faces: NDArray[np.int32]
     colors_srgb: NDArray[np.uint8]
     normals: NDArray[np.float32]
+    atlas: Atlas | None = None
 
 
 def to_file_frame(mesh: Mesh, length_m: float = 1.0) -> FileMesh:
@@ -50,4 +52,5 @@ def to_file_frame(mesh: Mesh, length_m: float = 1.0) -> FileMesh:
         faces=mesh.faces,
         colors_srgb=mesh.colors_srgb,
         normals=(mesh.normals_world @ FILE_FROM_WORLD.T).astype(np.float32),
+        atlas=mesh.atlas,
     )

@@ -1,6 +1,6 @@
-"""Triangle meshes with vertex colours.
+"""Triangle meshes with vertex colours, and perhaps a texture.
 
-Legend of shapes: N vertices, M faces.
+Legend of shapes: N vertices, M faces, T texels per side.
 """
 
 from __future__ import annotations
@@ -12,20 +12,39 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class Atlas:
+    """A texture, and where on it each vertex of a mesh lies.
+
+    Attributes:
+        uv: (N, 2) float32 in 0..1, the origin at the picture's lower left.
+        colors_srgb: (T, T, 3) uint8, the top row first.
+        seen: (T, T) uint8, 255 where the photo shows the surface and 0 where the model made it
+            up; None where no photo was projected.
+    """
+
+    uv: NDArray[np.float32]
+    colors_srgb: NDArray[np.uint8]
+    seen: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
 class Mesh:
     """A mesh in the world of §4.2: z up, seen from the -y axis, inside [-1, 1]³.
 
     Attributes:
-        vertices_world: (N, 3) float32.
+        vertices_world: (N, 3) float32. With an atlas, a vertex on a seam stands here once for
+            each chart that meets there.
         faces: (M, 3) int32, counter-clockwise seen from outside.
-        colors_srgb: (N, 3) uint8.
+        colors_srgb: (N, 3) uint8, what the field says at the vertices.
         normals_world: (N, 3) float32 of unit length, outward.
+        atlas: its texture, if it has one.
     """
 
     vertices_world: NDArray[np.float32]
     faces: NDArray[np.int32]
     colors_srgb: NDArray[np.uint8]
     normals_world: NDArray[np.float32]
+    atlas: Atlas | None = None
 
 
 def vertex_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
