@@ -31,12 +31,16 @@ class NerfMLP(nn.Module):
             hidden = layer(F.relu(hidden))
         return hidden
 
+    def linear_layers(self) -> list[nn.Linear]:
+        """All of them in order, with their type."""
+        layers = list(self.layers)
+        assert all(isinstance(layer, nn.Linear) for layer in layers)
+        return layers  # type: ignore[return-value]
+
     @property
     def first_layer(self) -> nn.Linear:
         """The layer that reads plane features; being linear, it may be applied to planes."""
-        layer = self.layers[0]
-        assert isinstance(layer, nn.Linear)
-        return layer
+        return self.linear_layers()[0]
 
     def activate(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Raw (..., 4) to densities (...,) and sRGB colours (..., 3)."""

@@ -106,6 +106,9 @@ class RunConfig:
     # spread over the processes.
     parallel: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
+    # The field's kernels (model.kernels) in place of plain PyTorch. auto: on a CUDA device, where
+    # they prove equal and faster when the run starts.
+    fused_field: Literal["auto", "on", "off"] = "auto"
     activation_checkpointing: bool = False  # transformer layers are run again in backward
     ema_decay: float = 0.0  # of the averaged weights that the model's file then holds; 0: none
     seed: int = 0

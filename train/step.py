@@ -8,9 +8,9 @@ from torch import Tensor
 from model.cameras import canonical_camera, rays_through_pixels
 from model.lrm import LRM
 from model.rendering import RenderedRays, render_rays
-from model.triplane import sample_planes
 from train.dataset import Sample
 from train.deferred import Rays, backward_through_rays
+from train.field_query import FieldQuery
 from train.losses import Perceptual
 from train.recipe import Recipe
 
@@ -27,25 +27,33 @@ def training_step(
     recipe: Recipe,
     perceptual: Perceptual | None,
     dtype: torch.dtype,
+    query: FieldQuery,
     weight: float = 1.0,
 ) -> dict[str, Tensor]:
     """Forward and backward of one part of a step; gradients are added to the parameters'.
 
     Args:
+        query: how the field is asked.
         weight: of this part in its step; multiplies gradients and the terms returned.
     """
     mixed = torch.autocast(batch.image.device.type, dtype=dtype, enabled=dtype != torch.float32)
 
+    samples, crop = recipe.run.samples_per_ray, recipe.data.crop
+    row = crop if recipe.data.rays == "crop" else None
+
     def render(planes: Tensor, rays: Rays) -> RenderedRays:
         def field(points: Tensor) -> tuple[Tensor, Tensor]:
             with mixed:
-                return model.nerf(sample_planes(planes, points))
+                densities, colors = query(
+                    model.nerf, planes, points.unflatten(1, (-1, samples)), row
+                )
+            return densities.flatten(1, 2), colors.flatten(1, 2)
 
         return render_rays(
             field,
             rays.origins_world,
             rays.directions_world,
-            recipe.run.samples_per_ray,
+            samples,
             recipe.model.view.background,
             rays.jitter,
         )
@@ -59,7 +67,6 @@ def training_step(
         batch.jitter.flatten(1, 2),
         batch.target_rgba.flatten(1, 2),
     )
-    crop = recipe.data.crop
     return backward_through_rays(
         planes.float(),
         rays,

@@ -22,6 +22,7 @@ from model.weights import load_model
 from train.card import model_card
 from train.checkpoint import Checkpoints, Training, write_recipe
 from train.dataset import TrainingSamples
+from train.field_query import choose_query
 from train.loading import Parts
 from train.losses import build_perceptual, psnr
 from train.optimizer import AveragedWeights, GuardedSteps, build_optimizer, learning_rate
@@ -89,6 +90,7 @@ def train(
     training = Training(model, steps, average)
     checkpoints.restore(training)
     dtype = choose_dtype(config.dtype, device)
+    query = choose_query(recipe, model.nerf, device, dtype)
     parts = Parts(samples, recipe, group, training.step, total)
     if group.leads:
         run.mkdir(parents=True, exist_ok=True)
@@ -111,7 +113,7 @@ def train(
                 weight = parts.weight(batch)
                 if batch.samples is not None:
                     found = training_step(
-                        model, batch.samples.to(device), recipe, perceptual, dtype, weight
+                        model, batch.samples.to(device), recipe, perceptual, dtype, query, weight
                     )
                     terms = {name: value + found[name] for name, value in terms.items()}
                 elif is_spread(model):

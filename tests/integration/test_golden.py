@@ -7,10 +7,15 @@ Where a change is meant to alter them, write down the new ones and say why in th
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.balls import write_balls
 from tests.runs import change, log_of, run_training
@@ -19,13 +24,20 @@ from train.recipe import Recipe
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 
 
+def golden_recipe(recipe: Recipe) -> Recipe:
+    recipe = change(recipe, "run", steps=20, checkpoint_every=20, validation_objects=0)
+    return change(recipe, "optimizer", lr=5e-4, warmup_steps=5)
+
+
 def golden_run(recipe: Recipe, folder: Path) -> list[float]:
     """Losses of twenty steps on five balls."""
     write_balls(folder / "data", count=5, views=6, size=32)
-    recipe = change(recipe, "run", steps=20, checkpoint_every=20, validation_objects=0)
-    recipe = change(recipe, "optimizer", lr=5e-4, warmup_steps=5)
-    assert run_training(folder / "data", recipe, folder / "run")
-    return [line["loss"] for line in log_of(folder / "run")]
+    assert run_training(folder / "data", golden_recipe(recipe), folder / "run")
+    return losses(folder / "run")
+
+
+def losses(run: Path) -> list[float]:
+    return [line["loss"] for line in log_of(run)]
 
 
 def test_twenty_steps_are_those_that_were_written_down(
@@ -34,6 +46,40 @@ def test_twenty_steps_are_those_that_were_written_down(
     found = golden_run(tiny_recipe, tmp_path / "first")
     assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-4)
     assert golden_run(tiny_recipe, tmp_path / "second") == found  # bit for bit
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"micro_batch_size": 1},  # gradients accumulated over two passes
+        {"rays_per_chunk": 10**6},  # all rays back-propagated at once
+        {"activation_checkpointing": True},
+    ],
+    ids=str,
+)
+def test_what_only_saves_memory_changes_no_loss(
+    settings: dict[str, Any], tiny_recipe: Recipe, tmp_path: Path, no_tensorboard: None
+) -> None:
+    found = golden_run(change(tiny_recipe, "run", **settings), tmp_path)
+    assert found == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_change_no_loss(parallel: str, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    write_balls(tmp_path / "data", count=5, views=6, size=32)
+    recipe = change(golden_recipe(tiny_recipe), "run", parallel=parallel)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.to_dict()))
+    command = [sys.executable, "-m", "lrm_cli", "train", str(tmp_path / "data"), "--quiet"]
+    command += ["--recipe", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*command, "--gpus", "2", "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "run") == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-4)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -81,7 +82,7 @@ def test_killed_at_random_steps_the_run_equals_an_unbroken_one(
     runs: Runs, ball_data: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
     rng = random.Random(0)
-    for step in sorted(rng.sample(range(2, 38), 6)):
+    for step in sorted(rng.sample(range(2, 38), 10)):
         process = runs.start()
         runs.wait_for(step)
         process.kill()
@@ -97,7 +98,8 @@ def test_killed_at_random_steps_the_run_equals_an_unbroken_one(
 def test_killed_while_the_number_of_processes_changes(
     runs: Runs, ball_data: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
-    for step, gpus in ((5, "2"), (12, "1"), (21, "2"), (29, "1")):
+    steps = sorted(random.Random(1).sample(range(2, 38), 10))
+    for step, gpus in zip(steps, itertools.cycle(["2", "1"]), strict=False):
         process = runs.start("--gpus", gpus)
         runs.wait_for(step)
         os.killpg(process.pid, signal.SIGKILL)

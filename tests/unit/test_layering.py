@@ -25,7 +25,16 @@ ORDER = {
     ],
     "train": [
         *("splits", "isolation", "recipe", "views", "objects", "videos", "shards", "dataset"),
-        *("losses", "deferred", "step", "optimizer", "parallel", "loading", "heldout"),
+        *(
+            "losses",
+            "deferred",
+            "field_query",
+            "step",
+            "optimizer",
+            "parallel",
+            "loading",
+            "heldout",
+        ),
         *("validation", "card", "checkpoint", "runlog", "costs", "plan", "trainer", "launch"),
         *("evaluation",),
     ],
