@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.hardware import hardware
 from model.device import choose_device
 from model.lrm import LRM
 from model.weights import load_model
@@ -105,7 +105,7 @@ def main() -> None:
         model, ShardReader(arguments.data, split="heldout"), arguments.views
     )
     figures["seconds"] = time.perf_counter() - start
-    figures["hardware"] = f"{device.type}, {platform.processor() or platform.machine()}"
+    figures["hardware"] = hardware(device)
     figures["torch"] = torch.__version__
     figures = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
     text = json.dumps(figures, indent=2)
