@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from model.cameras import BOX_MAX, BOX_MIN
 from model.occupancy import DensityField
+from model.surface.baking import with_texture
 from model.surface.cleanup import drop_small_components, simplify
 from model.surface.colors import ColorField, colors_at
 from model.surface.grid import sample_around_surface
 from model.surface.marching import triangulate
-from model.surface.mesh import Mesh, vertex_normals
+from model.surface.mesh import Mesh
+from model.surface.projection import FramedPhoto
+from model.surface.refinement import refine
 
 
 class SurfaceField(DensityField, ColorField, Protocol):
@@ -23,6 +27,8 @@ def extract_mesh(
     *,
     smallest_share: float = 0.005,
     target_faces: int | None = None,
+    texture_size: int = 0,
+    photo: FramedPhoto | None = None,
     exact: bool = False,
 ) -> Mesh:
     """The surface of a field, as §4.2 makes it: marching cubes on a resolution³ lattice.
@@ -32,6 +38,8 @@ def extract_mesh(
         iso_density: density at the surface; None: the field's own.
         smallest_share: pieces with fewer faces than this share of the largest are dropped.
         target_faces: simplify to about this many; None: leave all.
+        texture_size: texels per side of a texture; 0: none, colours stand at the vertices.
+        photo: what its camera sees is textured from it, where the silhouettes fit.
         exact: evaluate the whole lattice instead of the part that `occupancy.py` points to.
 
     Raises:
@@ -47,4 +55,7 @@ def extract_mesh(
     vertices, faces = drop_small_components(vertices, faces, smallest_share)
     if target_faces is not None:
         vertices, faces = simplify(vertices, faces, target_faces)
-    return Mesh(vertices, faces, colors_at(field, vertices), vertex_normals(vertices, faces))
+    cell = (BOX_MAX - BOX_MIN) / (resolution - 1)
+    vertices, normals = refine(field, vertices, faces, iso, cell)
+    mesh = Mesh(vertices, faces, colors_at(field, vertices), normals)
+    return with_texture(field, mesh, texture_size, photo) if texture_size else mesh

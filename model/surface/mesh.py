@@ -20,11 +20,13 @@ class Atlas:
         colors_srgb: (T, T, 3) uint8, the top row first.
         seen: (T, T) uint8, 255 where the photo shows the surface and 0 where the model made it
             up; None where no photo was projected.
+        silhouette_iou: how well the mesh fits the photo's silhouette; None without a photo.
     """
 
     uv: NDArray[np.float32]
     colors_srgb: NDArray[np.uint8]
     seen: NDArray[np.uint8] | None = None
+    silhouette_iou: float | None = None
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,7 @@ def test_ball_has_its_closed_form() -> None:
     mesh = extract_mesh(AnalyticField(ball((0.05, -0.1, 0.15), radius)), RESOLUTION)
     offset = mesh.vertices_world - np.array([0.05, -0.1, 0.15], np.float32)
     distance = np.linalg.norm(offset, axis=1)
-    # Linear interpolation of a softplus of width 0.02 is off by less than a tenth of a cell.
-    np.testing.assert_allclose(distance, radius, atol=0.1 * SPACING)
+    np.testing.assert_allclose(distance, radius, atol=0.01 * SPACING)
     assert as_trimesh(mesh.vertices_world, mesh.faces).volume == pytest.approx(
         4 / 3 * np.pi * radius**3, rel=2e-3
     )

@@ -1,0 +1,47 @@
+"""Textures: every texel asks the field for its own place's colour, or the photo.
+
+Legend of shapes: T texels per side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.surface.colors import ColorField, colors_at
+from model.surface.mesh import Atlas, Mesh
+from model.surface.projection import SILHOUETTE_FIT, FramedPhoto, blend, project
+from model.surface.texels import fill, texels_on_surface
+from model.surface.unwrapping import unwrap
+
+SMALLEST_TEXTURE = 16
+
+
+def with_texture(
+    field: ColorField, mesh: Mesh, size: int, photo: FramedPhoto | None = None
+) -> Mesh:
+    """The same surface, cut at seams, with a texture.
+
+    Args:
+        size: T.
+        photo: where given and its silhouette fits the mesh's, what it shows is taken from it.
+
+    Raises:
+        ValueError: a size below 16.
+    """
+    if size < SMALLEST_TEXTURE:
+        raise ValueError(f"texture is {size}; it must be at least {SMALLEST_TEXTURE} texels")
+    source, faces, uv = unwrap(mesh.vertices_world, mesh.faces, mesh.normals_world, size)
+    cut = Mesh(
+        mesh.vertices_world[source], faces, mesh.colors_srgb[source], mesh.normals_world[source]
+    )
+    texels = texels_on_surface(cut, uv, size)
+    colors = colors_at(field, texels.points_world)
+    seen, fit = None, None
+    if photo is not None:
+        projection = project(cut, texels, photo)
+        fit = projection.silhouette_iou
+        if fit >= SILHOUETTE_FIT:
+            colors = blend(colors, projection)
+            seen = fill(texels, (projection.shares * 255).round().astype(np.uint8))
+    atlas = Atlas(uv, fill(texels, colors), seen, fit)
+    return Mesh(cut.vertices_world, faces, cut.colors_srgb, cut.normals_world, atlas)
