@@ -53,7 +53,7 @@ class LRM(nn.Module):
             camera.camera_to_world.expand(count, 4, 4), camera.intrinsics.expand(count, 4)
         )
         planes = self(images, cameras).float()
-        return [Field(p, self.nerf, view.iso_density) for p in planes]
+        return [Field(p, self.nerf, view.iso_density, images.dtype) for p in planes]
 
 
 def parameter_counts(config: LrmConfig) -> dict[str, int]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import NerfConfig
-from model.triplane import PLANE_AXES, AxisInterpolation, sample_planes
+from model.triplane import PLANE_AXES, interpolation_matrix, sample_planes
 
 
 class NerfMLP(nn.Module):
@@ -63,13 +63,21 @@ class Field:
         planes: (3, C, R, R).
         mlp: the model's MLP_nerf.
         iso_density: density per world unit at which the surface lies.
+        lattice_dtype: of the products that `lattice` takes; float32 if None. A surface is found in
+            it, and put into its exact place afterwards.
     """
 
-    def __init__(self, planes: Tensor, mlp: NerfMLP, iso_density: float) -> None:
+    def __init__(
+        self,
+        planes: Tensor,
+        mlp: NerfMLP,
+        iso_density: float,
+        lattice_dtype: torch.dtype | None = None,
+    ) -> None:
         self.planes = planes
         self.mlp = mlp
         self.iso_density = iso_density
-        self._folded_planes: Tensor | None = None
+        self.lattice_dtype = lattice_dtype or planes.dtype
 
     @property
     def device(self) -> torch.device:
@@ -85,30 +93,54 @@ class Field:
         """(N, 3) points to densities (N,)."""
         return self.density_and_color(points_world)[0]
 
-    def density_on_axes(self, x_world: Tensor, y_world: Tensor, z_world: Tensor) -> Tensor:
-        """Densities (X, Y, Z) on the lattice of three coordinate lists.
+    def lattice(self, axis_world: Tensor) -> FieldLattice:
+        """The field on the lattice that coordinates (N,) span, the same along x, y and z."""
+        return FieldLattice(self, axis_world)
 
-        Equal to `density` up to rounding, and far cheaper: the MLP's first layer is linear, so
-        it is applied to the planes once, and a plane on a lattice is a separable resize.
+
+class FieldLattice:
+    """Densities on an axis-aligned lattice: equal to `Field.density` up to rounding, far cheaper.
+
+    The MLP's first layer is linear, so it is applied to the planes once; a plane on the lattice
+    is a separable resize, done once for all points. What is left per point is adding up three
+    numbers of each hidden unit, and the other layers.
+
+    Legend: N lattice points along an axis, K blocks, S points of a block along an axis.
+    """
+
+    def __init__(self, field: Field, axis_world: Tensor) -> None:
+        self._mlp, dtype = field.mlp, field.lattice_dtype
+        first = field.mlp.first_layer
+        weight = first.weight.unflatten(1, (3, -1)).to(field.planes)  # (width, 3, C)
+        folded = torch.einsum("pcrs,wpc->prsw", field.planes, weight)
+        along = interpolation_matrix(axis_world.to(folded), folded.shape[1])
+        resized = torch.einsum("br,prsw,as->pabw", along, folded, along)
+        resized[0] += first.bias.to(resized)
+        self._planes = resized.to(dtype)  # (3, N, N, width): points along both of a plane's axes
+        self._middle = [
+            (layer.weight.to(dtype), layer.bias.to(dtype))
+            for layer in field.mlp.linear_layers()[1:-1]
+        ]
+        last = field.mlp.linear_layers()[-1]
+        self._density_row = last.weight[3:].to(dtype), last.bias[3:].to(dtype)
+
+    def blocks(self, first: Tensor, side: int) -> Tensor:
+        """Densities (K, S, S, S) of blocks of lattice points.
+
+        Args:
+            first: (K, 3) each block's lowest point; points beyond the lattice repeat its last.
+            side: S.
         """
-        if self._folded_planes is None:
-            self._folded_planes = self._fold_first_layer()
-        coordinates = (x_world, y_world, z_world)
-        resolution = self.planes.shape[-1]
-        axes = [AxisInterpolation.at(c.to(self.planes), resolution) for c in coordinates]
+        count = self._planes.shape[1]
+        numbers = (first[..., None] + torch.arange(side, device=first.device)).clamp_max(count - 1)
         hidden: Tensor | None = None
-        for folded, (first, second) in zip(self._folded_planes, PLANE_AXES, strict=True):
-            columns, rows = axes[first], axes[second]
-            near = folded[rows.texels, columns.texels]  # (T_b, T_a, width)
-            resized = torch.einsum("br,rsw,as->abw", rows.matrix, near, columns.matrix)
-            (missing,) = {0, 1, 2} - {first, second}
-            resized = resized.unsqueeze(missing)
-            hidden = resized if hidden is None else hidden + resized
+        for plane, (a, b) in zip(self._planes, PLANE_AXES, strict=True):
+            part = plane[numbers[:, a, :, None], numbers[:, b, None, :]]  # (K, S, S, width)
+            (missing,) = {0, 1, 2} - {a, b}
+            part = part.unsqueeze(1 + missing)
+            hidden = part if hidden is None else hidden + part
         assert hidden is not None
-        raw = self.mlp.after_first_layer(hidden + self.mlp.first_layer.bias)
-        return self.mlp.activate_density(raw[..., 3])
-
-    def _fold_first_layer(self) -> Tensor:
-        """(3, R, R, width) planes with the MLP's first layer applied, bias left out."""
-        weight = self.mlp.first_layer.weight.unflatten(1, (3, -1))  # (width, 3, C)
-        return torch.einsum("pcrs,wpc->prsw", self.planes, weight.to(self.planes))
+        for weight, bias in self._middle:
+            hidden = F.linear(F.relu_(hidden), weight, bias)
+        raw = F.linear(F.relu_(hidden), *self._density_row)[..., 0]
+        return self._mlp.activate_density(raw)

@@ -26,9 +26,20 @@ from model.cameras import BOX_MAX, BOX_MIN
 
 COARSE_CELLS = 96
 # Lattice points evaluated at a time: small batches stay in the CPU's cache.
-_POINTS_PER_CALL = 32768
+POINTS_PER_CALL = 8192
 # Stands for zero where a logarithm is taken: far below anything visible, above float32's floor.
 DENSITY_FLOOR = 1e-30
+
+
+class DensityLattice(Protocol):
+    """A field's densities on a lattice, asked block by block."""
+
+    def blocks(self, first: Tensor, side: int, /) -> Tensor:
+        """(K, S, S, S) densities >= 0, per unit length, of S³ points from `first` (K, 3) on.
+
+        Points beyond the lattice repeat its last ones.
+        """
+        ...
 
 
 class DensityField(Protocol):
@@ -40,8 +51,8 @@ class DensityField(Protocol):
     @property
     def iso_density(self) -> float: ...
 
-    def density_on_axes(self, x: Tensor, y: Tensor, z: Tensor, /) -> Tensor:
-        """(X, Y, Z) densities >= 0, per unit length, at all combinations of (X,), (Y,), (Z,)."""
+    def lattice(self, axis_world: Tensor, /) -> DensityLattice:
+        """The lattice that coordinates (N,) span, the same along x, y and z."""
         ...
 
 
@@ -79,17 +90,23 @@ def density_bounds(field: DensityField, cells: int = COARSE_CELLS) -> DensityBou
     if cells < 2:
         raise ValueError(f"cells is {cells}; it must be at least 2")
     axis = torch.linspace(BOX_MIN, BOX_MAX, cells + 1, device=field.device)
-    planes_per_call = max(1, _POINTS_PER_CALL // len(axis) ** 2)
-    density = torch.cat(
-        [field.density_on_axes(x, axis, axis).float() for x in axis.split(planes_per_call)]
-    )
-    require_finite(density)
+    density = require_finite(_whole(field.lattice(axis), len(axis), field.device))
     level = density.clamp_min(DENSITY_FLOOR).log()
     reach = sum(_steepest_step(level, dim) for dim in range(3)) / 2  # to the middle of the cell
     return DensityBounds(
         lower=_over_corners(level - reach, torch.minimum).exp(),
         upper=_over_corners(level + reach, torch.maximum).exp(),
     )
+
+
+def _whole(lattice: DensityLattice, count: int, device: torch.device) -> Tensor:
+    """(N, N, N) all densities of a lattice of N = count points along each axis."""
+    side = 8
+    blocks = -(-count // side)
+    first = torch.cartesian_prod(*[torch.arange(blocks, device=device) * side] * 3)
+    parts = [lattice.blocks(part, side).float() for part in first.split(POINTS_PER_CALL // side**3)]
+    grid = torch.cat(parts).unflatten(0, (blocks,) * 3).permute(0, 3, 1, 4, 2, 5)
+    return grid.reshape((blocks * side,) * 3)[:count, :count, :count]
 
 
 def require_finite(density: Tensor) -> Tensor:

@@ -7,9 +7,6 @@ box, values beyond the outermost centres constant.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,28 +51,13 @@ def sample_planes(planes: Tensor, points_world: Tensor) -> Tensor:
     return features.squeeze(-1).unflatten(0, (-1, 3)).permute(0, 3, 1, 2).flatten(2)
 
 
-@dataclass(frozen=True)
-class AxisInterpolation:
-    """Linear interpolation along one axis of a plane: N coordinates read T of its texels.
+def interpolation_matrix(coordinates_world: Tensor, resolution: int) -> Tensor:
+    """(N, R) linear interpolation along one axis of a plane, for (N,) coordinates.
 
-    Bilinear sampling is separable, so a plane on an axis-aligned lattice is
-    `second.matrix @ plane[second.texels, first.texels] @ first.matrix.T`.
-
-    Attributes:
-        matrix: (N, T).
-        texels: which of the axis' R texels the columns stand for; a short stretch of the axis
-            touches few of them.
+    Bilinear sampling is separable: with one matrix for each axis, a plane on an axis-aligned
+    lattice is `rows @ plane @ columns.T`.
     """
-
-    matrix: Tensor
-    texels: slice
-
-    @staticmethod
-    def at(coordinates_world: Tensor, resolution: int) -> AxisInterpolation:
-        """For (N,) coordinates and an axis of R = resolution texels."""
-        texel = (coordinates_world - BOX_MIN) * (resolution / (BOX_MAX - BOX_MIN)) - 0.5
-        texel = texel.clamp(0, resolution - 1)
-        first, last = math.floor(float(texel.min())), math.ceil(float(texel.max()))
-        centers = torch.arange(first, last + 1, device=texel.device, dtype=texel.dtype)
-        matrix = (1 - (texel[:, None] - centers).abs()).clamp_min(0)
-        return AxisInterpolation(matrix, slice(first, last + 1))
+    texel = (coordinates_world - BOX_MIN) * (resolution / (BOX_MAX - BOX_MIN)) - 0.5
+    texel = texel.clamp(0, resolution - 1)
+    centers = torch.arange(resolution, device=texel.device, dtype=texel.dtype)
+    return (1 - (texel[:, None] - centers).abs()).clamp_min(0)

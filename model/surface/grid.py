@@ -20,12 +20,15 @@ from model.cameras import BOX_MAX, BOX_MIN
 from model.occupancy import (
     COARSE_CELLS,
     DENSITY_FLOOR,
+    POINTS_PER_CALL,
     DensityField,
+    DensityLattice,
     density_bounds,
     require_finite,
 )
 
-BLOCK_CELLS = 16
+BLOCK_CELLS = 8
+_BLOCKS_PER_CALL = POINTS_PER_CALL // (BLOCK_CELLS + 1) ** 3
 # A sample this close to the iso-value, relatively, is moved to this distance: then every vertex
 # lies strictly between two lattice points, and its edge can be told from its position.
 _CLEARANCE = 1e-5
@@ -83,12 +86,13 @@ def sample_around_surface(
         chosen = np.ones((_blocks_per_side(resolution),) * 3, bool)
     else:
         chosen = _blocks_of_bounds(field, resolution, iso_density, coarse_cells)
-    axis = torch.linspace(BOX_MIN, BOX_MAX, resolution, device=field.device)
+    lattice = field.lattice(torch.linspace(BOX_MIN, BOX_MAX, resolution, device=field.device))
     done = np.zeros_like(chosen)
     pending = np.argwhere(chosen)
     while len(pending):
-        for block in pending:
-            _evaluate_block(field, axis, values, block, iso_density)
+        for start in range(0, len(pending), _BLOCKS_PER_CALL):
+            part = pending[start : start + _BLOCKS_PER_CALL]
+            _evaluate(lattice, field.device, values, part, iso_density)
         done[tuple(pending.T)] = True
         pending = _blocks_behind_crossed_faces(values, pending, done, iso_density)
     return SurfaceSamples(values, np.argwhere(done), iso_density)
@@ -122,28 +126,31 @@ def _blocks_of_bounds(
 
 
 @torch.inference_mode()
-def _evaluate_block(
-    field: DensityField,
-    axis: torch.Tensor,
+def _evaluate(
+    lattice: DensityLattice,
+    device: torch.device,
     values: NDArray[np.float32],
-    block: NDArray[np.int64],
+    blocks: NDArray[np.int64],
     iso_density: float,
 ) -> None:
-    """Write a block's densities into `values`, except where a neighbour wrote before."""
-    # Without the outer layer of zeros; every block holds points of the box.
-    inside = tuple(
-        slice(max(s.start, 1), min(s.stop, len(values) - 1))
-        for s in _block_slices(block, len(values))
-    )
-    x, y, z = (axis[s.start - 1 : s.stop - 1] for s in inside)
-    density = require_finite(field.density_on_axes(x, y, z).float())
-    density = density.clamp(DENSITY_FLOOR, _CEILING * iso_density)
+    """Write the densities of blocks (K, 3) into `values`, except where a neighbour wrote before."""
+    # Lattice index 1 of `values` is the first point; the layer of zeros around it stays.
+    first = np.maximum(blocks * BLOCK_CELLS - 1, 0)
+    density = lattice.blocks(torch.from_numpy(first).to(device), BLOCK_CELLS + 1)
+    density = require_finite(density.float()).clamp(DENSITY_FLOOR, _CEILING * iso_density)
     gap = _CLEARANCE * iso_density
     near = (density - iso_density).abs() < gap
     moved = torch.where(density > iso_density, iso_density + gap, iso_density - gap)
     fresh = torch.where(near, moved, density).cpu().numpy()
-    known = values[inside]
-    values[inside] = np.where(known > 0, known, fresh)
+    places = _places(first + 1, len(values) - 2)
+    known = values[places]
+    values[places] = np.where(known > 0, known, fresh)
+
+
+def _places(first: NDArray[np.int64], last: int) -> tuple[NDArray[np.int64], ...]:
+    """Indices that select blocks (K, S, S, S) from their first points on, none beyond `last`."""
+    x, y, z = np.minimum(first.T[..., None] + np.arange(BLOCK_CELLS + 1), last)
+    return x[:, :, None, None], y[:, None, :, None], z[:, None, None, :]
 
 
 def _blocks_behind_crossed_faces(
@@ -152,16 +159,16 @@ def _blocks_behind_crossed_faces(
     done: NDArray[np.bool_],
     iso_density: float,
 ) -> NDArray[np.int64]:
-    """(K, 3) sorted blocks, not yet done, into which the surface leads from `blocks`."""
+    """(K', 3) sorted blocks, not yet done, into which the surface leads from `blocks` (K, 3)."""
     found = np.zeros_like(done)
-    for block in blocks:
-        solid = values[_block_slices(block, len(values))] > iso_density
+    for start in range(0, len(blocks), _BLOCKS_PER_CALL):
+        part = blocks[start : start + _BLOCKS_PER_CALL]
+        solid = values[_places(part * BLOCK_CELLS, len(values) - 1)] > iso_density
         for dim in range(3):
             for end, step in ((0, -1), (-1, 1)):
-                neighbor = block.copy()
-                neighbor[dim] += step
-                if not 0 <= neighbor[dim] < done.shape[dim] or done[tuple(neighbor)]:
-                    continue
-                face = solid.take(end, axis=dim)
-                found[tuple(neighbor)] |= bool(face.any() and not face.all())
-    return np.argwhere(found)
+                face = solid.take(end, axis=1 + dim).reshape(len(part), -1)
+                neighbors = part[face.any(axis=1) & ~face.all(axis=1)].copy()
+                neighbors[:, dim] += step
+                inside = (neighbors[:, dim] >= 0) & (neighbors[:, dim] < done.shape[dim])
+                found[tuple(neighbors[inside].T)] = True
+    return np.argwhere(found & ~done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,15 +35,30 @@ class AnalyticField:
         distance = self.distance(points_world)
         if self.width == 0:
             return torch.where(distance < 0, 5 * ISO_DENSITY, 0.0)
-        softplus = torch.nn.functional.softplus(-distance / self.width)
-        return softplus * (ISO_DENSITY / math.log(2))
+        # In double: float32's last bit depends on where in a batch a point stands.
+        softplus = torch.nn.functional.softplus(-distance.double() / self.width)
+        return (softplus * (ISO_DENSITY / math.log(2))).float()
 
     def density_and_color(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
         """The colour is the position: x, y, z in -1..1 to red, green, blue in 0..1."""
         return self.density(points_world), (points_world + 1) / 2
 
-    def density_on_axes(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        return self.density(torch.stack(torch.meshgrid(x, y, z, indexing="ij"), dim=-1))
+    def lattice(self, axis_world: Tensor) -> AnalyticLattice:
+        return AnalyticLattice(self, axis_world)
+
+
+@dataclass(frozen=True)
+class AnalyticLattice:
+    field: AnalyticField
+    axis_world: Tensor
+
+    def blocks(self, first: Tensor, side: int) -> Tensor:
+        numbers = (first[..., None] + torch.arange(side)).clamp_max(len(self.axis_world) - 1)
+        x, y, z = self.axis_world[numbers].unbind(1)
+        points = torch.broadcast_tensors(
+            x[:, :, None, None], y[:, None, :, None], z[:, None, None, :]
+        )
+        return self.field.density(torch.stack(points, dim=-1))
 
 
 def _norm(points: Tensor) -> Tensor:

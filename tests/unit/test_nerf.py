@@ -60,19 +60,32 @@ def test_densities_of_bf16_features_are_float32() -> None:
     assert densities.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-11)])
-def test_density_on_axes_equals_density(dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "lattice_dtype", "tolerance"),
+    [
+        (torch.float64, None, 1e-11),
+        (torch.float32, None, 1e-4),
+        (torch.float32, torch.bfloat16, 0.1),
+    ],
+)
+def test_a_lattice_equals_density(
+    dtype: torch.dtype, lattice_dtype: torch.dtype | None, tolerance: float
+) -> None:
     mlp = make_mlp(NerfConfig(layers=4, width=8, density_bias=0.0)).to(dtype)
-    field = Field(torch.randn(3, 4, 6, 6).to(dtype), mlp, 10.0)
-    x = torch.linspace(-1, 1, 7).to(dtype)
-    y = torch.tensor([-0.9, 0.05, 0.4]).to(dtype)
-    z = torch.linspace(-0.7, 0.2, 4).to(dtype)
-    lattice = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), -1)
+    field = Field(torch.randn(3, 4, 6, 6).to(dtype), mlp, 10.0, lattice_dtype)
+    axis = torch.linspace(-1, 1, 11).to(dtype)
+    first = torch.tensor([[0, 0, 0], [3, 0, 6], [8, 5, 9]])
     with torch.no_grad():
-        expected = field.density(lattice.flatten(0, 2)).view(7, 3, 4)
-        found = field.density_on_axes(x, y, z)
-    assert expected.std() > 1  # a constant would prove nothing
-    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+        found = field.lattice(axis).blocks(first, 4)
+        for block, start in zip(found, first, strict=True):
+            # The last block reaches beyond the lattice, whose last points it repeats.
+            x, y, z = (axis[(s + torch.arange(4)).clamp_max(10)] for s in start)
+            points = torch.stack(torch.meshgrid(x, y, z, indexing="ij"), -1)
+            expected = field.density(points.flatten(0, 2)).view(4, 4, 4)
+            assert expected.std() > 1  # a constant would prove nothing
+            torch.testing.assert_close(
+                block.to(dtype), expected, atol=tolerance * 10, rtol=tolerance
+            )
 
 
 def test_field_reads_its_planes() -> None:

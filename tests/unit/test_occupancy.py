@@ -11,7 +11,8 @@ from tests.unit.fields import ISO_DENSITY, SHAPES, AnalyticField, ball, nowhere,
 def cells_with_surface(field: AnalyticField, per_cell: int = 5) -> torch.Tensor:
     """(C, C, C) cells in which a dense sampling of the cell meets both sides of the surface."""
     axis = torch.linspace(-1, 1, CELLS * (per_cell - 1) + 1)
-    solid = torch.cat([field.density_on_axes(x, axis, axis) > ISO_DENSITY for x in axis.split(16)])
+    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+    solid = torch.cat([field.density(part) > ISO_DENSITY for part in points.split(16)])
     for dim in range(3):
         solid = solid.unfold(dim, per_cell, per_cell - 1)
     solid = solid.flatten(3)
@@ -32,7 +33,8 @@ def test_a_sheet_between_the_samples_is_found() -> None:
     # of the iso-value or less: only the slope tells.
     field = AnalyticField(thin_sheet, 0.004)
     axis = torch.linspace(-1, 1, CELLS + 1)
-    assert field.density_on_axes(axis, axis, axis).max() < ISO_DENSITY / 50
+    samples = field.density(torch.cartesian_prod(axis, axis, axis))
+    assert samples.max() < ISO_DENSITY / 50
     missed = cells_with_surface(field, 9) & ~density_bounds(field, CELLS).crossing(ISO_DENSITY)
     assert not missed.any()
 

@@ -107,9 +107,9 @@ def test_surface_is_closed_flat_on_the_box() -> None:
 def test_noise_is_closed_across_all_seams() -> None:
     # White noise puts all 256 cases of marching cubes on every seam.
     class Noise(AnalyticField):
-        def density_on_axes(self, x: torch.Tensor, y: torch.Tensor, z: torch.Tensor):
-            i, j, k = (((a + 1) / 2 * 39).round().long() for a in (x, y, z))
-            return self.table[i[:, None, None], j[:, None], k]
+        def density(self, points_world: torch.Tensor) -> torch.Tensor:
+            i, j, k = ((points_world + 1) / 2 * 39).round().long().unbind(-1)
+            return self.table[i, j, k]
 
         table = torch.rand(40, 40, 40, generator=torch.Generator().manual_seed(0)) * 20
 
