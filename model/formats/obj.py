@@ -20,25 +20,29 @@ def obj_bytes(mesh: FileMesh, notes: Notes, mtl_name: str) -> bytes:
     """An OBJ file with normals, and texture coordinates or sRGB vertex colours in 0..1.
 
     Args:
-        mtl_name: the MTL file's name, to which a mesh with an atlas refers.
+        mtl_name: the MTL file's name, to which a mesh with an atlas refers; without spaces.
     """
     lines = [*(f"# {comment}" for comment in notes.comments()), "o object"]
     corners = mesh.faces + 1  # OBJ counts from 1
     if mesh.atlas is None:
         colored = np.hstack([mesh.vertices_m, mesh.colors_srgb / 255])
-        vertices = _rows("v %.6f %.6f %.6f %.4f %.4f %.4f", colored)
+        vertices = _rows("v %.7g %.7g %.7g %.4f %.4f %.4f", colored)
         faces = _rows("f %d//%d %d//%d %d//%d", np.repeat(corners, 2, axis=1))
     else:
-        lines += [f"mtllib {_relative(mtl_name)}", f"usemtl {_MATERIAL}"]
-        vertices = _rows("v %.6f %.6f %.6f", mesh.vertices_m)
+        lines += [f"mtllib {mtl_name}", f"usemtl {_MATERIAL}"]
+        vertices = _rows("v %.7g %.7g %.7g", mesh.vertices_m)
         vertices += _rows("vt %.6f %.6f", mesh.atlas.uv)
         faces = _rows("f %d/%d/%d %d/%d/%d %d/%d/%d", np.repeat(corners, 3, axis=1))
-    header = "\n".join([*lines, ""]).encode()
+    header = "\n".join([*lines, ""]).encode("ascii")
     return header + vertices + _rows("vn %.4f %.4f %.4f", mesh.normals) + faces
 
 
 def mtl_bytes(notes: Notes, texture_name: str) -> bytes:
-    """An MTL file with one matt material: its diffuse colour is the texture."""
+    """An MTL file with one matt material, whose diffuse colour is the texture.
+
+    Args:
+        texture_name: the picture beside it; without spaces.
+    """
     lines = [
         *(f"# {comment}" for comment in notes.comments()),
         f"newmtl {_MATERIAL}",
@@ -46,20 +50,9 @@ def mtl_bytes(notes: Notes, texture_name: str) -> bytes:
         "Kd 1 1 1",
         "Ks 0 0 0",
         "illum 1",  # diffuse only
-        f"map_Kd {_relative(texture_name)}",
+        f"map_Kd {texture_name}",
     ]
-    return "\n".join([*lines, ""]).encode()
-
-
-def _relative(name: str) -> str:
-    """A file name as the rest of a line: readers drop spaces before it, and take `-` for options.
-
-    Raises:
-        ValueError: a name that no line can hold.
-    """
-    if any(ord(character) < 32 for character in name):
-        raise ValueError(f"{name!r}: an OBJ file cannot refer to a name with control characters")
-    return f"./{name}" if name[0] in "- " else name
+    return "\n".join([*lines, ""]).encode("ascii")
 
 
 def _rows(form: str, rows: Any) -> bytes:

@@ -15,24 +15,11 @@ from model.formats.notes import Notes
 from model.surface.file_frame import FileMesh
 
 
-def can_refer_to(texture_name: str) -> bool:
-    """Whether a header can hold the name: it is ASCII, and readers drop spaces around values.
-
-    A mesh is written without texture coordinates otherwise, since trimesh shows one that has them
-    but no picture as white.
-    """
-    return (
-        texture_name.isascii()
-        and texture_name.isprintable()
-        and texture_name == texture_name.strip()
-    )
-
-
 def ply_bytes(mesh: FileMesh, notes: Notes, texture_name: str) -> bytes:
     """A little-endian PLY file with normals and sRGB vertex colours, and UVs if there is an atlas.
 
     Args:
-        texture_name: the picture beside it, to which a mesh with an atlas refers if it can.
+        texture_name: the picture beside it, to which a mesh with an atlas refers; ASCII.
     """
     columns: list[tuple[str, str, Any]] = [
         ("x y z", "float", mesh.vertices_m),
@@ -40,7 +27,7 @@ def ply_bytes(mesh: FileMesh, notes: Notes, texture_name: str) -> bytes:
         ("red green blue", "uchar", mesh.colors_srgb),
     ]
     comments = notes.comments()
-    if mesh.atlas is not None and can_refer_to(texture_name):
+    if mesh.atlas is not None:
         columns.insert(2, ("s t", "float", mesh.atlas.uv))
         comments.append(f"TextureFile {texture_name}")
     types = {"float": "<f4", "uchar": "u1"}

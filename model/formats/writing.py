@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ from model.formats.atomic import write_atomically
 from model.formats.notes import Notes
 from model.formats.obj import mtl_bytes, obj_bytes
 from model.formats.pictures import TextureFormat, picture_bytes
-from model.formats.ply import can_refer_to, ply_bytes
+from model.formats.ply import ply_bytes
 from model.formats.stl import stl_bytes
 from model.formats.usdz import require_usd, usdz_bytes
 from model.surface.file_frame import FileMesh
@@ -42,8 +45,7 @@ def check_writable(path: Path) -> None:
 def files_of(path: Path, has_atlas: bool) -> list[Path]:
     """The files that make up a mesh file, itself the last: what it refers to is there before it.
 
-    OBJ and PLY of one stem share their texture, which is the same. A PLY whose name is not
-    ASCII cannot refer to one.
+    OBJ and PLY of one stem share their texture, which is the same.
 
     Raises:
         ValueError: a suffix that is not among WRITABLE_SUFFIXES.
@@ -54,9 +56,7 @@ def files_of(path: Path, has_atlas: bool) -> list[Path]:
             f"{path.name}: meshes cannot be written as {path.suffix or 'a file without suffix'}; "
             f"the formats are {', '.join(WRITABLE_SUFFIXES)}"
         )
-    if not has_atlas or (path.suffix.lower() == ".ply" and not can_refer_to(_texture(path).name)):
-        return [path]
-    return [*(path.with_suffix(suffix) for suffix in beside), path]
+    return [*(_beside(path, suffix) for suffix in beside if has_atlas), path]
 
 
 def write_mesh(
@@ -97,7 +97,7 @@ def _encode(
     suffix: str, path: Path, mesh: FileMesh, notes: Notes, texture_format: TextureFormat
 ) -> bytes:
     """The bytes of a mesh file, or of one beside it."""
-    texture_name = _texture(path).name
+    texture_name = _beside(path, _TEXTURE).name
     match suffix:
         case ".glb":
             # Imported here, since training reads meshes on machines without pygltflib.
@@ -105,7 +105,7 @@ def _encode(
 
             return glb_bytes(mesh, notes, texture_format)
         case ".obj":
-            return obj_bytes(mesh, notes, path.with_suffix(_MTL).name)
+            return obj_bytes(mesh, notes, _beside(path, _MTL).name)
         case ".mtl":
             return mtl_bytes(notes, texture_name)
         case ".png":
@@ -120,8 +120,18 @@ def _encode(
     raise AssertionError(suffix)
 
 
-def _texture(path: Path) -> Path:
-    return path.with_suffix(_TEXTURE)
+def _beside(path: Path, suffix: str) -> Path:
+    """A file to which a mesh file refers.
+
+    It has the mesh's name where that is plain, else one in ASCII without spaces that is as unique:
+    MeshLab takes names in MTL files to end at a space, a PLY header is ASCII, and web pages read
+    `#` and `%` in names otherwise than file systems do.
+    """
+    stem = path.stem
+    if not re.fullmatch(r"\w[\w.-]*", stem, re.ASCII):
+        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+        stem = re.sub(r"^[.-]|[^\w.-]", "_", stem, flags=re.ASCII) + f"-{digest}"
+    return path.with_name(stem + suffix)
 
 
 def seen_file(path: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from model.formats import files_of
 from model.formats.meshes import read_mesh
 
 
@@ -71,13 +72,13 @@ def by_vtk(path: Path) -> Read:
         uv = uv * (1, -1) + (0, 1)  # it comes as in the file, from the upper left
         picture = _first_texture(vtk.vtkGLTFImporter(file_name=str(path)))
     elif path.suffix == ".obj":
-        mtl = str(path.with_suffix(".mtl"))
+        mtl = str(files_of(path, has_atlas=True)[1])
         folder = str(path.parent)
         picture = _first_texture(
             vtk.vtkOBJImporter(file_name=str(path), file_name_mtl=mtl, texture_path=folder)
         )
     else:  # VTK leaves pictures beside PLY files to the caller
-        picture = pyvista.read(path.with_suffix(".texture.png"))
+        picture = pyvista.read(files_of(path, has_atlas=True)[0])
     picture = pyvista.wrap(picture)
     width, height, _ = picture.dimensions
     pixels = np.asarray(picture.active_scalars).reshape(height, width, -1)
