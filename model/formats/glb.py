@@ -4,92 +4,139 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pygltflib as gltf
 from numpy.typing import NDArray
 
 from model.formats.colors import linear_from_srgb
+from model.formats.notes import Notes, generator
+from model.formats.pictures import TextureFormat, picture_bytes
 from model.surface.file_frame import FileMesh
+from model.surface.mesh import Atlas
+
+_WEBP = "EXT_texture_webp"
+_SHORT_INDICES = 65_535  # vertices; the index 65535 itself is kept for restarting strips
 
 
-def glb_bytes(mesh: FileMesh, extras: dict[str, Any]) -> bytes:
-    """A GLB file with positions, normals, vertex colours and one matt material.
+def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png") -> bytes:
+    """A GLB file: positions, normals, one matt material, and a texture or vertex colours.
 
     COLOR_0 is linear, as the specification says. It is stored as floats: 8 bits of linear light
-    would merge most of the dark sRGB levels, and 16 bits come out garbled from trimesh.
+    would merge most of the dark sRGB levels, and of 16 bits trimesh (5.2) takes the lower 8,
+    whatever `normalized` says, which is noise.
 
     Args:
-        extras: goes into `asset.extras`; anything that JSON can hold.
+        texture_format: `webp` needs the extension EXT_texture_webp, which the file then
+            requires: readers without it refuse the file instead of showing it white.
     """
-    import pygltflib as gltf
-
-    arrays: list[NDArray[Any]] = [
-        mesh.vertices_m.astype("<f4"),
-        mesh.normals.astype("<f4"),
-        linear_from_srgb(mesh.colors_srgb).astype("<f4"),
-        mesh.faces.astype("<u4").reshape(-1, 1),
-    ]
-    positions, indices = arrays[0], arrays[3]
-
-    views, offset = [], 0
-    for array in arrays:
-        target = gltf.ELEMENT_ARRAY_BUFFER if array is indices else gltf.ARRAY_BUFFER
-        size = array.nbytes  # every array is a multiple of 4 bytes long, so all views are aligned
-        views.append(gltf.BufferView(buffer=0, byteOffset=offset, byteLength=size, target=target))
-        offset += size
-
-    def accessor(view: int, component: int, kind: str, **more: Any) -> Any:
-        return gltf.Accessor(
-            bufferView=view, componentType=component, type=kind, count=len(arrays[view]), **more
-        )
-
+    binary = _Binary()
+    attributes = gltf.Attributes(
+        POSITION=binary.vertices(mesh.vertices_m, bounds=True), NORMAL=binary.vertices(mesh.normals)
+    )
     document = gltf.GLTF2(
-        asset=gltf.Asset(version="2.0", generator="lrm", extras=extras),
+        asset=gltf.Asset(
+            version="2.0",
+            generator=generator(),
+            copyright=notes.copyright_notice,
+            extras=notes.extras,
+        ),
         scene=0,
         scenes=[gltf.Scene(nodes=[0])],
         nodes=[gltf.Node(mesh=0, name="object")],
-        meshes=[
-            gltf.Mesh(
-                name="object",
-                primitives=[
-                    gltf.Primitive(
-                        attributes=gltf.Attributes(POSITION=0, NORMAL=1, COLOR_0=2),
-                        indices=3,
-                        material=0,
-                        mode=gltf.TRIANGLES,
-                    )
-                ],
-            )
-        ],
-        materials=[
-            gltf.Material(
-                name="matt",
-                pbrMetallicRoughness=gltf.PbrMetallicRoughness(
-                    baseColorFactor=[1.0, 1.0, 1.0, 1.0], metallicFactor=0.0, roughnessFactor=1.0
-                ),
-                doubleSided=False,
-                alphaMode=gltf.OPAQUE,
-                alphaCutoff=None,
-            )
-        ],
-        accessors=[
-            accessor(
-                0,
-                gltf.FLOAT,
-                gltf.VEC3,
-                min=positions.min(axis=0).tolist(),
-                max=positions.max(axis=0).tolist(),
-            ),
-            accessor(1, gltf.FLOAT, gltf.VEC3),
-            accessor(2, gltf.FLOAT, gltf.VEC3),
-            accessor(
-                3,
-                gltf.UNSIGNED_INT,
-                gltf.SCALAR,
-                min=[int(indices.min())],
-                max=[int(indices.max())],
-            ),
-        ],
-        bufferViews=views,
-        buffers=[gltf.Buffer(byteLength=offset)],
     )
-    document.set_binary_blob(b"".join(array.tobytes() for array in arrays))
+    surface = gltf.PbrMetallicRoughness(
+        baseColorFactor=[1.0, 1.0, 1.0, 1.0], metallicFactor=0.0, roughnessFactor=1.0
+    )
+    if mesh.atlas is None:
+        attributes.COLOR_0 = binary.vertices(linear_from_srgb(mesh.colors_srgb))
+    else:
+        # glTF's V runs down from the picture's upper left.
+        attributes.TEXCOORD_0 = binary.vertices(mesh.atlas.uv * (1, -1) + (0, 1))
+        surface.baseColorTexture = gltf.TextureInfo(index=0)
+        _add_texture(document, binary, mesh.atlas, texture_format)
+    triangles = gltf.Primitive(
+        attributes=attributes, indices=binary.indices(mesh.faces), material=0, mode=gltf.TRIANGLES
+    )
+    document.meshes = [gltf.Mesh(name="object", primitives=[triangles])]
+    document.materials = [
+        gltf.Material(
+            name="matt",
+            pbrMetallicRoughness=surface,
+            doubleSided=False,
+            alphaMode=gltf.OPAQUE,
+            alphaCutoff=None,
+        )
+    ]
+    document.accessors, document.bufferViews = binary.accessors, binary.views
+    document.buffers = [gltf.Buffer(byteLength=len(binary.data))]
+    document.set_binary_blob(bytes(binary.data))
     return b"".join(document.save_to_bytes())
+
+
+def _add_texture(
+    document: gltf.GLTF2, binary: _Binary, atlas: Atlas, texture_format: TextureFormat
+) -> None:
+    picture = binary.view(picture_bytes(atlas.colors_srgb, texture_format), target=None)
+    document.images = [
+        gltf.Image(bufferView=picture, mimeType=f"image/{texture_format}", name="texture")
+    ]
+    document.samplers = [
+        gltf.Sampler(
+            magFilter=gltf.LINEAR,
+            minFilter=gltf.LINEAR_MIPMAP_LINEAR,
+            wrapS=gltf.CLAMP_TO_EDGE,
+            wrapT=gltf.CLAMP_TO_EDGE,
+        )
+    ]
+    if texture_format == "webp":
+        document.textures = [gltf.Texture(sampler=0, extensions={_WEBP: {"source": 0}})]
+        document.extensionsUsed = document.extensionsRequired = [_WEBP]
+    else:
+        document.textures = [gltf.Texture(sampler=0, source=0)]
+
+
+class _Binary:
+    """The buffer, filled piece by piece.
+
+    Every piece starts at a multiple of 4 bytes, which suits all component types in use.
+    """
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.views: list[Any] = []
+        self.accessors: list[Any] = []
+
+    def vertices(self, values: NDArray[np.floating[Any]], bounds: bool = False) -> int:
+        """Index of a new accessor for (N, 2) or (N, 3) values."""
+        values = values.astype("<f4")
+        kind = {2: gltf.VEC2, 3: gltf.VEC3}[values.shape[1]]
+        view = self.view(values.tobytes(), gltf.ARRAY_BUFFER)
+        low, high = values.min(axis=0).tolist(), values.max(axis=0).tolist()
+        limits = {"min": low, "max": high} if bounds else {}
+        return self._accessor(view, gltf.FLOAT, kind, len(values), **limits)
+
+    def indices(self, faces: NDArray[np.integer[Any]]) -> int:
+        """Index of a new accessor for the corners of (M, 3) faces."""
+        short = int(faces.max()) < _SHORT_INDICES
+        view = self.view(
+            faces.astype("<u2" if short else "<u4").tobytes(), gltf.ELEMENT_ARRAY_BUFFER
+        )
+        component = gltf.UNSIGNED_SHORT if short else gltf.UNSIGNED_INT
+        return self._accessor(view, component, gltf.SCALAR, faces.size)
+
+    def view(self, data: bytes, target: int | None) -> int:
+        """Index of a new buffer view."""
+        view = gltf.BufferView(
+            buffer=0, byteOffset=len(self.data), byteLength=len(data), target=target
+        )
+        self.views.append(view)
+        self.data += data + bytes(-len(data) % 4)
+        return len(self.views) - 1
+
+    def _accessor(self, view: int, component: int, kind: str, count: int, **limits: Any) -> int:
+        self.accessors.append(
+            gltf.Accessor(
+                bufferView=view, componentType=component, type=kind, count=count, **limits
+            )
+        )
+        return len(self.accessors) - 1

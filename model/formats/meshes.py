@@ -16,9 +16,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from model.formats.notes import FRAME
+
 UpAxis = Literal["auto", "y", "z"]
 
-# Suffix -> the axis that this format's files mostly have as up.
+# Suffix -> the axis that this format's files mostly have as up, unless they say otherwise.
 MESH_SUFFIXES: dict[str, str] = {
     ".obj": "y",
     ".glb": "y",
@@ -99,7 +101,8 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
     """Read a mesh file into the z-up world.
 
     Args:
-        up: the file's up axis; `auto` takes y for OBJ and glTF, z for PLY and STL.
+        up: the file's up axis; `auto` takes y for OBJ and glTF, z for PLY and STL, but y for
+            those which `lrm` wrote.
 
     Raises:
         ValueError: an unknown suffix, a file that cannot be read, no triangle in it.
@@ -122,7 +125,7 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path.name} cannot be read as a mesh: {reason}") from error
     gltf = suffix in (".glb", ".gltf")
-    y_up = (MESH_SUFFIXES[suffix] if up == "auto" else up) == "y"
+    y_up = up == "y" or (up == "auto" and (MESH_SUFFIXES[suffix] == "y" or _is_ours(path)))
     parts = [
         part
         for geometry in geometries
@@ -132,6 +135,12 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
     if not parts:
         raise ValueError(f"{path.name} has no faces")
     return TexturedMesh(tuple(parts))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a PLY or STL file's header tells of the frame in which `write_mesh` leaves meshes."""
+    with path.open("rb") as file:
+        return FRAME.encode() in file.read(200)
 
 
 def _restore_vertex_colors(path: Path, geometries: list[Any]) -> None:

@@ -1,37 +1,50 @@
-"""Meshes as binary PLY (Turk 1994), the form that point-cloud tools read."""
+"""Meshes as binary PLY (Turk 1994), the form that point-cloud tools read.
+
+Texture coordinates and the name of a picture are not in Turk's text; they are written as MeshLab,
+trimesh and VTK read them, `s` and `t` at the vertices and a comment. Others take the vertex
+colours, which are always there.
+"""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 
+from model.formats.notes import Notes
 from model.surface.file_frame import FileMesh
 
 
-def ply_bytes(mesh: FileMesh, extras: dict[str, Any]) -> bytes:
-    """A little-endian PLY file with normals and sRGB vertex colours.
+def ply_bytes(mesh: FileMesh, notes: Notes, texture_name: str) -> bytes:
+    """A little-endian PLY file with normals and sRGB vertex colours, and UVs if there is an atlas.
 
     Args:
-        extras: one comment line of JSON each.
+        texture_name: the picture beside it, to which a mesh with an atlas refers; ASCII.
     """
+    columns: list[tuple[str, str, Any]] = [
+        ("x y z", "float", mesh.vertices_m),
+        ("nx ny nz", "float", mesh.normals),
+        ("red green blue", "uchar", mesh.colors_srgb),
+    ]
+    comments = notes.comments()
+    if mesh.atlas is not None:
+        columns.insert(2, ("s t", "float", mesh.atlas.uv))
+        comments.append(f"TextureFile {texture_name}")
+    types = {"float": "<f4", "uchar": "u1"}
     vertices = np.empty(
         len(mesh.vertices_m),
-        [("position", "<f4", 3), ("normal", "<f4", 3), ("color", "u1", 3)],
+        [(names, types[kind], len(names.split())) for names, kind, _ in columns],
     )
-    vertices["position"], vertices["normal"] = mesh.vertices_m, mesh.normals
-    vertices["color"] = mesh.colors_srgb
+    for names, _, values in columns:
+        vertices[names] = values
     faces = np.empty(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
     faces["count"], faces["corners"] = 3, mesh.faces
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        "comment made by lrm; +Y up, front +Z, metres",
-        *(f"comment {json.dumps({key: value})}" for key, value in extras.items()),
+        *(f"comment {comment}" for comment in comments),
         f"element vertex {len(vertices)}",
-        *(f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")),
-        *(f"property uchar {name}" for name in ("red", "green", "blue")),
+        *(f"property {kind} {name}" for names, kind, _ in columns for name in names.split()),
         f"element face {len(faces)}",
         "property list uchar int vertex_indices",
         "end_header",

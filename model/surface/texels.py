@@ -32,12 +32,21 @@ class SurfaceTexels:
 
 
 def texels_on_surface(mesh: Mesh, uv: NDArray[np.float32], size: int) -> SurfaceTexels:
-    """Where the centres of texels lie on a mesh with UV coordinates (N, 2)."""
+    """Where the centres of texels lie on a mesh with UV coordinates (N, 2).
+
+    A texel whose centre lies beside all triangles, but which holds a vertex, stands for it:
+    charts smaller than a texel would otherwise take their neighbour's colour.
+    """
     places = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1) * size
     fragments = rasterize(places[mesh.faces], size)
-    texels, first = np.unique(fragments.pixels, return_index=True)  # centres on edges come twice
-    corners = np.concatenate([mesh.vertices_world, mesh.normals_world], axis=1)[mesh.faces]
-    values = fragments.interpolate(corners)[first]
+    column, row = places.astype(np.int64).clip(0, size - 1).T
+    at_vertices = np.concatenate([mesh.vertices_world, mesh.normals_world], axis=1)
+    values = np.concatenate([fragments.interpolate(at_vertices[mesh.faces]), at_vertices])
+    # The first one counts: centres on edges come twice, vertices are last.
+    texels, first = np.unique(
+        np.concatenate([fragments.pixels, row * size + column]), return_index=True
+    )
+    values = values[first]
     normals = values[:, 3:]
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     return SurfaceTexels(size, texels, values[:, :3].astype(np.float32), normals.astype(np.float32))

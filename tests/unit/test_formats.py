@@ -1,172 +1,233 @@
-"""Mesh files, read back by trimesh, by VTK and by the specification's own rules."""
+"""What holds for all formats in which meshes are written."""
 
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import io
 import json
 import os
-import struct
+import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import trimesh
+from PIL import Image
 
-from model.formats import write_mesh
-from model.surface import FileMesh, extract_mesh, to_file_frame
-from tests.unit.fields import AnalyticField, ball
+from model.formats import (
+    WRITABLE_SUFFIXES,
+    check_writable,
+    files_of,
+    seen_file,
+    write_mesh,
+    write_seen,
+    writing,
+)
+from model.surface import FileMesh
+from model.surface.mesh import Atlas
+from tests.unit.colored_box import COLORS, colored_box
+from tests.unit.mesh_readers import by_trimesh
 
-EXTRAS = {"model": "lrm-tiny", "licence": "CC-BY 4.0 é", "steps": 3}
+HAS_USD = importlib.util.find_spec("pxr") is not None
+SUFFIXES = [s for s in WRITABLE_SUFFIXES if s != ".usdz" or HAS_USD]
+BOX_FACES = np.repeat(np.arange(6), 2)  # of each triangle
 
 
 @pytest.fixture(scope="module")
-def mesh() -> FileMesh:
-    """A ball whose colour tells the place, its longest side 1 m."""
-    return to_file_frame(extract_mesh(AnalyticField(ball((0, 0, 0), 0.6)), 40))
+def box() -> FileMesh:
+    return colored_box()
 
 
-def glb_parts(path: Path) -> tuple[dict, bytes]:
-    """JSON and binary chunk, by §4.4 of the glTF 2.0 specification."""
-    data = path.read_bytes()
-    magic, version, length = struct.unpack_from("<III", data)
-    assert (magic, version, length) == (0x46546C67, 2, len(data))
-    chunks, offset = [], 12
-    while offset < length:
-        size, kind = struct.unpack_from("<II", data, offset)
-        assert size % 4 == 0
-        chunks.append((kind, data[offset + 8 : offset + 8 + size]))
-        offset += 8 + size
-    (json_kind, text), (binary_kind, binary) = chunks
-    assert (json_kind, binary_kind) == (0x4E4F534A, 0x004E4942)
-    return json.loads(text), binary
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def accessor_values(document: dict, binary: bytes, index: int) -> np.ndarray:
-    accessor = document["accessors"][index]
-    view = document["bufferViews"][accessor["bufferView"]]
-    dtype = np.dtype({5125: "<u4", 5126: "<f4"}[accessor["componentType"]])
-    width = {"SCALAR": 1, "VEC3": 3}[accessor["type"]]
-    # §3.6.2.4: offsets are multiples of the component's size, vertex attributes of 4 bytes.
-    assert view["byteOffset"] % max(dtype.itemsize, 4) == 0
-    assert (dtype.itemsize * width) % 4 == 0
-    assert view["byteLength"] == accessor["count"] * width * dtype.itemsize
-    values = np.frombuffer(binary, dtype, accessor["count"] * width, view["byteOffset"])
-    return values.reshape(-1, width)
-
-
-def test_glb_obeys_the_specification(mesh: FileMesh, tmp_path: Path) -> None:
-    path = tmp_path / "ball.glb"
-    write_mesh(path, mesh, EXTRAS)
-    document, binary = glb_parts(path)
-    assert document["asset"] == {"version": "2.0", "generator": "lrm", "extras": EXTRAS}
-    assert document["buffers"][0]["byteLength"] <= len(binary)
-    (primitive,) = document["meshes"][0]["primitives"]
-    attributes = primitive["attributes"]
-    assert set(attributes) == {"POSITION", "NORMAL", "COLOR_0"}
-    positions = accessor_values(document, binary, attributes["POSITION"])
-    bounds = document["accessors"][attributes["POSITION"]]
-    np.testing.assert_array_equal(np.float32(bounds["min"]), positions.min(axis=0))
-    np.testing.assert_array_equal(np.float32(bounds["max"]), positions.max(axis=0))
-    np.testing.assert_array_equal(positions, mesh.vertices_m)
-    normals = accessor_values(document, binary, attributes["NORMAL"])
-    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-6)
-    indices = accessor_values(document, binary, primitive["indices"])
-    np.testing.assert_array_equal(indices.reshape(-1, 3), mesh.faces)
-    targets = [view["target"] for view in document["bufferViews"]]
-    assert targets == [34962, 34962, 34962, 34963]
-    material = document["materials"][primitive["material"]]["pbrMetallicRoughness"]
-    assert (material["metallicFactor"], material["roughnessFactor"]) == (0, 1)
-
-
-def test_glb_colors_are_linear(mesh: FileMesh, tmp_path: Path) -> None:
-    path = tmp_path / "ball.glb"
-    write_mesh(path, mesh)
-    document, binary = glb_parts(path)
-    index = document["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]
-    linear = accessor_values(document, binary, index)
-    assert linear.min() >= 0
-    assert linear.max() <= 1
-    # Back to sRGB by the standard's forward formula, every level must return unharmed.
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    np.testing.assert_array_equal(np.rint(srgb * 255), mesh.colors_srgb)
-
-
-@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
-def test_trimesh_reads_the_same_mesh(suffix: str, mesh: FileMesh, tmp_path: Path) -> None:
-    path = tmp_path / f"ball{suffix}"
-    write_mesh(path, mesh, EXTRAS)
-    # trimesh drops COLOR_0 in favour of a material unless told to leave materials alone.
-    options = {"skip_materials": True} if suffix == ".glb" else {}
-    read = trimesh.load_mesh(path, process=False, **options)
-    np.testing.assert_allclose(read.vertices, mesh.vertices_m, atol=1e-6)
-    np.testing.assert_array_equal(read.faces, mesh.faces)
-    assert read.is_watertight
-    assert read.volume > 0
-    colors = read.visual.vertex_colors[:, :3]
-    if suffix == ".glb":
-        value = mesh.colors_srgb / 255
-        linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-        np.testing.assert_allclose(colors, 255 * linear, atol=1)
-    else:
-        np.testing.assert_array_equal(colors, mesh.colors_srgb)
-
-
-@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
-def test_vtk_reads_the_same_mesh(suffix: str, mesh: FileMesh, tmp_path: Path) -> None:
-    import pyvista
-
-    path = tmp_path / f"ball{suffix}"
-    write_mesh(path, mesh, EXTRAS)
-    read = pyvista.read(path)
-    if isinstance(read, pyvista.MultiBlock):
-        read = read.combine().extract_surface(algorithm=None)
-    assert read.n_cells == len(mesh.faces)
-    np.testing.assert_allclose(read.bounds, np.ravel([[-0.5, 0.5]] * 3), atol=0.01)
-    # VTK's OBJ reader may reorder vertices, so compare the triangles' corners.
-    triangles = read.points[read.regular_faces]
-    np.testing.assert_allclose(triangles, mesh.vertices_m[mesh.faces], atol=1e-6)
-    normals = read.point_data["NORMAL" if suffix == ".glb" else "Normals"]
-    np.testing.assert_allclose(normals[read.regular_faces], mesh.normals[mesh.faces], atol=1e-4)
-    if suffix == ".ply":
-        np.testing.assert_array_equal(read.point_data["RGB"], mesh.colors_srgb)
-
-
-def test_the_same_mesh_gives_the_same_bytes(mesh: FileMesh, tmp_path: Path) -> None:
-    for suffix in (".glb", ".obj", ".ply"):
-        first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
-        write_mesh(first, mesh, EXTRAS)
-        write_mesh(second, mesh, EXTRAS)
-        assert first.read_bytes() == second.read_bytes()
-
-
-def test_extras_stand_in_every_format(mesh: FileMesh, tmp_path: Path) -> None:
-    for suffix in (".glb", ".obj", ".ply"):
-        path = tmp_path / f"a{suffix}"
-        write_mesh(path, mesh, {"licence": "CC0 1.0"})
-        assert b"CC0 1.0" in path.read_bytes()
-
-
-def test_a_failed_write_leaves_the_old_file(
-    mesh: FileMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("textured", [True, False])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    "stem", ["box", "my box.v2", "Kiste Nº 1", "箱", "-x", " b", "a#b", "a\nb"]
+)
+def test_files_are_those_that_were_announced(
+    stem: str, suffix: str, textured: bool, box: FileMesh, tmp_path: Path
 ) -> None:
-    path = tmp_path / "ball.ply"
-    path.write_bytes(b"old")
+    path = tmp_path / (stem + suffix)
+    write_mesh(path, box if textured else dataclasses.replace(box, atlas=None))
+    files = files_of(path, has_atlas=textured)
+    assert files[-1] == path
+    assert set(files) == set(tmp_path.iterdir())
+    if textured and suffix in (".obj", ".ply"):  # the texture is found, whatever the name
+        np.testing.assert_array_equal(by_trimesh(path).texture_colors, COLORS[BOX_FACES])
+
+
+def test_files_beside_a_mesh() -> None:
+    assert files_of(Path("a/cup.glb"), has_atlas=True) == [Path("a/cup.glb")]
+    assert files_of(Path("a/cup.obj"), has_atlas=True) == [
+        Path("a/cup.texture.png"),
+        Path("a/cup.mtl"),
+        Path("a/cup.obj"),
+    ]
+    assert files_of(Path("cup.PLY"), has_atlas=True) == [Path("cup.texture.png"), Path("cup.PLY")]
+    # Names that some reader stumbles over are not referred to, and two never become one.
+    textures = [files_of(Path(f"{stem}.obj"), True)[0].name for stem in ("a b", "a_b", "a\nb", "é")]
+    assert textures[1] == "a_b.texture.png"
+    assert len(set(textures)) == len(textures)
+    assert all(re.fullmatch(r"[a-z0-9_][a-z0-9_.-]+", name) for name in textures)
+
+
+def test_the_mesh_is_written_after_what_it_refers_to(
+    box: FileMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append(Path(b).suffix), replace(a, b)))
+    write_mesh(tmp_path / "box.obj", box)
+    assert order == [".png", ".mtl", ".obj"]
+
+
+def test_the_same_mesh_gives_the_same_bytes(box: FileMesh, tmp_path: Path) -> None:
+    """Also in another process, whose hashes are seeded otherwise."""
+    code = (
+        "import sys; from pathlib import Path; from model.formats import write_mesh; "
+        "from tests.unit.colored_box import colored_box; "
+        "[write_mesh(Path(p), colored_box(), {'b': 1, 'a': [2, 3]}, texture_format='jpeg') "
+        "for p in sys.argv[1:]]"
+    )
+    folders = []
+    for number, seed in enumerate(("1", "2")):
+        folder = tmp_path / seed
+        folder.mkdir()
+        paths = [folder / f"box{suffix}" for suffix in SUFFIXES]
+        if number:
+            environment = {**os.environ, "PYTHONHASHSEED": seed}
+            command = [sys.executable, "-c", code, *map(str, paths)]
+            subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], check=True)
+        else:
+            for path in paths:
+                write_mesh(path, box, {"b": 1, "a": [2, 3]}, texture_format="jpeg")
+        folders.append(contents(folder))
+    assert folders[0] == folders[1]
+
+
+@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s != ".stl"])
+def test_extras_and_copyright_stand_in_the_file(suffix: str, box: FileMesh, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_mesh(path, box, {"licence": "CC0 1.0"}, copyright_notice="2026 Ada\nLovelace")
+    data = path.read_bytes()
+    assert b"CC0 1.0" in data
+    assert b"2026 Ada" in data
+    assert b"\nLovelace" not in data or suffix == ".usdz"  # no line of its own in a header
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_failed_write_leaves_the_old_files(
+    suffix: str, box: FileMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"box{suffix}"
+    for file in files_of(path, has_atlas=True):
+        file.write_bytes(b"old")
+    before = contents(tmp_path)
 
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_mesh(path, mesh)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+        write_mesh(path, box)
+    assert contents(tmp_path) == before
+
+
+def test_nothing_is_written_before_all_is_encoded(
+    box: FileMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The OBJ, last in line, cannot be encoded; its texture and material stay away too."""
+
+    def fail(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(writing, "obj_bytes", fail)
+    with pytest.raises(MemoryError):
+        write_mesh(tmp_path / "box.obj", box)
+    assert not contents(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ball.stp", "ball"])
-def test_an_unknown_suffix_names_the_choices(name: str, mesh: FileMesh, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"\.glb, \.obj, \.ply"):
-        write_mesh(tmp_path / name, mesh)
-    assert not list(tmp_path.iterdir())
+def test_an_unknown_suffix_names_the_choices(name: str, box: FileMesh, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\.glb, \.obj, \.ply, \.stl, \.usdz"):
+        write_mesh(tmp_path / name, box)
+    with pytest.raises(ValueError, match=r"\.glb, \.obj"):
+        check_writable(Path(name))
+    assert not contents(tmp_path)
 
 
-def test_a_mesh_without_faces_is_refused(mesh: FileMesh, tmp_path: Path) -> None:
-    empty = FileMesh(mesh.vertices_m, mesh.faces[:0], mesh.colors_srgb, mesh.normals)
+def test_an_unknown_texture_format_names_the_choices(box: FileMesh, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="texture_format is 'bmp'; it must be one of png, jpeg"):
+        write_mesh(tmp_path / "a.glb", box, texture_format="bmp")
+
+
+def test_a_mesh_without_faces_is_refused(box: FileMesh, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no faces"):
-        write_mesh(tmp_path / "a.glb", empty)
+        write_mesh(tmp_path / "a.glb", dataclasses.replace(box, faces=box.faces[:0]))
+
+
+def test_the_seen_mask_lies_beside_the_mesh(box: FileMesh, tmp_path: Path) -> None:
+    picture = write_seen(tmp_path / "box.v2.glb", box)
+    assert picture == seen_file(tmp_path / "box.v2.glb") == tmp_path / "box.v2.seen.png"
+    assert box.atlas is not None
+    with Image.open(picture) as image:
+        assert image.mode == "L"
+        np.testing.assert_array_equal(np.asarray(image), box.atlas.seen)
+    unseen = Atlas(box.atlas.uv, box.atlas.colors_srgb)
+    for atlas in (None, unseen):
+        with pytest.raises(ValueError, match="no photo was projected"):
+            write_seen(tmp_path / "a.glb", dataclasses.replace(box, atlas=atlas))
+
+
+def test_usdz_without_usd_core_says_how_to_get_it(
+    box: FileMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pxr", None)
+    monkeypatch.setitem(sys.modules, "pxr.Usd", None)
+    for call in (lambda p: write_mesh(p, box), check_writable):
+        with pytest.raises(ValueError, match=r"pip install 'lrm-cli\[usdz\]'"):
+            call(tmp_path / "box.usdz")
+    check_writable(tmp_path / "box.glb")
+    assert not contents(tmp_path)
+
+
+@pytest.mark.skipif(not HAS_USD, reason="usd-core is not installed")
+@pytest.mark.parametrize("texture_format", ["png", "jpeg", "webp", None])
+def test_usdz_passes_pixars_and_apples_rules(
+    texture_format: str | None, box: FileMesh, tmp_path: Path
+) -> None:
+    from pxr import Usd, UsdUtils
+
+    path = tmp_path / "box.usdz"
+    facts = {"model": "lrm-tiny", "steps": [1, 2]}
+    if texture_format is None:
+        write_mesh(path, dataclasses.replace(box, atlas=None), facts)
+    else:
+        write_mesh(path, box, facts, texture_format=texture_format)
+    data = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        for entry in archive.infolist():
+            assert entry.compress_type == zipfile.ZIP_STORED
+            assert data.index(archive.read(entry)) % 64 == 0
+    picture = {None: [], "jpeg": ["texture.jpg"]}.get(texture_format, ["texture.png"])
+    assert names == ["object.usdc", *picture]  # the layer first, in the binary form
+    stage = Usd.Stage.Open(str(path))
+    assert json.loads(stage.GetRootLayer().customLayerData["extras"]) == facts
+    if hasattr(UsdUtils, "ComplianceChecker"):  # up to usd-core 26.3
+        checker = UsdUtils.ComplianceChecker(arkit=True)
+        checker.CheckCompliance(str(path))
+        complaints = checker.GetErrors() + checker.GetFailedChecks() + checker.GetWarnings()
+    else:
+        from pxr import UsdValidation
+
+        validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
+        errors = UsdValidation.ValidationContext(validators).Validate(stage)
+        complaints = [error.GetMessage() for error in errors]
+    assert complaints == []

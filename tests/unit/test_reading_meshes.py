@@ -13,6 +13,7 @@ from model.formats.meshes import read_mesh
 from model.formats.writing import write_mesh
 from model.surface.file_frame import to_file_frame
 from model.surface.mesh import Mesh, vertex_normals
+from tests.unit.colored_box import SIZE_M, colored_box
 
 TRIANGLE = "v 0 0 0\nv 2 0 0\nv 0 1 0\n"
 
@@ -48,6 +49,14 @@ def test_up_axis_by_format_and_by_choice(tmp_path: Path) -> None:
         assert high - low == pytest.approx(extents)
     low, high = read_mesh(tmp_path / "box.ply", up="y").bounds_world
     assert high - low == pytest.approx((1, 3, 2))
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply", ".stl"])
+def test_what_we_write_stands_upright_in_the_world(tmp_path: Path, suffix: str) -> None:
+    write_mesh(tmp_path / f"box{suffix}", colored_box())
+    low, high = read_mesh(tmp_path / f"box{suffix}").bounds_world
+    width, height, depth = SIZE_M
+    assert high - low == pytest.approx((width, depth, height))
 
 
 def test_texture_replaces_kd_and_missing_texture_leaves_it(tmp_path: Path) -> None:

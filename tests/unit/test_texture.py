@@ -65,7 +65,7 @@ def test_uv_of_the_vertices_lead_to_their_colours(textured: Mesh) -> None:
     columns = (textured.atlas.uv[:, 0] * SIZE).astype(int).clip(0, SIZE - 1)
     rows = ((1 - textured.atlas.uv[:, 1]) * SIZE).astype(int).clip(0, SIZE - 1)
     colors = textured.atlas.colors_srgb[rows, columns] / 255 * 2 - 1
-    assert np.abs(colors - textured.vertices_world).max() < 0.08
+    assert np.abs(colors - textured.vertices_world).max() < 0.02
 
 
 def test_no_texel_is_left_unpainted(textured: Mesh) -> None:

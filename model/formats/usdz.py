@@ -1,0 +1,160 @@
+"""Meshes as USDZ for Apple's viewers: a USD layer and its texture in one uncompressed archive.
+
+Needs `usd-core` (Pixar), an optional extra.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.formats.colors import linear_from_srgb
+from model.formats.notes import Notes, generator
+from model.formats.pictures import TextureFormat, picture_bytes
+from model.surface.file_frame import FileMesh
+
+_ALIGNMENT = 64  # bytes: the USDZ specification's, so that viewers can map files into memory
+_ZIP_HEADER = 30  # bytes before a file's name in a ZIP archive
+
+
+def require_usd() -> None:
+    """See that usd-core is there.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        import pxr.Usd  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "USDZ files need usd-core, which is not installed: pip install 'lrm-cli[usdz]'"
+        ) from None
+
+
+def usdz_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png") -> bytes:
+    """A USDZ file: the mesh with normals and a matt UsdPreviewSurface, textured or vertex-coloured.
+
+    Args:
+        texture_format: `webp` is not among USDZ's pictures; PNG takes its place.
+
+    Raises:
+        ValueError: usd-core is not installed.
+    """
+    require_usd()
+    files = {}
+    texture_name = None
+    if mesh.atlas is not None:
+        kind: TextureFormat = "jpeg" if texture_format == "jpeg" else "png"
+        texture_name = {"png": "texture.png", "jpeg": "texture.jpg"}[kind]
+        files[texture_name] = picture_bytes(mesh.atlas.colors_srgb, kind)
+    # The first file of the archive is the one that viewers open.
+    return _archive({"object.usdc": _layer(mesh, notes, texture_name), **files})
+
+
+def _layer(mesh: FileMesh, notes: Notes, texture_name: str | None) -> bytes:
+    """The scene in USD's binary form, the only one that Apple's viewers take."""
+    from pxr import Usd, UsdGeom
+
+    stage = Usd.Stage.CreateInMemory()
+    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
+    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+    root = UsdGeom.Xform.Define(stage, "/object")
+    stage.SetDefaultPrim(root.GetPrim())
+    Usd.ModelAPI(root).SetKind("component")
+    stage.GetRootLayer().customLayerData = {
+        "creator": generator(),
+        "copyright": notes.copyright_notice or "",
+        "extras": json.dumps(notes.extras),
+    }
+    _define_material(stage, _define_mesh(stage, mesh), texture_name)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "object.usdc"
+        stage.GetRootLayer().Export(str(path))
+        return path.read_bytes()
+
+
+def _define_mesh(stage: Any, mesh: FileMesh) -> Any:
+    from pxr import Gf, Sdf, UsdGeom, Vt
+
+    def vectors(values: Any, array: Any = Vt.Vec3fArray) -> Any:
+        return array.FromNumpy(np.ascontiguousarray(values, np.float32))
+
+    shape = UsdGeom.Mesh.Define(stage, "/object/mesh")
+    shape.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
+    shape.CreatePointsAttr(vectors(mesh.vertices_m))
+    shape.CreateExtentAttr(
+        [Gf.Vec3f(*corner.tolist()) for corner in (mesh.vertices_m.min(0), mesh.vertices_m.max(0))]
+    )
+    shape.CreateFaceVertexCountsAttr(Vt.IntArray(len(mesh.faces), 3))
+    shape.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(mesh.faces.astype(np.int32).ravel()))
+    shape.CreateNormalsAttr(vectors(mesh.normals))
+    shape.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
+    if mesh.atlas is None:
+        colors = shape.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex)
+        colors.Set(vectors(linear_from_srgb(mesh.colors_srgb)))
+    else:
+        coordinates = UsdGeom.PrimvarsAPI(shape).CreatePrimvar(
+            "st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex
+        )
+        coordinates.Set(vectors(mesh.atlas.uv, Vt.Vec2fArray))
+    return shape
+
+
+def _define_material(stage: Any, shape: Any, texture_name: str | None) -> None:
+    """Bind a rough non-metal whose colour is the texture, or else the mesh's vertex colours."""
+    from pxr import Sdf, UsdShade
+
+    types = Sdf.ValueTypeNames
+    material = UsdShade.Material.Define(stage, "/object/material")
+
+    def shader(name: str, identifier: str, **inputs: tuple[Any, Any]) -> Any:
+        node = UsdShade.Shader.Define(stage, f"/object/material/{name}")
+        node.CreateIdAttr(identifier)
+        for key, (kind, value) in inputs.items():
+            node.CreateInput(key, kind).Set(value)
+        return node
+
+    surface = shader(
+        "surface", "UsdPreviewSurface", metallic=(types.Float, 0.0), roughness=(types.Float, 1.0)
+    )
+    if texture_name is None:
+        reader = shader("colors", "UsdPrimvarReader_float3", varname=(types.String, "displayColor"))
+        color = reader.CreateOutput("result", types.Float3)
+    else:
+        reader = shader("coordinates", "UsdPrimvarReader_float2", varname=(types.String, "st"))
+        texture = shader(
+            "texture",
+            "UsdUVTexture",
+            file=(types.Asset, texture_name),
+            sourceColorSpace=(types.Token, "sRGB"),
+            wrapS=(types.Token, "clamp"),
+            wrapT=(types.Token, "clamp"),
+        )
+        texture.CreateInput("st", types.Float2).ConnectToSource(
+            reader.CreateOutput("result", types.Float2)
+        )
+        color = texture.CreateOutput("rgb", types.Float3)
+    surface.CreateInput("diffuseColor", types.Color3f).ConnectToSource(color)
+    material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", types.Token))
+    UsdShade.MaterialBindingAPI.Apply(shape.GetPrim()).Bind(material)
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    """A ZIP file without compression or dates, every file's data aligned."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as package:
+        for name, data in files.items():
+            entry = zipfile.ZipInfo(name)  # dated 1980
+            entry.create_system = 0  # the same on every system
+            # An extra field, its identifier Pixar's, of zeros behind a head of 4 bytes.
+            begin = archive.tell() + _ZIP_HEADER + len(name) + 4
+            padding = -begin % _ALIGNMENT
+            entry.extra = b"\x86\x19" + padding.to_bytes(2, "little") + bytes(padding)
+            package.writestr(entry, data)
+    return archive.getvalue()
