@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from model.surface.mesh import Atlas, Mesh
 # Rows are the file's axes in the world: X is the world's x, Y (up) its z, Z (front) its -y,
 # so that the side which the input camera saw from (0, -2, 0) is the front.
 FILE_FROM_WORLD = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], dtype=np.float64)
+
+
+Origin = Literal["center", "base"]
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,49 @@ class FileMesh:
     atlas: Atlas | None = None
 
 
-def to_file_frame(mesh: Mesh, length_m: float = 1.0) -> FileMesh:
-    """Turn, scale and centre a mesh for a file.
+def to_file_frame(
+    mesh: Mesh,
+    length_m: float = 1.0,
+    origin: Origin = "center",
+    input_elevation_degrees: float = 0.0,
+) -> FileMesh:
+    """Turn, scale and place a mesh for a file: a photo tells neither size nor place.
 
-    The longest side of the bounding box becomes `length_m`, and its centre the origin: a photo
-    tells neither an object's size nor where it stands.
+    Args:
+        length_m: the longest side of the bounding box becomes this.
+        origin: the box's centre, or the middle of its underside, on which the object stands.
+        input_elevation_degrees: how far above the object's horizon the photo was taken. A model
+            takes its input camera to be level, so that an object seen from above comes out
+            tilted towards the viewer by as much; it is turned upright.
 
     Raises:
-        ValueError: a length that is not a positive number.
+        ValueError: a length that is not a positive number, an elevation beyond ±90, an unknown
+            origin.
     """
+    if origin not in get_args(Origin):
+        raise ValueError(f"origin is {origin!r}; it must be one of {', '.join(get_args(Origin))}")
+    if not -90 <= input_elevation_degrees <= 90:
+        raise ValueError(
+            f"input elevation is {input_elevation_degrees}; it must lie between -90 and 90 degrees"
+        )
     if not 0 < length_m < np.inf:
         raise ValueError(f"length is {length_m}; it must be a positive number of metres")
-    low, high = mesh.vertices_world.min(axis=0), mesh.vertices_world.max(axis=0)
-    center = (low.astype(np.float64) + high) / 2
-    scale = length_m / float((high - low).max())
+    rotation = _pitch(input_elevation_degrees) @ FILE_FROM_WORLD
+    vertices = mesh.vertices_world.astype(np.float64) @ rotation.T
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    zero = (low + high) / 2
+    if origin == "base":
+        zero[1] = low[1]
     return FileMesh(
-        vertices_m=(scale * (mesh.vertices_world - center) @ FILE_FROM_WORLD.T).astype(np.float32),
+        vertices_m=(length_m / (high - low).max() * (vertices - zero)).astype(np.float32),
         faces=mesh.faces,
         colors_srgb=mesh.colors_srgb,
-        normals=(mesh.normals_world @ FILE_FROM_WORLD.T).astype(np.float32),
+        normals=(mesh.normals_world @ rotation.T).astype(np.float32),
         atlas=mesh.atlas,
     )
+
+
+def _pitch(degrees: float) -> NDArray[np.float64]:
+    """Turns the file's frame about X so that what leaned towards the viewer (+Z) stands up."""
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])

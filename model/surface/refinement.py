@@ -20,6 +20,7 @@ from model.surface.colors import POINTS_PER_CALL, ColorField
 from model.surface.mesh import vertex_normals
 
 _STEPS = 2
+_ROUNDS_AGAINST_FLIPS = 8
 
 
 @torch.inference_mode()
@@ -33,7 +34,8 @@ def refine(
     """Move vertices onto density == iso_density and ask the field for its normals there.
 
     A vertex moves by at most a lattice cell a step, and only where that brings its density nearer.
-    Those on the box's border, which close the surface there, stay.
+    Those on the box's border, which close the surface there, stay, and so do the corners of
+    triangles that would turn over.
 
     Args:
         vertices_world: (N, 3).
@@ -58,11 +60,31 @@ def refine(
         better = movable & (moved_error.abs() < error.abs())
         points = torch.where(better[:, None], moved, points)
         error = torch.where(better, moved_error, error)
-    vertices = points.cpu().numpy()
+    vertices = _without_flips(vertices_world, points.cpu().numpy(), faces)
+    points = torch.from_numpy(vertices).to(field.device)
     of_faces = vertex_normals(vertices, faces)
     normals = -torch.nn.functional.normalize(_slope(field, points, cell_world)).cpu().numpy()
     agrees = movable.cpu().numpy() & ((normals * of_faces).sum(axis=1) > 0)
     return vertices, np.where(agrees[:, None], normals, of_faces).astype(np.float32)
+
+
+def _without_flips(
+    before: NDArray[np.float32], after: NDArray[np.float32], faces: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """(N, 3) `after`, but `before` at the corners of triangles that would turn over."""
+    moved = after.copy()
+    for _ in range(_ROUNDS_AGAINST_FLIPS):
+        flipped = (_face_normals(before, faces) * _face_normals(moved, faces)).sum(axis=1) < 0
+        if not flipped.any():
+            return moved
+        moved[faces[flipped]] = before[faces[flipped]]
+    return before.copy()
+
+
+def _face_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+    """(M, 3), twice as long as the triangles are large."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    return np.cross(b - a, c - a)
 
 
 def _log_density(field: ColorField, points: Tensor) -> Tensor:

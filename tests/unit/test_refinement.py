@@ -30,10 +30,12 @@ def test_a_balls_vertices_and_normals_are_exact(faces: int | None) -> None:
     vertices, triangles = coarse_mesh(field, faces)
     before = np.abs(np.linalg.norm(vertices, axis=1) - 0.6).max()
     moved, normals = refine(field, vertices, triangles, ISO_DENSITY, CELL)
-    after = np.abs(np.linalg.norm(moved, axis=1) - 0.6).max()
-    assert after < 1e-4 < before
+    after = np.abs(np.linalg.norm(moved, axis=1) - 0.6)
+    # All but the corners of slivers, which would turn over.
+    assert (after < 1e-4).mean() > 0.99
+    assert after.max() <= before
     radial = moved / np.linalg.norm(moved, axis=1, keepdims=True)
-    np.testing.assert_allclose(normals, radial, atol=1e-3)
+    np.testing.assert_allclose(normals, radial, atol=2e-3)
     # What the field says is better than what the triangles say.
     of_faces = vertex_normals(moved, triangles)
     assert np.abs(normals - radial).max() < np.abs(of_faces - radial).max() / 5
@@ -68,3 +70,19 @@ def test_the_caps_on_the_box_stay_flat() -> None:
     inside = np.linalg.norm(vertices[:, 1:] - 0.9, axis=1) < 0.4
     inner = cap & inside & (vertices[:, 1:] < 1).all(axis=1)
     np.testing.assert_allclose(normals[inner], np.tile([1, 0, 0], (inner.sum(), 1)), atol=1e-6)
+
+
+def test_no_triangle_turns_over() -> None:
+    rng = np.random.default_rng(0)
+    field = AnalyticField(SHAPES["torus"], width=0.05)
+    vertices, triangles = coarse_mesh(field, 3000)
+    # Vertices as disordered as simplification leaves them at worst.
+    rough = (vertices + rng.normal(0, CELL / 3, vertices.shape)).astype(np.float32)
+    moved, _ = refine(field, rough, triangles, ISO_DENSITY, CELL)
+
+    def normals(points: np.ndarray) -> np.ndarray:
+        a, b, c = (points[triangles[:, i]] for i in range(3))
+        return np.cross(b - a, c - a)
+
+    assert np.linalg.norm(moved - rough, axis=1).mean() > CELL / 10
+    assert ((normals(rough) * normals(moved)).sum(axis=1) >= 0).all()

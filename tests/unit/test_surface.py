@@ -173,6 +173,48 @@ def test_file_frame_is_gltfs() -> None:
     np.testing.assert_allclose(file.normals, [[1, 0, 0], [0, 0, 1], [0, 1, 0], [0, -1, 0]])
 
 
+def test_origin_at_the_base() -> None:
+    mesh = extract_mesh(AnalyticField(ball((0.2, 0.1, -0.3), 0.4)), 48)
+    center, base = (to_file_frame(mesh, 2.0, origin) for origin in ("center", "base"))
+    low, high = base.vertices_m.min(axis=0), base.vertices_m.max(axis=0)
+    np.testing.assert_allclose(low, [-1, 0, -1], atol=0.02)
+    np.testing.assert_allclose(high, [1, 2, 1], atol=0.02)
+    np.testing.assert_allclose(
+        base.vertices_m - center.vertices_m, [[0, 1, 0]] * len(base.vertices_m), atol=0.02
+    )
+
+
+def test_a_photo_from_above_is_turned_upright() -> None:
+    # A pole seen from 30° above: for a level camera its top leans towards the viewer (-y).
+    angle = np.deg2rad(30)
+    along = np.linspace(-0.5, 0.5, 5)
+    pole = np.stack([0 * along, -np.sin(angle) * along, np.cos(angle) * along], axis=1)
+    up = np.array([[0, -np.sin(angle), np.cos(angle)]] * 5)
+    mesh = Mesh(
+        pole.astype(np.float32),
+        np.array([[0, 1, 2]], np.int32),
+        np.zeros((5, 3), np.uint8),
+        up.astype(np.float32),
+    )
+    file = to_file_frame(mesh, 1.0, "base", input_elevation_degrees=30)
+    np.testing.assert_allclose(file.vertices_m[:, 1], along + 0.5, atol=1e-6)
+    np.testing.assert_allclose(file.vertices_m[:, [0, 2]], 0, atol=1e-6)
+    np.testing.assert_allclose(file.normals, [[0, 1, 0]] * 5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"origin": "corner"}, "origin is 'corner'; it must be one of center, base"),
+        ({"input_elevation_degrees": 91.0}, "input elevation is 91.0; it must lie between"),
+    ],
+)
+def test_places_that_cannot_be(arguments: dict, message: str) -> None:
+    mesh = extract_mesh(AnalyticField(ball((0, 0, 0), 0.5)), 24)
+    with pytest.raises(ValueError, match=message):
+        to_file_frame(mesh, **arguments)
+
+
 @pytest.mark.parametrize("length", [0.0, -1.0, float("nan"), float("inf")])
 def test_length_must_be_a_positive_number(length: float) -> None:
     mesh = extract_mesh(AnalyticField(ball((0, 0, 0), 0.5)), 24)
