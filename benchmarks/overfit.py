@@ -16,18 +16,15 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
+from benchmarks.drawing import draw
 from benchmarks.hardware import hardware
 from model.cameras import Cameras
 from model.device import choose_device
-from model.formats.meshes import MeshPart, TexturedMesh
 from model.nerf import Field
-from model.rasterizing import render
-from model.surface import Mesh, extract_mesh
+from model.surface import extract_mesh
 from model.weights import load_model
 from train.dataset import composite_on_white, resize
 from train.heldout import predict_views, score_views
@@ -57,18 +54,6 @@ def write_views(task: ObjectTask, out: Path, settings: ObjectSettings) -> ShardR
         with ShardWriter(out) as writer:
             writer.add(object_views(task, settings))
     return ShardReader([out], split="train")
-
-
-def draw(mesh: Mesh, cameras: Cameras) -> Tensor:
-    """(V, 4, R, R) a mesh in its vertices' colours on white, and its alpha."""
-    opaque = np.full((len(mesh.colors_srgb), 1), 255, np.uint8)
-    part = MeshPart(
-        mesh.vertices_world,
-        mesh.faces.astype(np.int64),
-        base_color=(1.0, 1.0, 1.0, 1.0),
-        vertex_colors=np.hstack([mesh.colors_srgb, opaque]),
-    )
-    return composite_on_white(render(TexturedMesh((part,)), cameras, RESOLUTION, lighting="unlit"))
 
 
 def main() -> None:
@@ -108,7 +93,7 @@ def main() -> None:
         mesh = extract_mesh(
             Field(planes[0], model.nerf, model.config.view.iso_density), target_faces=100_000
         )
-    mesh_views = draw(mesh, cameras[1:])
+    mesh_views = draw(mesh, cameras[1:], RESOLUTION)
     figures: dict[str, float | int | str] = {"object": uid, "steps": arguments.steps}
     figures["views"] = f"{UNSEEN} unseen, {RESOLUTION} pixels a side"
     for name, views in (("field", field_views), ("mesh", mesh_views)):
