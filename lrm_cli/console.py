@@ -1,7 +1,7 @@
-"""What every command shows and how it ends: messages, progress, tables, exit codes.
+"""What every command says and how it ends: messages, tables, exit codes.
 
-Standard output carries results only (a summary, a table, one JSON object); progress and
-messages go to standard error. On a terminal progress is a live bar, elsewhere plain lines.
+Standard output carries results only (a summary, a table, one JSON object); messages and progress
+go to standard error.
 """
 
 from __future__ import annotations
@@ -12,17 +12,13 @@ import functools
 import json
 import signal
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-
-if TYPE_CHECKING:
-    import rich.progress
 
 EXIT_FAILED = 1  # some item, or the command, failed
 EXIT_USAGE = 2  # the command line asks for something that cannot be; nothing was done
@@ -146,16 +142,18 @@ def error_sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{place}"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "not enough memory"  # Python's or PyTorch's, which is no MemoryError
+    if is_memory_error(error):
+        return "not enough memory"
     if isinstance(error, (ValueError, OSError)) and str(error):
         return str(error)
     return f"internal error, {type(error).__name__}: {error} (--debug shows where)"
 
 
-def show_traceback() -> None:
-    """The traceback of the error being handled, on standard error."""
-    standard_error().print_exception()
+def is_memory_error(error: BaseException) -> bool:
+    """Python's, or PyTorch's, whose errors are no MemoryErrors."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def is_disk_error(error: BaseException) -> bool:
@@ -220,108 +218,3 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-class Progress:
-    """Counts a run's items and shows failures; `progress` gives the kind that shows more."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done_count = 0
-        self.skipped_count = 0
-        self.failures: list[tuple[str, str]] = []
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self._start
-
-    @property
-    def finished(self) -> int:
-        return self.done_count + self.skipped_count + len(self.failures)
-
-    def done(self, name: str, note: str = "") -> None:
-        """An item is finished."""
-        self.done_count += 1
-        self._show_done(f"{name}  {note}".rstrip())
-
-    def skipped(self) -> None:
-        """An item was finished by an earlier run."""
-        self.skipped_count += 1
-
-    def failed(self, name: str, reason: str) -> None:
-        """An item failed; `reason` is one sentence."""
-        self.failures.append((name, reason))
-        self._show_failed(f"{name}  FAILED: {reason}")
-
-    def _show_done(self, text: str) -> None:
-        pass
-
-    def _show_failed(self, text: str) -> None:
-        message(text)
-
-
-class _LineProgress(Progress):
-    """A numbered line per item, for logs; skipped items only count."""
-
-    def _show_done(self, text: str) -> None:
-        message(f"[{self.finished:{len(str(self.total))}}/{self.total}] {text}")
-
-    _show_failed = _show_done
-
-
-class _BarProgress(Progress):
-    """A live bar with the failures above it."""
-
-    def __init__(self, total: int, what: str, bars: rich.progress.Progress) -> None:
-        super().__init__(total)
-        self._bars = bars
-        self._task = bars.add_task(what, total=total, state="")
-
-    def skipped(self) -> None:
-        super().skipped()
-        self._update()
-
-    def _show_done(self, text: str) -> None:
-        self._update()
-
-    def _show_failed(self, text: str) -> None:
-        self._bars.console.print(text, markup=False, soft_wrap=True, style="red")
-        self._update()
-
-    def _update(self) -> None:
-        worked = self.done_count + len(self.failures)
-        state = f"{60 * worked / max(self.seconds, 1e-9):.1f}/min"
-        if self.failures:
-            state += f", {len(self.failures)} failed"
-        self._bars.update(self._task, completed=self.finished, state=state)
-
-
-@contextlib.contextmanager
-def progress(total: int, what: str, quiet: bool = False) -> Iterator[Progress]:
-    """Show how a command gets through `total` items.
-
-    Args:
-        what: what is being done, `Reconstructing` for instance.
-        quiet: show failures only.
-    """
-    console = standard_error()
-    if quiet:
-        yield Progress(total)
-    elif not console.is_terminal:
-        yield _LineProgress(total)
-    else:
-        from rich import progress as bars
-
-        columns = (
-            bars.TextColumn("{task.description}"),
-            bars.BarColumn(),
-            bars.MofNCompleteColumn(),
-            bars.TextColumn("{task.fields[state]}"),
-            bars.TimeElapsedColumn(),
-            bars.TextColumn("left"),
-            bars.TimeRemainingColumn(),
-        )
-        with bars.Progress(*columns, console=console) as live:
-            yield _BarProgress(total, what, live)

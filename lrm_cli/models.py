@@ -20,8 +20,8 @@ _MARK_OF_PART = "of these "  # starts the name of a part that another part's num
 def list_models(json: console.JsonFlag = False, debug: console.DebugFlag = False) -> None:
     """List the models that ship with lrm, and the shapes that can be trained."""
     from model.config import PRESETS
+    from model.folders import WEIGHTS_NAME, available_models, load_config, model_folder
     from model.lrm import parameter_counts
-    from model.weights import WEIGHTS_NAME, available_models, load_config, model_folder
 
     shipped = available_models()
     entries: list[dict[str, Any]] = []
@@ -62,8 +62,8 @@ def show_model(
 ) -> None:
     """Show a model: parameters part by part, files, settings and card."""
     from model.config import PRESETS
+    from model.folders import CARD_NAME, WEIGHTS_NAME, available_models, load_config, model_folder
     from model.lrm import parameter_counts
-    from model.weights import CARD_NAME, WEIGHTS_NAME, available_models, load_config, model_folder
 
     folder: Path | None = None
     if model not in PRESETS or model in available_models():

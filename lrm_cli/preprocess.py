@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrm_cli import console
+from lrm_cli.progress import show_progress
 
 if TYPE_CHECKING:
     from train.objects import ObjectSettings, ObjectTask
@@ -207,7 +208,7 @@ def fill_dataset(
 
     summary = Summary()
     ledger = Ledger(out)
-    with ShardWriter(out) as writer, console.progress(len(tasks), "Rendering", quiet) as progress:
+    with ShardWriter(out) as writer, show_progress(len(tasks), "Rendering", quiet) as progress:
         there = writer.uids
         todo = [task for task in tasks if task.uid not in there]
         summary.already_there = len(tasks) - len(todo)
@@ -245,7 +246,7 @@ def keep_settings(out: Path, settings: ObjectSettings) -> None:
     Raises:
         ValueError: the folder cannot be written to, or holds a data set of other settings.
     """
-    from lrm_cli.batch.executor import make_folder
+    from lrm_cli.batch.job import make_folder
     from model.formats.atomic import write_atomically
 
     make_folder(out)

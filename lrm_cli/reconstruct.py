@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
 from lrm_cli import console
 from lrm_cli.batch.discovery import Input, Shard, find_inputs
-from lrm_cli.batch.executor import Job, list_plan, make_folder, run, stopwatch, summarize
+from lrm_cli.batch.executor import LocalExecutor
+from lrm_cli.batch.job import Job, list_plan, make_folder, run, summarize
+from lrm_cli.batch.places import spread
 from lrm_cli.batch.sources import expand_sources
-
-if TYPE_CHECKING:
-    from model.lrm import LRM
-    from model.photos import Framing
-
-RESOLUTIONS = (16, 1024)  # grid points per side
-FEWEST_FACES = 4  # that enclose anything
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides how a mesh comes out, besides the photo and the model; kept in the ledger."""
-
-    formats: tuple[str, ...]
-    resolution: int
-    faces: int  # 0: all
-    length: float  # metres
-    matting: str
-    framing: str
-    dtype: str
-
-    def __post_init__(self) -> None:
-        from model.formats.writing import WRITABLE_SUFFIXES
-
-        known = [suffix.removeprefix(".") for suffix in WRITABLE_SUFFIXES]
-        for name in self.formats:
-            if name not in known:
-                raise ValueError(f"--format is {name!r}; it must be one of {', '.join(known)}")
-        low, high = RESOLUTIONS
-        if not low <= self.resolution <= high:
-            raise ValueError(
-                f"--resolution is {self.resolution}; it must lie between {low} and {high}"
-            )
-        if self.faces != 0 and self.faces < FEWEST_FACES:
-            raise ValueError(
-                f"--faces is {self.faces}; it must be 0 (all) or at least {FEWEST_FACES}"
-            )
-        if not (math.isfinite(self.length) and self.length > 0):
-            raise ValueError(f"--length is {self.length}; it must be a positive number of metres")
-        if self.framing not in ("auto", "none"):
-            raise ValueError(f"--framing is {self.framing!r}; it must be auto or none")
+from lrm_cli.progress import show_progress
+from lrm_cli.reconstructor import INPUT_SUFFIX, Reconstructor, Settings, model_digest
 
 
 @console.guarded
@@ -75,8 +35,28 @@ def reconstruct(
         str, typer.Option(metavar="NAME|DIR", help="A model's name, or its or a run's folder.")
     ] = "lrm-tiny",
     device: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, cpu, mps, cuda or cuda:N.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="auto, cpu, mps, cuda, or some of the GPUs (cuda:0,2). auto and cuda take all "
+            "GPUs, each with a process of its own.",
+        ),
     ] = "auto",
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="On the CPU: processes, which share its cores (default 1). On GPUs: threads for "
+            "each that prepare photos and finish meshes (default: the cores' share, at most 8).",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Photos through the network at once (default: 1 on the CPU, 8 on GPUs).",
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, fp32, bf16 or fp16.")] = "auto",
     resolution: Annotated[
         int, typer.Option(metavar="POINTS", help="Grid points per side of the box.")
@@ -91,14 +71,30 @@ def reconstruct(
     matting: Annotated[
         str,
         typer.Option(
-            metavar="auto|none|MODEL",
-            help="How objects are cut out of photos that have no transparent background: by "
-            "rembg's isnet-general-use, not at all, or by another of rembg's models.",
+            metavar="auto|alpha|rembg|none",
+            help="How objects are cut out: by a picture's transparency where it has some, else "
+            "by rembg (auto); only by transparency, so that photos without fail (alpha); always "
+            "by rembg; or not at all (none).",
         ),
     ] = "auto",
+    matting_model: Annotated[
+        str, typer.Option(metavar="NAME", help="Which of rembg's networks cuts out.")
+    ] = "isnet-general-use",
     framing: Annotated[
         str, typer.Option(metavar="auto|none", help="Centre and rescale the object, or not.")
     ] = "auto",
+    foreground_ratio: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R",
+            help="The object's longer side, as a share of the picture that the network sees "
+            "(default: as the model was trained).",
+        ),
+    ] = None,
+    save_inputs: Annotated[
+        bool,
+        typer.Option("--save-inputs", help="Keep what the network sees, as NAME.input.png."),
+    ] = False,
     length: Annotated[
         float, typer.Option(metavar="METRES", help="Longest side of each mesh.")
     ] = 1.0,
@@ -109,6 +105,10 @@ def reconstruct(
         str | None,
         typer.Option(metavar="I/N", help="Do only the I-th of N parts: one job on each machine."),
     ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Give a photo up after so much work; 0: never."),
+    ] = 0.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo what is done.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done.")] = False,
     json: console.JsonFlag = False,
@@ -123,19 +123,30 @@ def reconstruct(
     """
     with console.usage_errors():
         formats = tuple(dict.fromkeys(name.strip().lower() for name in format_.split(",")))
-        settings = Settings(formats, resolution, faces, length, matting, framing, dtype)
+        settings = Settings(
+            formats=formats,
+            resolution=resolution,
+            faces=faces,
+            length=length,
+            matting=matting,
+            matting_model=matting_model,
+            framing=framing,
+            foreground_ratio=foreground_ratio,
+            dtype=dtype,
+        )
+        if timeout < 0:
+            raise ValueError(f"--timeout is {timeout:g}; it must be 0 (none) or more seconds")
         part = Shard.parse(shard) if shard else Shard(1, 1)
-        inputs = find_inputs(expand_sources(sources), out, recursive)
-        inputs = [item for item in inputs if part.takes(item.name)]
-        reconstructor = Reconstructor(model, device, settings)
+        inputs = _inputs(sources, out, recursive, part)
+        identity, folder = _find_model(model)
+        places = spread(device, jobs, batch_size, len(inputs))
         if not dry_run:
             make_folder(out)
     job = Job(
         out=out,
-        suffixes=tuple(f".{name}" for name in formats),
-        model=reconstructor.identity,
+        suffixes=(*(f".{name}" for name in formats), *((INPUT_SUFFIX,) if save_inputs else ())),
+        model=identity,
         settings=asdict(settings),
-        work=reconstructor.write_meshes,
         shard=(part.number, part.count) if shard else None,
         overwrite=overwrite,
         debug=debug,
@@ -143,91 +154,29 @@ def reconstruct(
     if dry_run:
         list_plan(job, inputs, json)
         return
-    with console.progress(len(inputs), "Reconstructing", quiet) as progress:
-        run(job, inputs, progress)
+    work = Reconstructor(folder, identity, settings, places.threads, places.batch_size)
+    executor = LocalExecutor(work, places.places, places.window, timeout)
+    with show_progress(len(inputs), "Reconstructing", quiet, executor.stage_counts) as progress:
+        run(job, inputs, executor, progress)
     summarize(job, progress, json, quiet)
     if progress.failures:
         raise typer.Exit(console.EXIT_FAILED)
 
 
-class Reconstructor:
-    """A model with its settings: photos to mesh files.
+def _inputs(sources: list[str], out: Path, recursive: bool, part: Shard) -> list[Input]:
+    """This job's, without the pictures that an earlier run has kept with --save-inputs."""
+    inputs = find_inputs(expand_sources(sources), out, recursive)
+    kept = {(out / (item.stem + INPUT_SUFFIX)).absolute() for item in inputs}
+    return [item for item in inputs if part.takes(item.name) and item.path.absolute() not in kept]
 
-    The weights are read when the first photo needs them, so that a run with nothing to do is
-    over at once.
+
+def _find_model(name_or_dir: str) -> tuple[dict[str, str], Path]:
+    """Name and digest of a model, and its folder.
 
     Raises:
-        ValueError: no such model, device, dtype or matting.
+        ValueError: there is none, or its config is not valid.
     """
+    from model.folders import load_config, model_folder
 
-    def __init__(self, model: str, device: str, settings: Settings) -> None:
-        from model.device import choose_device, choose_dtype
-        from model.photos import Matting
-        from model.weights import load_config, model_folder
-
-        self._folder = model_folder(model)
-        self._config = load_config(self._folder)
-        self.identity = {"name": self._config.name, "sha256": model_digest(self._folder)}
-        self._settings = settings
-        self._matting = Matting(settings.matting)
-        self._device = choose_device(device)
-        self._dtype = choose_dtype(settings.dtype, self._device)
-
-    @functools.cached_property
-    def _model(self) -> LRM:
-        from model.weights import load_model
-
-        try:
-            return load_model(self._folder, self._device, self._dtype)
-        except ValueError as error:
-            console.fail(str(error))
-
-    def write_meshes(
-        self, item: Input, photo: bytes, sha256: str, outputs: list[Path]
-    ) -> dict[str, float]:
-        """Reconstruct a photo's object; one output per format. Returns seconds by stage.
-
-        Raises:
-            ValueError: the photo, or what the model makes of it, has no object.
-            OSError: an output cannot be written.
-        """
-        import torch
-
-        from model.formats.writing import write_mesh
-        from model.photos import prepare_photo
-        from model.surface import extract_mesh, to_file_frame
-
-        lrm = self._model
-        seconds: dict[str, float] = {}
-        with torch.inference_mode():
-            with stopwatch(seconds, "prepare"):
-                framing = cast("Framing", self._settings.framing)
-                picture = prepare_photo(photo, self._config, self._matting, framing)
-            with stopwatch(seconds, "model"):
-                (field,) = lrm.reconstruct(picture[None].to(self._device, self._dtype))
-            with stopwatch(seconds, "surface"):
-                mesh = extract_mesh(
-                    field, self._settings.resolution, target_faces=self._settings.faces or None
-                )
-        facts: dict[str, Any] = {
-            "model": self.identity,
-            "source": item.name,
-            "source_sha256": sha256,
-        }
-        with stopwatch(seconds, "write"):
-            file_mesh = to_file_frame(mesh, self._settings.length)
-            for path in outputs:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_mesh(path, file_mesh, facts)
-        return seconds
-
-
-def model_digest(folder: Path) -> str:
-    """Hex SHA-256 over a model's config and weights: a run's folder changes under its name."""
-    from model.weights import CONFIG_NAME, WEIGHTS_NAME
-
-    digest = hashlib.sha256()
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    folder = model_folder(name_or_dir)
+    return {"name": load_config(folder).name, "sha256": model_digest(folder)}, folder

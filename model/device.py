@@ -38,6 +38,24 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def choose_devices(name: str = "auto") -> list[torch.device]:
+    """As `choose_device`, but all CUDA devices for `auto` and `cuda`, and several for `cuda:0,2`.
+
+    Raises:
+        ValueError: the name is unknown, one is named twice, or this machine has no such device.
+    """
+    kind, _, indices = name.partition(":")
+    if kind == "cuda" and "," in indices:
+        names = [f"cuda:{index}" for index in indices.split(",")]
+        if len(set(names)) < len(names):
+            raise ValueError(f"device is {name!r}, which names a device twice")
+        return [choose_device(each) for each in names]
+    device = choose_device(name)
+    if device.type == "cuda" and device.index is None:
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return [device]
+
+
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """The dtype of matrix products; `auto` is bf16 where that is faster than fp32 on this device.
 

@@ -32,8 +32,9 @@ import yaml
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
+from model.folders import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME
 from model.lrm import LRM
-from model.weights import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, save_weights
+from model.weights import save_weights
 from train.optimizer import AveragedWeights, GuardedSteps
 from train.parallel import Group, whole
 from train.recipe import Recipe, recipe_from_dict

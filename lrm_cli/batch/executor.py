@@ -1,214 +1,250 @@
-"""Carrying out a job over many inputs: skip what is done, record, keep failures apart."""
+"""Who carries a batch's tasks out: the interface, and the processes of this machine.
+
+Commands know the interface only. A task whose worker died or ran out of memory is tried once
+more when all others are done, alone; those that only waited beside it are simply done again.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import wait
+from typing import Any, Protocol
 
-import typer
+from lrm_cli.batch.leftovers import remove_parts
+from lrm_cli.batch.pipeline import Ended, Started
+from lrm_cli.batch.work import Failure, Outcome, Place, Task, Work
+from lrm_cli.batch.workers import Ready, Refused, Worker
+from lrm_cli.progress import StageCount
 
-from lrm_cli import console
-from lrm_cli.batch.discovery import Input
-from lrm_cli.batch.ledger import Ledger, Record
-
-# An input, its content, the content's SHA-256 and the files to write → seconds by stage.
-Work = Callable[[Input, bytes, str, list[Path]], dict[str, float]]
+_DEATHS_IN_LOADING = 2  # in a row: then it is no accident
+_DEATHS_OF_A_BYSTANDER = 3  # of a task's workers: then it may be the cause, and is tried alone
+_LONGEST_LAST_WRITE_S = 5.0
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a command does with each of its inputs.
+class Executor(Protocol):
+    """Carries tasks out; each ends with exactly one outcome."""
 
-    Attributes:
-        out: the output folder.
-        suffixes: an input's outputs are its stem with each of these.
-        model: name and digest of what makes them.
-        settings: the flags that decide what they look like.
-        work: makes them.
-        shard: number and count, where several jobs share the inputs.
-        overwrite: also those that are there and up to date.
-        debug: show tracebacks.
+    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """Outcomes in the order of finishing. Tasks are asked for as there is room for them.
+
+        Raises:
+            ValueError: the work cannot be done at all.
+        """
+
+    def drain(self) -> Iterator[Outcome]:
+        """After a run that was left early: what is being written, which takes a moment."""
+
+    def stage_counts(self) -> list[StageCount]:
+        """The present state, from any thread."""
+
+    def close(self) -> None:
+        """End at once what still runs; nothing half-written stays."""
+
+
+@dataclass
+class _Flight:
+    """A task that a worker has."""
+
+    task: Task
+    stage: int = 0  # where it is, or what it waits for
+    since: float | None = None  # when it entered the stage; None while it waits
+    seconds: float = 0.0  # in the stages before
+
+    def worked(self, now: float) -> float:
+        return self.seconds + (0.0 if self.since is None else now - self.since)
+
+
+@dataclass
+class _Seat:
+    """A place, its worker if there is one now, and the tasks that the worker has."""
+
+    place: Place
+    worker: Worker | None = None
+    loaded: bool = False
+    flights: dict[int, _Flight] = field(default_factory=dict)
+
+
+class LocalExecutor:
+    """One worker process per place; each is started when there is a task for it.
+
+    Args:
+        window: tasks that a worker has at once, in hand or waiting: this bounds the memory.
+        timeout_s: of work on one task, waiting not counted; 0: none.
+        start_worker: makes a worker.
     """
 
-    out: Path
-    suffixes: tuple[str, ...]
-    model: dict[str, str]
-    settings: dict[str, Any]
-    work: Work
-    shard: tuple[int, int] | None = None
-    overwrite: bool = False
-    debug: bool = False
-    ledger: Ledger = field(init=False)
+    def __init__(
+        self,
+        work: Work,
+        places: Sequence[Place],
+        window: int,
+        timeout_s: float = 0.0,
+        start_worker: Callable[[Work, Place], Worker] = Worker,
+    ) -> None:
+        self._work = work
+        self._seats = [_Seat(place) for place in places]
+        self._window = window
+        self._timeout_s = timeout_s
+        self._start_worker = start_worker
+        self._counts = [StageCount(name) for name in work.stage_names]
+        self._again: deque[Task] = deque()
+        self._suspects: deque[Task] = deque()
+        self._deaths: dict[int, int] = {}  # of the workers of tasks that are not finished
+        self._deaths_in_loading = 0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ledger", Ledger(self.out, self.shard))
+    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """See `Executor`."""
+        coming = iter(tasks)
+        while self._hand_out(coming):
+            yield from self._collect()
 
-    def outputs_of(self, item: Input) -> list[str]:
-        """Files below the output folder, with `/`."""
-        return [item.stem + suffix for suffix in self.suffixes]
+    def drain(self) -> Iterator[Outcome]:
+        """See `Executor`."""
+        end = time.monotonic() + _LONGEST_LAST_WRITE_S
+        last = len(self._counts) - 1
+        while time.monotonic() < end and any(
+            flight.stage == last and flight.since is not None for flight in self._flights()
+        ):
+            yield from self._collect(patience_s=0.1)
 
-    def done_before(self, item: Input, sha256: str) -> Record | None:
-        """What tells that an earlier run has made the same of the same content."""
-        if self.overwrite:
-            return None
-        return self.ledger.find(item.name, sha256, self.outputs_of(item), self.model, self.settings)
+    def stage_counts(self) -> list[StageCount]:
+        """See `Executor`."""
+        waiting = [flight.stage for flight in self._flights() if flight.since is None]
+        return [
+            StageCount(count.name, count.done, waiting.count(stage), count.seconds)
+            for stage, count in enumerate(self._counts)
+        ]
 
+    def close(self) -> None:
+        """See `Executor`."""
+        for seat in self._seats:
+            self._clear(seat)
 
-def make_folder(folder: Path) -> None:
-    """The output folder, made if need be.
+    def _flights(self) -> list[_Flight]:
+        return [flight for seat in self._seats for flight in list(seat.flights.values())]
 
-    Raises:
-        ValueError: it cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = "there is a file of this name" if folder.exists() else error.strerror
-        raise ValueError(f"the folder {folder} cannot be made ({reason})") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"the folder {folder} cannot be written to")
+    def _hand_out(self, coming: Iterator[Task]) -> bool:
+        """Fill the workers, the emptiest first; whether any has something to do."""
+        while not any(flight.task.alone for flight in self._flights()):
+            seat = min(self._seats, key=lambda seat: len(seat.flights))
+            if len(seat.flights) >= self._window:
+                break
+            task = self._again.popleft() if self._again else next(coming, None)
+            if task is None:
+                break
+            self._send(seat, task)
+        if not self._flights() and self._suspects:
+            self._send(self._seats[0], self._suspects.popleft())
+        return bool(self._flights())
 
+    def _send(self, seat: _Seat, task: Task) -> None:
+        if seat.worker is None:
+            seat.worker = self._start_worker(self._work, seat.place)
+        seat.flights[task.number] = _Flight(task)
+        seat.worker.send(task)
 
-def run(job: Job, inputs: Sequence[Input], progress: console.Progress) -> None:
-    """Work on all inputs; one that fails costs nothing but itself.
+    def _collect(self, patience_s: float | None = None) -> Iterator[Outcome]:
+        """What the workers report, or their silence, next."""
+        if self._timeout_s:
+            now = time.monotonic()
+            ends = [self._timeout_s - f.worked(now) for f in self._flights() if f.since is not None]
+            ends += [] if patience_s is None else [patience_s]
+            patience_s = max(min(ends), 0.0) if ends else None
+        pairs = [(seat.worker.connection, seat) for seat in self._seats if seat.worker is not None]
+        ready = wait([connection for connection, _ in pairs], patience_s)
+        for connection, seat in pairs:
+            if connection not in ready:
+                continue
+            try:
+                message = connection.recv()
+            except (EOFError, OSError):
+                yield from self._bury(seat)
+                continue
+            yield from self._note(seat, message)
+        if self._timeout_s:
+            yield from self._end_overdue()
 
-    Ends the command where no further output could be written either.
-    """
-    for item in inputs:
-        _work_on(job, item, progress)
-    with _disk_errors(job, progress):
-        job.ledger.compact()
+    def _note(self, seat: _Seat, message: Any) -> Iterator[Outcome]:
+        match message:
+            case Ready():
+                seat.loaded = True
+                self._deaths_in_loading = 0
+            case Refused(failure):
+                raise ValueError(failure.sentence)
+            case Started(numbers, stage):
+                for number in numbers:
+                    seat.flights[number].stage = stage
+                    seat.flights[number].since = time.monotonic()
+            case Ended(number, stage, seconds):
+                flight = seat.flights[number]
+                flight.stage, flight.since = stage + 1, None
+                flight.seconds += seconds
+                self._counts[stage].done += 1
+                self._counts[stage].seconds += seconds
+            case Outcome(task, failure=failure):
+                del seat.flights[task.number]
+                if failure is not None and failure.kind == "memory" and not task.alone:
+                    self._suspects.append(replace(task, alone=True))
+                else:
+                    yield self._finished(message)
 
+    def _finished(self, outcome: Outcome) -> Outcome:
+        self._deaths.pop(outcome.task.number, None)
+        return outcome
 
-def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
-    """Print what `run` would do, on standard output."""
-    plan: list[dict[str, Any]] = []
-    for item in inputs:
-        try:
-            done = job.done_before(item, _sha256(item.path.read_bytes())) is not None
-        except OSError:
-            done = False  # the run will say what is wrong with it
-        outputs = [str(job.out / output) for output in job.outputs_of(item)]
-        plan.append({"input": str(item.path), "outputs": outputs, "done": done})
-    if as_json:
-        console.print_json({"dry_run": True, "items": plan})
-        return
-    for entry in plan:
-        state = "done " if entry["done"] else "to do"
-        console.result(f"{state}  {entry['input']} -> {', '.join(entry['outputs'])}")
-
-
-def summarize(job: Job, progress: console.Progress, as_json: bool, quiet: bool) -> None:
-    """Say on standard output how a run went and where its results are."""
-    if as_json:
-        console.print_json(
-            {
-                "done": progress.done_count,
-                "skipped": progress.skipped_count,
-                "failed": len(progress.failures),
-                "seconds": round(progress.seconds, 3),
-                "out": str(job.out),
-                "ledger": str(job.ledger.path),
-                "failures": [{"input": name, "error": why} for name, why in progress.failures],
+    def _bury(self, seat: _Seat) -> Iterator[Outcome]:
+        """A worker has died: of the tasks that it was working on, each may be the cause."""
+        assert seat.worker is not None
+        how = seat.worker.death()
+        suspects = set()
+        if seat.loaded:
+            suspects = {
+                number
+                for number, flight in seat.flights.items()
+                if flight.since is not None or flight.task.alone
             }
-        )
-        return
-    if quiet:
-        return
-    if progress.total > console.FAILURES_SHOWN and progress.failures:
-        console.message("Failed:")  # again, since they have scrolled away
-        console.print_failures(progress.failures, str(job.ledger.path))
-    counts = [f"{progress.done_count} done"]
-    if progress.skipped_count:
-        counts.append(f"{progress.skipped_count} skipped (done before)")
-    if progress.failures:
-        counts.append(f"{len(progress.failures)} failed")
-    console.result(f"{', '.join(counts)} in {console.duration(progress.seconds)}")
-    console.result(f"Results in {job.out}, listed in {job.ledger.path}")
+        else:
+            self._deaths_in_loading += 1
+            if self._deaths_in_loading >= _DEATHS_IN_LOADING:
+                raise ValueError(f"the worker processes die while they load the model ({how})")
+        yield from self._give_up(seat, suspects, f"the process working on it died ({how})")
 
+    def _end_overdue(self) -> Iterator[Outcome]:
+        now = time.monotonic()
+        for seat in self._seats:
+            overdue = {
+                number
+                for number, flight in seat.flights.items()
+                if flight.since is not None and flight.worked(now) >= self._timeout_s
+            }
+            if overdue:
+                yield from self._give_up(
+                    seat, overdue, f"it took longer than {self._timeout_s:g} s"
+                )
 
-@contextlib.contextmanager
-def stopwatch(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note how long a stage takes."""
-    start = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - start
+    def _give_up(self, seat: _Seat, suspects: set[int], why: str) -> Iterator[Outcome]:
+        """End a worker. Its suspects are tried alone, unless they were; the others anew."""
+        for task in self._clear(seat):
+            deaths = self._deaths[task.number] = self._deaths.get(task.number, 0) + 1
+            suspected = task.number in suspects or deaths >= _DEATHS_OF_A_BYSTANDER
+            if suspected and task.alone:
+                why = f"{why}, also when it was tried again alone"
+                yield self._finished(Outcome(task, failure=Failure(why)))
+            elif suspected or task.alone:
+                self._suspects.append(replace(task, alone=True))
+            else:
+                self._again.append(task)
 
-
-def _work_on(job: Job, item: Input, progress: console.Progress) -> None:
-    outputs = job.outputs_of(item)
-    sha256: str | None = None
-    seconds: dict[str, float] = {}
-    reason: str | None = None
-    try:
-        content = _read(item.path)
-        sha256 = _sha256(content)
-        before = job.done_before(item, sha256)
-        if before is not None:
-            job.ledger.adopt(before)
-            progress.skipped()
-            return
-        seconds = job.work(item, content, sha256, [job.out / output for output in outputs])
-    except typer.Exit:
-        raise  # the command itself cannot go on
-    except Exception as error:
-        if console.is_disk_error(error):
-            _stop(job, progress, error)
-        if job.debug:
-            console.show_traceback()
-        reason = console.error_sentence(error)
-    record = Record(
-        input=item.name,
-        sha256=sha256,
-        status="done" if reason is None else "failed",
-        outputs=outputs if reason is None else [],
-        seconds={stage: round(value, 3) for stage, value in seconds.items()},
-        model=job.model,
-        settings=job.settings,
-        error=reason,
-    )
-    with _disk_errors(job, progress):
-        job.ledger.add(record)
-    if reason is None:
-        progress.done(item.name, console.duration(sum(seconds.values())))
-    else:
-        progress.failed(item.name, reason)
-
-
-def _read(path: Path) -> bytes:
-    """A file's content.
-
-    Raises:
-        ValueError: it is not there (any more), or may not be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"the file cannot be read ({error.strerror})") from error
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-@contextlib.contextmanager
-def _disk_errors(job: Job, progress: console.Progress) -> Iterator[None]:
-    """Without its ledger a run must not go on."""
-    try:
-        yield
-    except OSError as error:
-        _stop(job, progress, error)
-
-
-def _stop(job: Job, progress: console.Progress, error: BaseException) -> NoReturn:
-    console.fail(
-        f"nothing can be written to {job.out} ({console.error_sentence(error)}); "
-        f"{progress.done_count} of {progress.total} are done and whole, and the same command "
-        "carries on from there"
-    )
+    def _clear(self, seat: _Seat) -> list[Task]:
+        """End a place's worker; returns the tasks that it had."""
+        tasks = [flight.task for flight in seat.flights.values()]
+        if seat.worker is not None:
+            seat.worker.stop()
+            seat.worker, seat.loaded = None, False
+        seat.flights.clear()
+        for task in tasks:
+            remove_parts(task.outputs)
+        return tasks

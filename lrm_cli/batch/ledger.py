@@ -70,18 +70,18 @@ class Ledger:
     def find(
         self,
         name: str,
-        sha256: str,
         outputs: list[str],
         model: dict[str, str],
         settings: dict[str, Any],
     ) -> Record | None:
-        """What says that these outputs exist, made of the same content, model and settings."""
+        """What says that these outputs exist, made with this model and these settings.
+
+        Its `sha256` tells of what content.
+        """
         last = self._newest.get(name)
         # Compared as JSON gives them back, in which tuples are lists.
-        wanted = ("done", sha256, outputs, model, json.loads(json.dumps(settings)))
-        if last is None or wanted != (
-            *(last.status, last.sha256, last.outputs, last.model, last.settings),
-        ):
+        wanted = ("done", outputs, model, json.loads(json.dumps(settings)))
+        if last is None or wanted != (*(last.status, last.outputs, last.model, last.settings),):
             return None
         return last if all((self.folder / output).is_file() for output in outputs) else None
 

@@ -17,7 +17,17 @@ PACKAGES = ["lrm_cli", "train", "model"]
 # it belongs before it can be imported.
 ORDER = {
     "model": [
-        *("config", "device", "cameras", "decoding", "photos", "encoder", "conditioning"),
+        *(
+            "config",
+            "folders",
+            "device",
+            "cameras",
+            "decoding",
+            "matting",
+            "photos",
+            "encoder",
+            "conditioning",
+        ),
         *("decoder",),
         *("triplane", "kernels", "nerf", "occupancy", "rendering", "lrm", "published", "weights"),
         *("initialization",),
@@ -39,12 +49,24 @@ ORDER = {
         *("evaluation",),
     ],
     "lrm_cli": [
-        *("console", "batch", "report"),
-        *("preprocess", "reconstruct", "render", "train", "evaluate", "models", "app"),
+        *("console", "progress", "batch", "report"),
+        *(
+            "preprocess",
+            "reconstructor",
+            "reconstruct",
+            "render",
+            "train",
+            "evaluate",
+            "models",
+            "app",
+        ),
         "__main__",
     ],
 }
-BATCH_ORDER = ["sources", "discovery", "ledger", "executor"]
+BATCH_ORDER = [
+    *("sources", "discovery", "ledger", "leftovers"),
+    *("work", "pipeline", "workers", "places", "executor", "job"),
+]
 
 
 def imports_of(path: Path) -> Iterator[str]:

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import weights as weights_module
+from model.folders import available_models, model_folder
 from model.lrm import LRM
-from model.weights import available_models, load_model, model_folder, save_model
+from model.weights import load_model, save_model
 
 
 @pytest.fixture

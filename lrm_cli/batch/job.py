@@ -1,0 +1,196 @@
+"""A command's job over many inputs: skip what is done, record what becomes of the others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lrm_cli import console
+from lrm_cli.batch.discovery import Input
+from lrm_cli.batch.executor import Executor
+from lrm_cli.batch.ledger import Ledger, Record
+from lrm_cli.batch.leftovers import remove_parts_below
+from lrm_cli.batch.work import Outcome, Task, sha256_of
+from lrm_cli.progress import Progress
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a command does with each of its inputs.
+
+    Attributes:
+        out: the output folder.
+        suffixes: an input's outputs are its stem with each of these.
+        model: name and digest of what makes them.
+        settings: the flags that decide what they look like.
+        shard: number and count, where several jobs share the inputs.
+        overwrite: also those that are there and up to date.
+        debug: show tracebacks.
+    """
+
+    out: Path
+    suffixes: tuple[str, ...]
+    model: dict[str, str]
+    settings: dict[str, Any]
+    shard: tuple[int, int] | None = None
+    overwrite: bool = False
+    debug: bool = False
+    ledger: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ledger", Ledger(self.out, self.shard))
+
+    def outputs_of(self, item: Input) -> list[str]:
+        """Files below the output folder, with `/`."""
+        return [item.stem + suffix for suffix in self.suffixes]
+
+    def done_before(self, item: Input) -> Record | None:
+        """What tells that an earlier run has made the same of the same content.
+
+        The file is read only where all else is as it was.
+        """
+        if self.overwrite:
+            return None
+        before = self.ledger.find(item.name, self.outputs_of(item), self.model, self.settings)
+        try:
+            same = before is not None and sha256_of(item.path.read_bytes()) == before.sha256
+        except OSError:
+            return None  # whoever works on it will say what is wrong with it
+        return before if same else None
+
+
+def make_folder(folder: Path) -> None:
+    """The output folder, made if need be.
+
+    Raises:
+        ValueError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "there is a file of this name" if folder.exists() else error.strerror
+        raise ValueError(f"the folder {folder} cannot be made ({reason})") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"the folder {folder} cannot be written to")
+
+
+def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progress) -> None:
+    """Work on all inputs; one that fails costs nothing but itself.
+
+    Ends the command where no further output could be written either.
+    """
+    names = {output for item in inputs for output in job.outputs_of(item)}
+    remove_parts_below(job.out, names | {job.ledger.path.name})
+    with contextlib.closing(executor):
+        try:
+            for outcome in executor.run(_tasks(job, inputs, progress)):
+                _record(job, outcome, progress)
+        except KeyboardInterrupt:
+            for outcome in executor.drain():
+                _record(job, outcome, progress)
+            raise
+    with _disk_errors(job, progress):
+        job.ledger.compact()
+
+
+def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
+    """Print what `run` would do, on standard output."""
+    plan: list[dict[str, Any]] = []
+    for item in inputs:
+        done = job.done_before(item) is not None
+        outputs = [str(job.out / output) for output in job.outputs_of(item)]
+        plan.append({"input": str(item.path), "outputs": outputs, "done": done})
+    if as_json:
+        console.print_json({"dry_run": True, "items": plan})
+        return
+    for entry in plan:
+        state = "done " if entry["done"] else "to do"
+        console.result(f"{state}  {entry['input']} -> {', '.join(entry['outputs'])}")
+
+
+def summarize(job: Job, progress: Progress, as_json: bool, quiet: bool) -> None:
+    """Say on standard output how a run went and where its results are."""
+    if as_json:
+        console.print_json(
+            {
+                "done": progress.done_count,
+                "skipped": progress.skipped_count,
+                "failed": len(progress.failures),
+                "seconds": round(progress.seconds, 3),
+                "out": str(job.out),
+                "ledger": str(job.ledger.path),
+                "failures": [{"input": name, "error": why} for name, why in progress.failures],
+            }
+        )
+        return
+    if quiet:
+        return
+    if progress.total > console.FAILURES_SHOWN and progress.failures:
+        console.message("Failed:")  # again, since they have scrolled away
+        console.print_failures(progress.failures, str(job.ledger.path))
+    counts = [f"{progress.done_count} done"]
+    if progress.skipped_count:
+        counts.append(f"{progress.skipped_count} skipped (done before)")
+    if progress.failures:
+        counts.append(f"{len(progress.failures)} failed")
+    console.result(f"{', '.join(counts)} in {console.duration(progress.seconds)}")
+    console.result(f"Results in {job.out}, listed in {job.ledger.path}")
+
+
+def _tasks(job: Job, inputs: Sequence[Input], progress: Progress) -> Iterator[Task]:
+    """What is to be done, found out as it is asked for."""
+    for number, item in enumerate(inputs):
+        before = job.done_before(item)
+        if before is None:
+            outputs = tuple(job.out / output for output in job.outputs_of(item))
+            yield Task(number, item, outputs)
+            continue
+        with _disk_errors(job, progress):
+            job.ledger.adopt(before)
+        progress.skipped()
+
+
+def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
+    item, failure = outcome.task.item, outcome.failure
+    if failure is not None:
+        if failure.kind == "disk":
+            _stop(job, progress, failure.sentence)
+        if job.debug and failure.traceback:
+            console.message(failure.traceback)
+    record = Record(
+        input=item.name,
+        sha256=outcome.sha256,
+        status="done" if failure is None else "failed",
+        outputs=job.outputs_of(item) if failure is None else [],
+        seconds={stage: round(value, 3) for stage, value in outcome.seconds.items()},
+        model=job.model,
+        settings=job.settings,
+        error=None if failure is None else failure.sentence,
+    )
+    with _disk_errors(job, progress):
+        job.ledger.add(record)
+    if failure is None:
+        progress.done(item.name, console.duration(sum(outcome.seconds.values())))
+    else:
+        progress.failed(item.name, failure.sentence)
+
+
+@contextlib.contextmanager
+def _disk_errors(job: Job, progress: Progress) -> Iterator[None]:
+    """Without its ledger a run must not go on."""
+    try:
+        yield
+    except OSError as error:
+        _stop(job, progress, console.error_sentence(error))
+
+
+def _stop(job: Job, progress: Progress, why: str) -> NoReturn:
+    console.fail(
+        f"nothing can be written to {job.out} ({why}); "
+        f"{progress.done_count} of {progress.total} are done and whole, and the same command "
+        "carries on from there"
+    )

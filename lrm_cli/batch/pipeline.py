@@ -1,0 +1,132 @@
+"""Inside a worker: stages that overlap, each with threads of its own, an item passing through all.
+
+How many items are inside is bounded by who puts them in. Each step is reported before it starts,
+so that whoever listens knows what was being done if the process ends in the middle of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lrm_cli import console
+from lrm_cli.batch.work import Failure, Outcome, Stage, Task, read_source
+
+
+@dataclass(frozen=True)
+class Started:
+    """These tasks have entered a stage, together."""
+
+    numbers: tuple[int, ...]
+    stage: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A task has passed a stage; each of a batch is charged its share of the time."""
+
+    number: int
+    stage: int
+    seconds: float
+
+
+@dataclass
+class _Item:
+    task: Task
+    value: Any
+    sha256: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Runs stages in threads until the process ends.
+
+    Args:
+        report: is told `Started` and `Ended` of every stage, and the `Outcome` of every task;
+            called from all threads.
+    """
+
+    def __init__(self, stages: Sequence[Stage], report: Callable[[Any], None]) -> None:
+        self._stages = stages
+        self._report = report
+        self._queues: list[queue.SimpleQueue[_Item]] = [queue.SimpleQueue() for _ in stages]
+        for index, stage in enumerate(stages):
+            for _ in range(stage.threads):
+                threading.Thread(target=self._serve, args=(index,), daemon=True).start()
+
+    def put(self, task: Task) -> None:
+        """Let a task enter."""
+        self._queues[0].put(_Item(task, task))
+
+    def _serve(self, index: int) -> None:
+        stage = self._stages[index]
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody listens any more
+            while True:
+                items = [self._queues[index].get()]
+                with contextlib.suppress(queue.Empty):
+                    while len(items) < (stage.batch_size or 1):
+                        items.append(self._queues[index].get_nowait())
+                self._report(Started(tuple(item.task.number for item in items), index))
+                self._pass(index, items)
+
+    def _pass(self, index: int, items: list[_Item], split: bool = False) -> None:
+        """Take items through a stage; where a batch fails, each shows by itself what it does."""
+        stage = self._stages[index]
+        start = time.perf_counter()
+        try:
+            if stage.batch_size is not None:
+                values = self._apply_to_batch(stage, items, split)
+            else:
+                values = [stage.function(_content(item)) for item in items]
+        except Exception as error:
+            if len(items) == 1:
+                self._end(items[0], _failure_of(error))
+                return
+            values = None
+        if values is None:  # outside of the handler, which would keep the batch's tensors alive
+            for item in items:
+                self._pass(index, [item], split=True)
+            return
+        seconds = (time.perf_counter() - start) / len(items)
+        for item, value in zip(items, values, strict=True):
+            item.value = value
+            item.seconds[stage.name] = seconds
+            self._report(Ended(item.task.number, index, seconds))
+            if index + 1 < len(self._stages):
+                self._queues[index + 1].put(item)
+            else:
+                self._end(item, None)
+
+    @staticmethod
+    def _apply_to_batch(stage: Stage, items: list[_Item], split: bool) -> list[Any]:
+        assert stage.batch_size is not None
+        values = [item.value for item in items]
+        if not split and not items[0].task.alone:
+            values += values[-1:] * (stage.batch_size - len(values))
+        return list(stage.function(values))[: len(items)]
+
+    def _end(self, item: _Item, failure: Failure | None) -> None:
+        item.value = None
+        self._report(Outcome(item.task, item.sha256, item.seconds, failure))
+
+
+def _content(item: _Item) -> Any:
+    """What a stage gets; of a task that has just come in, the file is read first."""
+    if not isinstance(item.value, Task):
+        return item.value
+    source = read_source(item.task)
+    item.sha256 = source.sha256
+    return source
+
+
+def _failure_of(error: Exception) -> Failure:
+    kind = "disk" if console.is_disk_error(error) else "item"
+    if console.is_memory_error(error):
+        kind = "memory"
+    return Failure(console.error_sentence(error), kind, traceback.format_exc())  # type: ignore[arg-type]

@@ -1,0 +1,87 @@
+"""On how many processes, devices and threads a batch is spread."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lrm_cli.batch.work import Place
+
+# Measured on two cores: see the README's "Reconstruct".
+DEFAULT_CPU_JOBS = 1
+DEFAULT_GPU_BATCH_SIZE = 8
+_MOST_GPU_JOBS = 8
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a batch uses the machine.
+
+    Attributes:
+        places: one worker each.
+        threads: of a worker that prepare items, and as many that finish them.
+        batch_size: items through the network at once.
+    """
+
+    places: tuple[Place, ...]
+    threads: int
+    batch_size: int
+
+    @property
+    def window(self) -> int:
+        """Items that a worker has at once: in every stage some, and the next batch waiting."""
+        return 2 * self.batch_size + 2 * self.threads
+
+
+def spread(device: str, jobs: int | None, batch_size: int | None, items: int) -> Spread:
+    """Choose places for so many items.
+
+    Args:
+        device: auto, cpu, mps, cuda, or cuda:N with one or several numbers.
+        jobs: on the CPU, processes that share its cores; on GPUs, threads for each that prepare
+            and finish; None: chosen.
+        batch_size: None: chosen.
+
+    Raises:
+        ValueError: no such device, or a number out of its range.
+    """
+    for flag, number in (("--jobs", jobs), ("--batch-size", batch_size)):
+        if number is not None and number < 1:
+            raise ValueError(f"{flag} is {number}; it must be at least 1")
+    devices = _devices(device)
+    cores = _cores()
+    if devices == ["cpu"]:
+        workers = max(min(jobs or DEFAULT_CPU_JOBS, items), 1)
+        place = Place("cpu", max(cores // workers, 1))
+        return Spread((place,) * workers, 1, batch_size or 1)
+    share = max(cores // len(devices), 1)
+    return Spread(
+        tuple(Place(name, share) for name in devices),
+        jobs or min(share, _MOST_GPU_JOBS),
+        batch_size or DEFAULT_GPU_BATCH_SIZE,
+    )
+
+
+def _devices(name: str) -> list[str]:
+    """Torch is asked only where there may be another device than the CPU: it takes a second."""
+    if name == "cpu" or (name == "auto" and not _may_have_accelerator()):
+        return ["cpu"]
+    from model.device import choose_devices
+
+    return [str(device) for device in choose_devices(name)]
+
+
+def _may_have_accelerator() -> bool:
+    if sys.platform != "linux":
+        return True
+    # NVIDIA's driver, AMD's, and Windows' below WSL.
+    return any(any(Path("/dev").glob(name)) for name in ("nvidia[0-9]*", "kfd", "dxg"))
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,137 @@
+"""The vocabulary of batches: what a command does with an item, and what becomes of the item.
+
+Nothing here knows on what the work runs; `executor.py` does. All of it but `Stage` pickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lrm_cli.batch.discovery import Input
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker computes.
+
+    Attributes:
+        device: as torch names it.
+        threads: CPU threads of each of its operations.
+    """
+
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """One item to do.
+
+    Attributes:
+        number: tells it from all others of a run.
+        outputs: the files to write; their folder need not exist.
+        alone: nothing else is done at the same time, and it makes a batch of one.
+    """
+
+    number: int
+    item: Input
+    outputs: tuple[Path, ...]
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the first stage gets: a task with its file's content."""
+
+    name: str
+    outputs: tuple[Path, ...]
+    content: bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why something did not work.
+
+    Attributes:
+        sentence: for the user.
+        kind: `memory` ran out, which being alone may help; the output's `disk` takes nothing
+            any more; all else is the `item`'s own matter.
+        traceback: for `--debug`; empty where no exception tells.
+    """
+
+    sentence: str
+    kind: Literal["item", "memory", "disk"] = "item"
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        sha256: of its content, None where that was not read.
+        seconds: by stage.
+        failure: None where its outputs are there.
+    """
+
+    task: Task
+    sha256: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the work, with threads of its own.
+
+    Attributes:
+        name: as the ledger and the display show it.
+        function: takes what the stage before returned (the first one a `Source`).
+        threads: how many items it has in hand at once.
+        batch_size: where given, the function takes and returns lists of so many values; what
+            is short of them is filled up with copies, since the same batch size gives the same
+            bytes. Single values come where a batch has failed, or a task must be alone.
+    """
+
+    name: str
+    function: Callable[[Any], Any]
+    threads: int = 1
+    batch_size: int | None = None
+
+
+class Work(Protocol):
+    """What a command does with its items. It pickles, and is light until it is loaded."""
+
+    @property
+    def stage_names(self) -> Sequence[str]:
+        """Of all stages, in order; in the last one an item's outputs are written."""
+
+    def load(self, place: Place) -> Sequence[Stage]:
+        """Called once by each worker.
+
+        Raises:
+            ValueError: nothing can be done at all; the message says why.
+        """
+
+
+def read_source(task: Task) -> Source:
+    """A task with its content.
+
+    Raises:
+        ValueError: the file is not there (any more), or may not be read.
+    """
+    try:
+        content = task.item.path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the file cannot be read ({error.strerror})") from error
+    return Source(task.item.name, task.outputs, content, sha256_of(content))
+
+
+def sha256_of(content: bytes) -> str:
+    """Hex digest, as the ledger keeps it."""
+    return hashlib.sha256(content).hexdigest()

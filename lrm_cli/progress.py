@@ -1,0 +1,147 @@
+"""How far a command is: a live display on a terminal, plain lines in a log, on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lrm_cli.console import duration, message, standard_error
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+@dataclass
+class StageCount:
+    """How far a run is with one stage of its work.
+
+    Attributes:
+        seconds: of all that are done.
+    """
+
+    name: str
+    done: int = 0
+    waiting: int = 0
+    seconds: float = 0.0
+
+
+StageCounts = Callable[[], Sequence[StageCount]]
+
+
+class Progress:
+    """Counts a run's items and shows failures; `show_progress` gives the kind that shows more."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done_count = 0
+        self.skipped_count = 0
+        self.failures: list[tuple[str, str]] = []
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._start
+
+    @property
+    def finished(self) -> int:
+        return self.done_count + self.skipped_count + len(self.failures)
+
+    def done(self, name: str, note: str = "") -> None:
+        """An item is finished."""
+        self.done_count += 1
+        self._show_done(f"{name}  {note}".rstrip())
+
+    def skipped(self) -> None:
+        """An item was finished by an earlier run."""
+        self.skipped_count += 1
+
+    def failed(self, name: str, reason: str) -> None:
+        """An item failed; `reason` is one sentence."""
+        self.failures.append((name, reason))
+        self._show_failed(f"{name}  FAILED: {reason}")
+
+    def _show_done(self, text: str) -> None:
+        pass
+
+    def _show_failed(self, text: str) -> None:
+        message(text)
+
+
+class _LineProgress(Progress):
+    """A numbered line per item, for logs; skipped items only count."""
+
+    def _show_done(self, text: str) -> None:
+        message(f"[{self.finished:{len(str(self.total))}}/{self.total}] {text}")
+
+    _show_failed = _show_done
+
+
+class _LiveProgress(Progress):
+    """A bar for all and one for each stage; failures stay above them."""
+
+    def __init__(self, total: int, what: str, console: Console, stages: StageCounts) -> None:
+        super().__init__(total)
+        self._what = what
+        self._console = console
+        self._stages = stages
+
+    def _show_failed(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True, style="red")
+
+    def render(self) -> RenderableType:
+        """The present state."""
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 1))
+        table.add_row(self._what, *self._bar(self.finished), self._state())
+        for count in self._stages():
+            state = f"{count.waiting} waiting"
+            if count.done:
+                state += f", {count.seconds / count.done:.2f} s each"
+            # Some are done twice, where a worker has died.
+            done = min(self.skipped_count + count.done, self.total)
+            table.add_row(f"  {count.name}", *self._bar(done), state)
+        return table
+
+    def _bar(self, done: int) -> tuple[RenderableType, str]:
+        from rich.progress_bar import ProgressBar
+
+        return ProgressBar(total=self.total, completed=done, width=30), f"{done}/{self.total}"
+
+    def _state(self) -> str:
+        parts = [duration(self.seconds)]
+        worked = self.done_count + len(self.failures)
+        if worked:
+            left_s = self.seconds / worked * (self.total - self.finished)
+            parts += [f"{60 * worked / self.seconds:.1f}/min", f"{duration(left_s)} left"]
+        if self.failures:
+            parts.append(f"{len(self.failures)} failed")
+        return ", ".join(parts)
+
+
+@contextlib.contextmanager
+def show_progress(
+    total: int, what: str, quiet: bool = False, stages: StageCounts = tuple
+) -> Iterator[Progress]:
+    """Show how a command gets through `total` items.
+
+    Args:
+        what: what is being done, `Reconstructing` for instance.
+        quiet: show failures only.
+        stages: tells how far each stage of the work is, if it has stages.
+    """
+    console = standard_error()
+    if quiet:
+        yield Progress(total)
+    elif not console.is_terminal:
+        yield _LineProgress(total)
+    else:
+        from rich.live import Live
+
+        progress = _LiveProgress(total, what, console, stages)
+        with Live(get_renderable=progress.render, console=console, refresh_per_second=5):
+            yield progress
