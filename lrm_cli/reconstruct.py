@@ -14,8 +14,9 @@ from lrm_cli.batch.executor import LocalExecutor
 from lrm_cli.batch.job import Job, list_plan, make_folder, run, summarize
 from lrm_cli.batch.places import spread
 from lrm_cli.batch.sources import expand_sources
+from lrm_cli.mesh_settings import MeshSettings, names_in, with_profile
 from lrm_cli.progress import show_progress
-from lrm_cli.reconstructor import INPUT_SUFFIX, Reconstructor, Settings, model_digest
+from lrm_cli.reconstructor import Reconstructor, model_digest
 
 
 @console.guarded
@@ -61,13 +62,55 @@ def reconstruct(
     resolution: Annotated[
         int, typer.Option(metavar="POINTS", help="Grid points per side of the box.")
     ] = 384,
-    faces: Annotated[
-        int,
-        typer.Option(metavar="N", help="Simplify each mesh to at most N triangles; 0 keeps all."),
-    ] = 100_000,
+    threshold: Annotated[
+        float | None,
+        typer.Option(metavar="DENSITY", help="Where the surface lies (default: the model's)."),
+    ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Sets --format, --faces, --texture and --texture-format together: default, web, "
+            "game or raw.",
+        ),
+    ] = "default",
     format_: Annotated[
-        str, typer.Option("--format", metavar="A,B", help="One or several of glb, obj, ply.")
-    ] = "glb",
+        str | None,
+        typer.Option(
+            "--format", metavar="A,B", help="One or several of glb, obj, ply, stl, usdz [glb]."
+        ),
+    ] = None,
+    faces: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Simplify each mesh to at most N triangles; 0 keeps all [20000]."
+        ),
+    ] = None,
+    keep_floaters: Annotated[
+        bool, typer.Option("--keep-floaters", help="Keep small pieces that hang in the air.")
+    ] = False,
+    texture: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Texels per side; 0 puts colours at the vertices instead [1024]."
+        ),
+    ] = None,
+    texture_format: Annotated[
+        str | None, typer.Option(metavar="NAME", help="png, jpeg or webp, inside GLB [png].")
+    ] = None,
+    project_photo: Annotated[
+        bool,
+        typer.Option(
+            "--project-photo/--no-project-photo",
+            help="Texture what the photo shows from the photo, where the mesh fits its silhouette.",
+        ),
+    ] = True,
+    save_visibility: Annotated[
+        bool,
+        typer.Option(
+            "--save-visibility", help="Keep what of the texture is the photo's, as NAME.seen.png."
+        ),
+    ] = False,
     matting: Annotated[
         str,
         typer.Option(
@@ -98,6 +141,30 @@ def reconstruct(
     length: Annotated[
         float, typer.Option(metavar="METRES", help="Longest side of each mesh.")
     ] = 1.0,
+    origin: Annotated[
+        str,
+        typer.Option(
+            metavar="center|base", help="The middle of each mesh, or of the ground it stands on."
+        ),
+    ] = "center",
+    input_elevation: Annotated[
+        float,
+        typer.Option(
+            metavar="DEGREES",
+            help="How far from above the photos were taken; meshes are turned upright by it.",
+        ),
+    ] = 0.0,
+    copyright_: Annotated[
+        str | None, typer.Option("--copyright", metavar="TEXT", help="A credit inside each mesh.")
+    ] = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            metavar="FLAG,…",
+            help="Let a photo fail whose mesh has one of these flags: fragments, open, "
+            "touches-box, misfit (another silhouette than the photo's).",
+        ),
+    ] = "",
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Look into folders of folders.")
     ] = True,
@@ -117,34 +184,47 @@ def reconstruct(
 ) -> None:
     """Turn photos into 3D meshes.
 
-    The object of each photo is cut out, centred on white and reconstructed; meshes are in
-    metres, +Y up, their front towards +Z. What is done and unchanged is skipped when the
+    The object of each photo is cut out, centred on white and reconstructed; meshes are textured,
+    in metres, +Y up, their front towards +Z. What is done and unchanged is skipped when the
     command runs again. Exit code: 0 all is done, 1 some photo failed, 2 wrong usage.
     """
     with console.usage_errors():
-        formats = tuple(dict.fromkeys(name.strip().lower() for name in format_.split(",")))
-        settings = Settings(
-            formats=formats,
+        chosen = with_profile(
+            profile, format=format_, faces=faces, texture=texture, texture_format=texture_format
+        )
+        settings = MeshSettings(
+            formats=names_in(chosen["format"]),
             resolution=resolution,
-            faces=faces,
+            threshold=threshold,
+            faces=chosen["faces"],
+            keep_floaters=keep_floaters,
+            texture=chosen["texture"],
+            texture_format=chosen["texture_format"],
+            project_photo=project_photo,
+            save_visibility=save_visibility,
             length=length,
+            origin=origin,
+            input_elevation=input_elevation,
+            copyright=copyright_,
+            fail_on=names_in(fail_on),
             matting=matting,
             matting_model=matting_model,
             framing=framing,
             foreground_ratio=foreground_ratio,
+            save_inputs=save_inputs,
             dtype=dtype,
         )
         if timeout < 0:
             raise ValueError(f"--timeout is {timeout:g}; it must be 0 (none) or more seconds")
         part = Shard.parse(shard) if shard else Shard(1, 1)
-        inputs = _inputs(sources, out, recursive, part)
+        inputs = _inputs(sources, out, recursive, part, settings)
         identity, folder = _find_model(model)
         places = spread(device, jobs, batch_size, len(inputs))
         if not dry_run:
             make_folder(out)
     job = Job(
         out=out,
-        suffixes=(*(f".{name}" for name in formats), *((INPUT_SUFFIX,) if save_inputs else ())),
+        files=settings.files_of,
         model=identity,
         settings=asdict(settings),
         shard=(part.number, part.count) if shard else None,
@@ -163,11 +243,13 @@ def reconstruct(
         raise typer.Exit(console.EXIT_FAILED)
 
 
-def _inputs(sources: list[str], out: Path, recursive: bool, part: Shard) -> list[Input]:
-    """This job's, without the pictures that an earlier run has kept with --save-inputs."""
+def _inputs(
+    sources: list[str], out: Path, recursive: bool, part: Shard, settings: MeshSettings
+) -> list[Input]:
+    """This job's, without the pictures that an earlier run has left beside its meshes."""
     inputs = find_inputs(expand_sources(sources), out, recursive)
-    kept = {(out / (item.stem + INPUT_SUFFIX)).absolute() for item in inputs}
-    return [item for item in inputs if part.takes(item.name) and item.path.absolute() not in kept]
+    made = {(out / file).absolute() for item in inputs for file in settings.files_of(item.stem)}
+    return [item for item in inputs if part.takes(item.name) and item.path.absolute() not in made]
 
 
 def _find_model(name_or_dir: str) -> tuple[dict[str, str], Path]:

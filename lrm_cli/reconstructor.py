@@ -1,4 +1,4 @@
-"""What `lrm reconstruct` does with a photo: prepare, model, surface, write.
+"""What `lrm reconstruct` does with a photo: prepare, model, surface, texture, write.
 
 Nothing heavy is imported until a worker loads it.
 """
@@ -7,68 +7,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.mesh_settings import INPUT_SUFFIX, MeshSettings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from model.formats.pictures import TextureFormat
     from model.nerf import Field
     from model.photos import Framing
     from model.surface import Mesh
+    from model.surface.file_frame import Origin
 
-FORMATS = ("glb", "obj", "ply")  # a test holds them equal to what `model.formats` writes
-DTYPES = ("auto", "fp32", "bf16", "fp16")  # as those of `model.device`
-RESOLUTIONS = (16, 1024)  # grid points per side
-FEWEST_FACES = 4  # that enclose anything
-INPUT_SUFFIX = ".input.png"  # of prepared pictures that are kept
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides how a mesh comes out, besides the photo and the model; kept in the ledger."""
-
-    formats: tuple[str, ...]
-    resolution: int
-    faces: int  # 0: all
-    length: float  # metres
-    matting: str
-    matting_model: str
-    framing: str
-    foreground_ratio: float | None  # None: the model's
-    dtype: str
-
-    def __post_init__(self) -> None:
-        from model.matting import check_matting
-
-        for name in self.formats:
-            if name not in FORMATS:
-                raise ValueError(f"--format is {name!r}; it must be one of {', '.join(FORMATS)}")
-        low, high = RESOLUTIONS
-        if not low <= self.resolution <= high:
-            raise ValueError(
-                f"--resolution is {self.resolution}; it must lie between {low} and {high}"
-            )
-        if self.faces != 0 and self.faces < FEWEST_FACES:
-            raise ValueError(
-                f"--faces is {self.faces}; it must be 0 (all) or at least {FEWEST_FACES}"
-            )
-        if not (math.isfinite(self.length) and self.length > 0):
-            raise ValueError(f"--length is {self.length}; it must be a positive number of metres")
-        if self.framing not in ("auto", "none"):
-            raise ValueError(f"--framing is {self.framing!r}; it must be auto or none")
-        if self.foreground_ratio is not None and not 0 < self.foreground_ratio <= 1:
-            raise ValueError(
-                f"--foreground-ratio is {self.foreground_ratio}; it must be above 0 and at most 1"
-            )
-        if self.dtype not in DTYPES:
-            raise ValueError(f"--dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
-        check_matting(self.matting, self.matting_model)
+# Pieces with fewer faces than this share of the largest are floaters.
+SMALLEST_SHARE = 0.005
 
 
 @dataclass(frozen=True)
@@ -84,20 +43,21 @@ class Reconstructor:
 
     folder: Path
     identity: dict[str, str]
-    settings: Settings
+    settings: MeshSettings
     threads: int
     batch_size: int
 
-    stage_names = ("prepare", "model", "surface", "write")
+    stage_names = ("prepare", "model", "surface", "texture", "write")
 
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""
         steps = _Steps(self, place)
-        prepare, model, surface, write = self.stage_names
+        prepare, model, surface, texture, write = self.stage_names
         return (
             Stage(prepare, steps.prepare, self.threads),
             Stage(model, steps.reconstruct, batch_size=self.batch_size),
             Stage(surface, steps.find_surface, self.threads),
+            Stage(texture, steps.paint, self.threads),
             Stage(write, steps.write),
         )
 
@@ -108,6 +68,7 @@ class _Prepared:
 
     source: Source
     picture: Tensor  # (3, S, S)
+    square: NDArray[np.uint8] | None  # (P, P, 4), for the texture
     field: Field | None = None
     mesh: Mesh | None = None
 
@@ -137,9 +98,13 @@ class _Steps:
     def prepare(self, source: Source) -> _Prepared:
         from model.photos import prepare_photo
 
-        framing = cast("Framing", self._settings.framing)
-        picture = prepare_photo(source.content, self._config, self._matting, framing)
-        return _Prepared(dataclasses.replace(source, content=b""), picture)
+        settings = self._settings
+        framing = cast("Framing", settings.framing)
+        photo = prepare_photo(
+            source.content, self._config, self._matting, framing, max(settings.texture, 1)
+        )
+        square = photo.square if settings.texture and settings.project_photo else None
+        return _Prepared(dataclasses.replace(source, content=b""), photo.picture, square)
 
     def reconstruct(self, photos: list[_Prepared]) -> list[_Prepared]:
         import torch
@@ -158,32 +123,81 @@ class _Steps:
         from model.surface import extract_mesh
 
         assert photo.field is not None
+        settings = self._settings
         with torch.inference_mode():
             mesh = extract_mesh(
-                photo.field, self._settings.resolution, target_faces=self._settings.faces or None
+                photo.field,
+                settings.resolution,
+                settings.threshold,
+                smallest_share=0.0 if settings.keep_floaters else SMALLEST_SHARE,
+                target_faces=settings.faces or None,
             )
-        return dataclasses.replace(photo, field=None, mesh=mesh)
+        return dataclasses.replace(photo, mesh=mesh)
 
-    def write(self, photo: _Prepared) -> None:
+    def paint(self, photo: _Prepared) -> _Prepared:
+        import torch
+
+        from model.surface.baking import with_texture
+        from model.surface.projection import FramedPhoto
+
+        assert photo.field is not None
+        assert photo.mesh is not None
+        mesh = photo.mesh
+        if self._settings.texture:
+            framed = None
+            if photo.square is not None:
+                rgba = photo.square / 255
+                framed = FramedPhoto(rgba, self._model.input_camera())
+            with torch.inference_mode():
+                mesh = with_texture(photo.field, mesh, self._settings.texture, framed)
+        return dataclasses.replace(photo, field=None, square=None, mesh=mesh)
+
+    def write(self, photo: _Prepared) -> dict[str, Any]:
+        """The mesh's figures, as the ledger keeps them.
+
+        Raises:
+            ValueError: the mesh has a flag that is not wanted.
+        """
         from model.formats.atomic import write_atomically
-        from model.formats.writing import write_mesh
+        from model.formats.writing import write_mesh, write_seen
         from model.photos import picture_to_png
         from model.surface import to_file_frame
+        from model.surface.projection import SILHOUETTE_FIT
+        from model.surface.quality import quality_of
 
         assert photo.mesh is not None
-        source = photo.source
+        settings, source = self._settings, photo.source
+        quality = quality_of(photo.mesh, SILHOUETTE_FIT)
+        unwanted = [flag for flag in quality.flags if flag in settings.fail_on]
+        if unwanted:
+            raise ValueError(f"not written, as --fail-on asks: the mesh is {', '.join(unwanted)}")
         facts: dict[str, Any] = {
             "model": self._work.identity,
             "source": source.name,
             "source_sha256": source.sha256,
         }
-        mesh = to_file_frame(photo.mesh, self._settings.length)
+        mesh = to_file_frame(
+            photo.mesh, settings.length, cast("Origin", settings.origin), settings.input_elevation
+        )
         for path in source.outputs:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.name.endswith(INPUT_SUFFIX):
                 write_atomically(path, picture_to_png(photo.picture))
-            else:
-                write_mesh(path, mesh, facts)
+            elif path.suffix.removeprefix(".") in settings.formats:
+                write_mesh(
+                    path,
+                    mesh,
+                    facts,
+                    texture_format=cast("TextureFormat", settings.texture_format),
+                    copyright_notice=settings.copyright,
+                )
+                mesh_path = path
+        if settings.save_visibility:
+            write_seen(mesh_path, mesh)
+        return {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in dataclasses.asdict(quality).items()
+        }
 
 
 def model_digest(folder: Path) -> str:

@@ -46,14 +46,18 @@ class LRM(nn.Module):
         Args:
             images: (B, 3, H, W) sRGB in 0..1, matted and framed on the model's background.
         """
-        view = self.config.view
-        camera = canonical_camera(view.fov_degrees, view.camera_distance).to(images.device)
+        camera = self.input_camera().to(images.device)
         count = images.shape[0]
         cameras = Cameras(
             camera.camera_to_world.expand(count, 4, 4), camera.intrinsics.expand(count, 4)
         )
         planes = self(images, cameras).float()
-        return [Field(p, self.nerf, view.iso_density, images.dtype) for p in planes]
+        iso_density = self.config.view.iso_density
+        return [Field(p, self.nerf, iso_density, images.dtype) for p in planes]
+
+    def input_camera(self) -> Cameras:
+        """The camera that inference assumes a picture to be taken by (§4.2)."""
+        return canonical_camera(self.config.view.fov_degrees, self.config.view.camera_distance)
 
 
 def parameter_counts(config: LrmConfig) -> dict[str, int]:

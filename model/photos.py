@@ -10,6 +10,7 @@ Legend of shapes: S side of the square.
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -24,6 +25,20 @@ from model.decoding import PhotoError, read_photo
 from model.matting import VISIBLE_ALPHA, Matting, is_cut_out, require_size
 
 Framing = Literal["auto", "none"]
+
+
+@dataclass(frozen=True)
+class PreparedPhoto:
+    """What becomes of a photo.
+
+    Attributes:
+        picture: (3, S, S) float32 sRGB in 0..1, on the model's background: what it takes.
+        square: (P, P, 4) uint8 sRGB with straight alpha, framed the same and finer, if the photo
+            is: what textures are taken from.
+    """
+
+    picture: Tensor
+    square: NDArray[np.uint8]
 
 
 def frame_photo(
@@ -46,6 +61,21 @@ def frame_photo(
         PhotoError: nothing is visible, or the object is too small.
         ValueError: an unknown framing.
     """
+    # Premultiplied, so that the colours of transparent pixels do not leak into edges.
+    square = _resample(cutout.convert("RGBa"), object_window(cutout, view, framing), size)
+    alpha = square[..., 3:]
+    picture = np.minimum(square[..., :3], alpha) + (1 - alpha) * view.background
+    return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+
+
+def object_window(
+    cutout: Image.Image, view: ViewConfig, framing: Framing = "auto"
+) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom, in the picture's pixels, of the square that `frame_photo` shows.
+
+    Raises:
+        PhotoError, ValueError: as `frame_photo`.
+    """
     if framing not in get_args(Framing):
         raise ValueError(
             f"framing is {framing!r}; it must be one of {', '.join(get_args(Framing))}"
@@ -62,24 +92,32 @@ def frame_photo(
         left, top, right, bottom = 0, 0, cutout.width, cutout.height
         side = float(max(cutout.width, cutout.height))
     center_x, center_y = (left + right) / 2, (top + bottom) / 2
-    window = (center_x - side / 2, center_y - side / 2, center_x + side / 2, center_y + side / 2)
-    # Premultiplied, so that the colours of transparent pixels do not leak into edges.
-    square = _resample(cutout.convert("RGBa"), window, size)
-    alpha = square[..., 3:]
-    picture = np.minimum(square[..., :3], alpha) + (1 - alpha) * view.background
-    return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+    return (center_x - side / 2, center_y - side / 2, center_x + side / 2, center_y + side / 2)
 
 
 def prepare_photo(
-    source: Path | bytes, config: LrmConfig, matting: Matting, framing: Framing = "auto"
-) -> Tensor:
-    """(3, S, S) float32: the picture that a model of this config takes.
+    source: Path | bytes,
+    config: LrmConfig,
+    matting: Matting,
+    framing: Framing = "auto",
+    largest_square: int = 1024,
+) -> PreparedPhoto:
+    """Read, cut out and frame a photo for a model of this config.
+
+    Args:
+        largest_square: P at most; a texture has no use for more pixels than it has texels.
 
     Raises:
         PhotoError: as `read_photo`, `Matting.cut_out` and `frame_photo`.
     """
     cutout = matting.cut_out(read_photo(source))
-    return frame_photo(cutout, config.encoder.image_size, config.view, framing)
+    picture = frame_photo(cutout, config.encoder.image_size, config.view, framing)
+    window = object_window(cutout, config.view, framing)
+    side = min(max(round(window[2] - window[0]), config.encoder.image_size), largest_square)
+    square = _resample(cutout.convert("RGBa"), window, side)
+    alpha = square[..., 3:]
+    square[..., :3] = np.minimum(square[..., :3] / np.maximum(alpha, 1e-6), 1) * (alpha > 0)
+    return PreparedPhoto(picture, (square * 255).round().astype(np.uint8))
 
 
 def _resample(
@@ -102,7 +140,7 @@ def _resample(
 
 
 def picture_to_png(picture: Tensor) -> bytes:
-    """A file of what `prepare_photo` returned."""
+    """A file of a picture (3, S, S)."""
     pixels = (picture.permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels.numpy()).save(buffer, "PNG")

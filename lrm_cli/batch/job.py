@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,7 +24,7 @@ class Job:
 
     Attributes:
         out: the output folder.
-        suffixes: an input's outputs are its stem with each of these.
+        files: an input's outputs, by its stem: paths below the output folder, with `/`.
         model: name and digest of what makes them.
         settings: the flags that decide what they look like.
         shard: number and count, where several jobs share the inputs.
@@ -33,7 +33,7 @@ class Job:
     """
 
     out: Path
-    suffixes: tuple[str, ...]
+    files: Callable[[str], list[str]]
     model: dict[str, str]
     settings: dict[str, Any]
     shard: tuple[int, int] | None = None
@@ -46,7 +46,7 @@ class Job:
 
     def outputs_of(self, item: Input) -> list[str]:
         """Files below the output folder, with `/`."""
-        return [item.stem + suffix for suffix in self.suffixes]
+        return self.files(item.stem)
 
     def done_before(self, item: Input) -> Record | None:
         """What tells that an earlier run has made the same of the same content.
@@ -170,6 +170,7 @@ def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
         model=job.model,
         settings=job.settings,
         error=None if failure is None else failure.sentence,
+        facts=outcome.facts,
     )
     with _disk_errors(job, progress):
         job.ledger.add(record)

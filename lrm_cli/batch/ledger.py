@@ -32,6 +32,7 @@ class Record:
         model: name and digest of what made them.
         settings: the flags that decide what the outputs look like.
         error: one sentence, where it failed.
+        facts: figures of the outputs.
         finished_at: seconds since 1970; of several ledgers the newest record counts.
     """
 
@@ -43,6 +44,7 @@ class Record:
     model: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
     finished_at: float = field(default_factory=lambda: round(time.time(), 3))
 
 

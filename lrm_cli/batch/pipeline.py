@@ -112,8 +112,9 @@ class Pipeline:
         return list(stage.function(values))[: len(items)]
 
     def _end(self, item: _Item, failure: Failure | None) -> None:
+        facts = item.value if failure is None else {}
         item.value = None
-        self._report(Outcome(item.task, item.sha256, item.seconds, failure))
+        self._report(Outcome(item.task, item.sha256, item.seconds, failure, facts or {}))
 
 
 def _content(item: _Item) -> Any:

@@ -76,6 +76,7 @@ class Outcome:
     Attributes:
         sha256: of its content, None where that was not read.
         seconds: by stage.
+        facts: what the last stage said of the outputs.
         failure: None where its outputs are there.
     """
 
@@ -83,6 +84,7 @@ class Outcome:
     sha256: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     failure: Failure | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Work(Protocol):
 
     @property
     def stage_names(self) -> Sequence[str]:
-        """Of all stages, in order; in the last one an item's outputs are written."""
+        """Of all stages, in order; the last one writes an item's outputs and returns facts."""
 
     def load(self, place: Place) -> Sequence[Stage]:
         """Called once by each worker.

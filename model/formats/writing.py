@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model.formats.atomic import write_atomically
+from model.formats.names import MTL, TEXTURE, beside, files_of, seen_file
 from model.formats.notes import Notes
 from model.formats.obj import mtl_bytes, obj_bytes
 from model.formats.pictures import TextureFormat, picture_bytes
 from model.formats.ply import ply_bytes
 from model.formats.stl import stl_bytes
-from model.formats.usdz import require_usd, usdz_bytes
+from model.formats.usdz import usdz_bytes
 from model.surface.file_frame import FileMesh
-
-# Beside `photo.obj`; not `photo.png`, which may be the photo itself.
-_TEXTURE, _MTL, _SEEN = ".texture.png", ".mtl", ".seen.png"
-
-# Suffix -> what a mesh with an atlas has beside it, in the order of writing.
-_BESIDE: dict[str, tuple[str, ...]] = {
-    ".glb": (),
-    ".obj": (_TEXTURE, _MTL),
-    ".ply": (_TEXTURE,),
-    ".stl": (),
-    ".usdz": (),
-}
-WRITABLE_SUFFIXES = tuple(_BESIDE)
-
-
-def check_writable(path: Path) -> None:
-    """See, before any work, that meshes can be written with this file's suffix.
-
-    Raises:
-        ValueError: a suffix that is not among WRITABLE_SUFFIXES, or USDZ without usd-core.
-    """
-    files_of(path, has_atlas=False)
-    if path.suffix.lower() == ".usdz":
-        require_usd()
-
-
-def files_of(path: Path, has_atlas: bool) -> list[Path]:
-    """The files that make up a mesh file, itself the last: what it refers to is there before it.
-
-    OBJ and PLY of one stem share their texture, which is the same.
-
-    Raises:
-        ValueError: a suffix that is not among WRITABLE_SUFFIXES.
-    """
-    beside = _BESIDE.get(path.suffix.lower())
-    if beside is None:
-        raise ValueError(
-            f"{path.name}: meshes cannot be written as {path.suffix or 'a file without suffix'}; "
-            f"the formats are {', '.join(WRITABLE_SUFFIXES)}"
-        )
-    return [*(_beside(path, suffix) for suffix in beside if has_atlas), path]
 
 
 def write_mesh(
@@ -97,7 +56,7 @@ def _encode(
     suffix: str, path: Path, mesh: FileMesh, notes: Notes, texture_format: TextureFormat
 ) -> bytes:
     """The bytes of a mesh file, or of one beside it."""
-    texture_name = _beside(path, _TEXTURE).name
+    texture_name = beside(path, TEXTURE).name
     match suffix:
         case ".glb":
             # Imported here, since training reads meshes on machines without pygltflib.
@@ -105,7 +64,7 @@ def _encode(
 
             return glb_bytes(mesh, notes, texture_format)
         case ".obj":
-            return obj_bytes(mesh, notes, _beside(path, _MTL).name)
+            return obj_bytes(mesh, notes, beside(path, MTL).name)
         case ".mtl":
             return mtl_bytes(notes, texture_name)
         case ".png":
@@ -120,29 +79,11 @@ def _encode(
     raise AssertionError(suffix)
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    """A file to which a mesh file refers.
-
-    It has the mesh's name where that is plain, else one in ASCII without spaces that is as unique:
-    MeshLab takes names in MTL files to end at a space, a PLY header is ASCII, and web pages read
-    `#` and `%` in names otherwise than file systems do.
-    """
-    stem = path.stem
-    if not re.fullmatch(r"\w[\w.-]*", stem, re.ASCII):
-        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-        stem = re.sub(r"^[.-]|[^\w.-]", "_", stem, flags=re.ASCII) + f"-{digest}"
-    return path.with_name(stem + suffix)
-
-
-def seen_file(path: Path) -> Path:
-    """Where `write_seen` puts the mask of a mesh file."""
-    return path.with_suffix(_SEEN)
-
-
 def write_seen(path: Path, mesh: FileMesh) -> Path:
     """Write where the photo shows the surface: a grey PNG laid out like the texture.
 
-    White was seen by the camera, black was made up by the model.
+    White was seen by the camera, black was made up by the model; all of it, where no photo was
+    projected.
 
     Args:
         path: the mesh file, beside which the picture goes.
@@ -151,11 +92,14 @@ def write_seen(path: Path, mesh: FileMesh) -> Path:
         The picture's path.
 
     Raises:
-        ValueError: no photo was projected onto this mesh.
+        ValueError: the mesh has no texture.
         OSError: the folder cannot be written to.
     """
-    if mesh.atlas is None or mesh.atlas.seen is None:
-        raise ValueError(f"{path.name}: no photo was projected onto this mesh")
+    if mesh.atlas is None:
+        raise ValueError(f"{path.name}: the mesh has no texture")
+    seen = mesh.atlas.seen
+    if seen is None:
+        seen = np.zeros(mesh.atlas.colors_srgb.shape[:2], np.uint8)
     picture = seen_file(path)
-    write_atomically(picture, picture_bytes(mesh.atlas.seen))
+    write_atomically(picture, picture_bytes(seen))
     return picture

@@ -37,11 +37,11 @@ class FramedPhoto:
     """The prepared picture at the photo's own resolution, and the camera that it is seen by.
 
     Attributes:
-        rgba: (S, S, 4) float32 in 0..1, sRGB with straight alpha.
+        rgba: (S, S, 4) in 0..1, sRGB with straight alpha.
         camera: a single camera, in the field's world.
     """
 
-    rgba: NDArray[np.float32]
+    rgba: NDArray[np.floating]
     camera: Cameras
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from model.formats import files_of
 from model.formats.meshes import read_mesh
+from model.formats.names import files_of
 
 
 @dataclass

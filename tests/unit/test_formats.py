@@ -17,15 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.formats import (
-    WRITABLE_SUFFIXES,
-    check_writable,
-    files_of,
-    seen_file,
-    write_mesh,
-    write_seen,
-    writing,
-)
+from model.formats.names import WRITABLE_SUFFIXES, check_writable, files_of, seen_file
+from model.formats.writing import write_mesh, write_seen, writing
 from model.surface import FileMesh
 from model.surface.mesh import Atlas
 from tests.unit.colored_box import COLORS, colored_box
@@ -90,7 +83,7 @@ def test_the_mesh_is_written_after_what_it_refers_to(
 def test_the_same_mesh_gives_the_same_bytes(box: FileMesh, tmp_path: Path) -> None:
     """Also in another process, whose hashes are seeded otherwise."""
     code = (
-        "import sys; from pathlib import Path; from model.formats import write_mesh; "
+        "import sys; from pathlib import Path; from model.formats.writing import write_mesh; "
         "from tests.unit.colored_box import colored_box; "
         "[write_mesh(Path(p), colored_box(), {'b': 1, 'a': [2, 3]}, texture_format='jpeg') "
         "for p in sys.argv[1:]]"

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.formats import write_mesh
 from model.formats.notes import generator
+from model.formats.writing import write_mesh
 from model.surface import FileMesh
 from tests.unit.colored_box import colored_box
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.formats import write_mesh
+from model.formats.writing import write_mesh
 from model.surface import extract_mesh, to_file_frame
 from tests.unit.colored_box import COLORS, NORMALS, SIZE_M, colored_box
 from tests.unit.fields import AnalyticField, ball

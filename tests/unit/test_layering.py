@@ -52,6 +52,7 @@ ORDER = {
         *("console", "progress", "batch", "report"),
         *(
             "preprocess",
+            "mesh_settings",
             "reconstructor",
             "reconstruct",
             "render",

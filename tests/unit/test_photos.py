@@ -213,7 +213,7 @@ def test_prepare_photo_composes(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     cutout(300, 200, (100, 50, 180, 120)).save(path)
     config = preset("lrm-base")
-    picture = prepare_photo(path, config, Matting())
+    picture = prepare_photo(path, config, Matting()).picture
     assert picture.shape == (3, 256, 256)
     columns = np.flatnonzero(picture[1].numpy().min(axis=0) < 0.5)
     assert columns[-1] - columns[0] + 1 == pytest.approx(0.65 * 256, abs=1.5)

@@ -1,0 +1,70 @@
+"""Which files a mesh becomes: light, so that a command can ask before it loads anything."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+# Beside `photo.obj`; not `photo.png`, which may be the photo itself.
+TEXTURE, MTL, SEEN = ".texture.png", ".mtl", ".seen.png"
+
+# Suffix -> what a mesh with an atlas has beside it, in the order of writing.
+_BESIDE: dict[str, tuple[str, ...]] = {
+    ".glb": (),
+    ".obj": (TEXTURE, MTL),
+    ".ply": (TEXTURE,),
+    ".stl": (),
+    ".usdz": (),
+}
+WRITABLE_SUFFIXES = tuple(_BESIDE)
+
+
+def check_writable(path: Path) -> None:
+    """See, before any work, that meshes can be written with this file's suffix.
+
+    Raises:
+        ValueError: a suffix that is not among WRITABLE_SUFFIXES, or USDZ without usd-core.
+    """
+    files_of(path, has_atlas=False)
+    if path.suffix.lower() == ".usdz":
+        from model.formats.usdz import require_usd
+
+        require_usd()
+
+
+def files_of(path: Path, has_atlas: bool) -> list[Path]:
+    """The files that make up a mesh file, itself the last: what it refers to is there before it.
+
+    OBJ and PLY of one stem share their texture, which is the same.
+
+    Raises:
+        ValueError: a suffix that is not among WRITABLE_SUFFIXES.
+    """
+    suffixes = _BESIDE.get(path.suffix.lower())
+    if suffixes is None:
+        raise ValueError(
+            f"{path.name}: meshes cannot be written as {path.suffix or 'a file without suffix'}; "
+            f"the formats are {', '.join(WRITABLE_SUFFIXES)}"
+        )
+    return [*(beside(path, suffix) for suffix in suffixes if has_atlas), path]
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """A file to which a mesh file refers.
+
+    It has the mesh's name where that is plain, else one in ASCII without spaces that is as unique:
+    MeshLab takes names in MTL files to end at a space, a PLY header is ASCII, and web pages read
+    `#` and `%` in names otherwise than file systems do.
+    """
+    stem = path.stem
+    if not re.fullmatch(r"\w[\w.-]*", stem, re.ASCII):
+        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+        stem = re.sub(r"^[.-]|[^\w.-]", "_", stem, flags=re.ASCII) + f"-{digest}"
+    return path.with_name(stem + suffix)
+
+
+def seen_file(path: Path) -> Path:
+    """Where `writing.write_seen` puts the mask of a mesh file."""
+    return path.with_suffix(SEEN)
