@@ -21,7 +21,7 @@ INPUT_SUFFIX = ".input.png"  # of prepared pictures that are kept
 # budgets they meet.
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {"format": "glb", "faces": 20_000, "texture": 1024, "texture_format": "png"},
-    "web": {"format": "glb", "faces": 50_000, "texture": 2048, "texture_format": "jpeg"},
+    "web": {"format": "glb", "faces": 30_000, "texture": 2048, "texture_format": "jpeg"},
     "game": {"format": "glb", "faces": 5_000, "texture": 1024, "texture_format": "png"},
     "raw": {"format": "glb,ply", "faces": 0, "texture": 0, "texture_format": "png"},
 }

@@ -170,7 +170,7 @@ class _Steps:
         quality = quality_of(photo.mesh, SILHOUETTE_FIT)
         unwanted = [flag for flag in quality.flags if flag in settings.fail_on]
         if unwanted:
-            raise ValueError(f"not written, as --fail-on asks: the mesh is {', '.join(unwanted)}")
+            raise ValueError(f"the mesh has flags that --fail-on names: {', '.join(unwanted)}")
         facts: dict[str, Any] = {
             "model": self._work.identity,
             "source": source.name,

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.formats import writing
 from model.formats.names import WRITABLE_SUFFIXES, check_writable, files_of, seen_file
-from model.formats.writing import write_mesh, write_seen, writing
+from model.formats.writing import write_mesh, write_seen
 from model.surface import FileMesh
 from model.surface.mesh import Atlas
 from tests.unit.colored_box import COLORS, colored_box
@@ -173,9 +174,13 @@ def test_the_seen_mask_lies_beside_the_mesh(box: FileMesh, tmp_path: Path) -> No
         assert image.mode == "L"
         np.testing.assert_array_equal(np.asarray(image), box.atlas.seen)
     unseen = Atlas(box.atlas.uv, box.atlas.colors_srgb)
-    for atlas in (None, unseen):
-        with pytest.raises(ValueError, match="no photo was projected"):
-            write_seen(tmp_path / "a.glb", dataclasses.replace(box, atlas=atlas))
+    with Image.open(
+        write_seen(tmp_path / "a.glb", dataclasses.replace(box, atlas=unseen))
+    ) as image:
+        assert image.size == box.atlas.colors_srgb.shape[1::-1]
+        assert not np.asarray(image).any()
+    with pytest.raises(ValueError, match="the mesh has no texture"):
+        write_seen(tmp_path / "b.glb", dataclasses.replace(box, atlas=None))
 
 
 def test_usdz_without_usd_core_says_how_to_get_it(
