@@ -45,10 +45,10 @@ def settings(**changes: Any) -> MeshSettings:
 def test_choices_are_those_of_the_model() -> None:
     """They are written down twice, so that checking them imports nothing heavy."""
     assert tuple(f".{name}" for name in mesh_settings.FORMATS) == WRITABLE_SUFFIXES
-    assert mesh_settings.TEXTURE_FORMATS == get_args(TextureFormat)
-    assert mesh_settings.ORIGINS == get_args(Origin)
+    assert get_args(TextureFormat) == mesh_settings.TEXTURE_FORMATS
+    assert get_args(Origin) == mesh_settings.ORIGINS
     assert mesh_settings.FLAGS == FLAGS
-    assert mesh_settings.DTYPES == get_args(DtypeName)
+    assert get_args(DtypeName) == mesh_settings.DTYPES
     assert mesh_settings.TEXTURES[0] == SMALLEST_TEXTURE
 
 
