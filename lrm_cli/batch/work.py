@@ -109,7 +109,7 @@ class Work(Protocol):
 
     @property
     def stage_names(self) -> Sequence[str]:
-        """Of all stages, in order; in the last one an item's outputs are written."""
+        """Of all stages, in order; in the last one outputs are written, one item at a time."""
 
     def load(self, place: Place) -> Sequence[Stage]:
         """Called once by each worker.
