@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from lrm_cli.batch.leftovers import remove_parts
 from lrm_cli.batch.pipeline import Ended, Started
 from lrm_cli.batch.work import Failure, Outcome, Place, Task, Work
-from lrm_cli.batch.workers import Ready, Refused, Worker
+from lrm_cli.batch.workers import Halted, Ready, Refused, Worker
 from lrm_cli.progress import StageCount
 
 _DEATHS_IN_LOADING = 2  # in a row: then it is no accident
@@ -104,10 +104,10 @@ class LocalExecutor:
     def drain(self) -> Iterator[Outcome]:
         """See `Executor`."""
         end = time.monotonic() + _LONGEST_LAST_WRITE_S
-        last = len(self._counts) - 1
-        while time.monotonic() < end and any(
-            flight.stage == last and flight.since is not None for flight in self._flights()
-        ):
+        for seat in self._seats:
+            if seat.worker is not None and seat.loaded:
+                seat.worker.ask_to_halt()
+        while any(seat.loaded for seat in self._seats) and time.monotonic() < end:
             yield from self._collect(patience_s=0.1)
 
     def stage_counts(self) -> list[StageCount]:
@@ -153,13 +153,13 @@ class LocalExecutor:
             ends = [self._timeout_s - f.worked(now) for f in self._flights() if f.since is not None]
             ends += [] if patience_s is None else [patience_s]
             patience_s = max(min(ends), 0.0) if ends else None
-        pairs = [(seat.worker.connection, seat) for seat in self._seats if seat.worker is not None]
-        ready = wait([connection for connection, _ in pairs], patience_s)
-        for connection, seat in pairs:
-            if connection not in ready:
+        pairs = [(seat.worker.reports, seat) for seat in self._seats if seat.worker is not None]
+        ready = wait([reports for reports, _ in pairs], patience_s)
+        for reports, seat in pairs:
+            if reports not in ready:
                 continue
             try:
-                message = connection.recv()
+                message = reports.recv()
             except (EOFError, OSError):
                 yield from self._bury(seat)
                 continue
@@ -172,6 +172,8 @@ class LocalExecutor:
             case Ready():
                 seat.loaded = True
                 self._deaths_in_loading = 0
+            case Halted():
+                seat.loaded = False  # nothing more comes from it
             case Refused(failure):
                 raise ValueError(failure.sentence)
             case Started(numbers, stage):

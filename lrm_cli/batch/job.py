@@ -86,11 +86,14 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
     names = {output for item in inputs for output in job.outputs_of(item)}
     remove_parts_below(job.out, names | {job.ledger.path.name})
     with contextlib.closing(executor):
+        unrecorded: Outcome | None = None
         try:
-            for outcome in executor.run(_tasks(job, inputs, progress)):
-                _record(job, outcome, progress)
+            for unrecorded in executor.run(_tasks(job, inputs, progress)):
+                _record(job, unrecorded, progress)
+                unrecorded = None
         except KeyboardInterrupt:
-            for outcome in executor.drain():
+            # Two lines of one input do no harm.
+            for outcome in (*([unrecorded] if unrecorded else []), *executor.drain()):
                 _record(job, outcome, progress)
             raise
     with _disk_errors(job, progress):

@@ -55,6 +55,7 @@ class Pipeline:
     def __init__(self, stages: Sequence[Stage], report: Callable[[Any], None]) -> None:
         self._stages = stages
         self._report = report
+        self._writing = threading.Lock()
         self._queues: list[queue.SimpleQueue[_Item]] = [queue.SimpleQueue() for _ in stages]
         for index, stage in enumerate(stages):
             for _ in range(stage.threads):
@@ -64,34 +65,38 @@ class Pipeline:
         """Let a task enter."""
         self._queues[0].put(_Item(task, task))
 
+    def halt(self) -> None:
+        """Let nothing enter the last stage any more; returns when what is in there has left."""
+        self._writing.acquire()
+
     def _serve(self, index: int) -> None:
         stage = self._stages[index]
+        is_last = index + 1 == len(self._stages)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody listens any more
             while True:
                 items = [self._queues[index].get()]
                 with contextlib.suppress(queue.Empty):
                     while len(items) < (stage.batch_size or 1):
                         items.append(self._queues[index].get_nowait())
-                self._report(Started(tuple(item.task.number for item in items), index))
-                self._pass(index, items)
+                with self._writing if is_last else contextlib.nullcontext():
+                    self._report(Started(tuple(item.task.number for item in items), index))
+                    self._pass(index, items, single=items[0].task.alone)
 
-    def _pass(self, index: int, items: list[_Item], split: bool = False) -> None:
+    def _pass(self, index: int, items: list[_Item], single: bool = False) -> None:
         """Take items through a stage; where a batch fails, each shows by itself what it does."""
         stage = self._stages[index]
+        in_batch = (stage.batch_size or 1) > 1 and not single
         start = time.perf_counter()
         try:
-            if stage.batch_size is not None:
-                values = self._apply_to_batch(stage, items, split)
-            else:
-                values = [stage.function(_content(item)) for item in items]
+            values = _apply(stage, items, fill=in_batch)
         except Exception as error:
-            if len(items) == 1:
+            if not in_batch:
                 self._end(items[0], _failure_of(error))
                 return
             values = None
         if values is None:  # outside of the handler, which would keep the batch's tensors alive
             for item in items:
-                self._pass(index, [item], split=True)
+                self._pass(index, [item], single=True)
             return
         seconds = (time.perf_counter() - start) / len(items)
         for item, value in zip(items, values, strict=True):
@@ -103,18 +108,24 @@ class Pipeline:
             else:
                 self._end(item, None)
 
-    @staticmethod
-    def _apply_to_batch(stage: Stage, items: list[_Item], split: bool) -> list[Any]:
-        assert stage.batch_size is not None
-        values = [item.value for item in items]
-        if not split and not items[0].task.alone:
-            values += values[-1:] * (stage.batch_size - len(values))
-        return list(stage.function(values))[: len(items)]
-
     def _end(self, item: _Item, failure: Failure | None) -> None:
         facts = item.value if failure is None else {}
         item.value = None
         self._report(Outcome(item.task, item.sha256, item.seconds, failure, facts or {}))
+
+
+def _apply(stage: Stage, items: list[_Item], fill: bool) -> list[Any]:
+    """What a stage makes of items.
+
+    Args:
+        fill: a batch that is short of items up with copies of its last.
+    """
+    if stage.batch_size is None:
+        return [stage.function(_content(item)) for item in items]
+    values = [item.value for item in items]
+    if fill:
+        values += values[-1:] * (stage.batch_size - len(values))
+    return list(stage.function(values))[: len(items)]
 
 
 def _content(item: _Item) -> Any:

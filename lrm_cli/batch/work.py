@@ -111,7 +111,7 @@ class Work(Protocol):
 
     @property
     def stage_names(self) -> Sequence[str]:
-        """Of all stages, in order; the last one writes an item's outputs and returns facts."""
+        """In order; the last one writes outputs, one item at a time, and returns facts of them."""
 
     def load(self, place: Place) -> Sequence[Stage]:
         """Called once by each worker.

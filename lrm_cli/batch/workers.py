@@ -31,22 +31,35 @@ class Refused:
     failure: Failure
 
 
+@dataclass(frozen=True)
+class Halted:
+    """A worker, asked to, has stopped writing."""
+
+
 class Worker:
     """The parent's side of a worker process: tasks in, messages out.
 
-    What comes out of `connection` is `Ready` or `Refused`, then what a `Pipeline` reports; its
+    What comes out of `reports` is `Ready` or `Refused`, then what a `Pipeline` reports; its
     end means that the process has died.
     """
 
     def __init__(self, work: Work, place: Place) -> None:
-        self.connection, theirs = multiprocessing.Pipe()
-        self._process = start_process(_live, work, place, theirs)
-        theirs.close()  # so that the pipe ends with the process
+        # Two pipes: in one for both ways, a death would take reports along that are not read yet.
+        tasks, self._tasks = multiprocessing.Pipe(duplex=False)
+        self.reports, reports = multiprocessing.Pipe(duplex=False)
+        self._process = start_process(_live, work, place, tasks, reports)
+        for theirs in (tasks, reports):
+            theirs.close()  # so that the pipes end with the process
 
     def send(self, task: Task) -> None:
-        """Hand a task over; if the worker has died, reading its connection tells."""
+        """Hand a task over; if the worker has died, the end of its reports tells."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send(task)
+            self._tasks.send(task)
+
+    def ask_to_halt(self) -> None:
+        """Have it finish what it is writing, write nothing more, and say `Halted`."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._tasks.send(None)
 
     def death(self) -> str:
         """How the process died, in a few words."""
@@ -57,10 +70,11 @@ class Worker:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def stop(self) -> None:
-        """End the process at once, whatever it is doing."""
+        """End the process at once, whatever it is doing; what it has not reported is lost."""
         self._process.kill()
         self._process.join()
-        self.connection.close()
+        self._tasks.close()
+        self.reports.close()
 
 
 def start_process(function: Callable[..., None], *arguments: Any) -> Any:
@@ -89,22 +103,29 @@ def _without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _live(work: Work, place: Place, connection: Connection) -> None:
+def _live(work: Work, place: Place, tasks: Connection, reports: Connection) -> None:
     """A worker process from start to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Before the first heavy import: the libraries of linear algebra read it when they load.
     os.environ["OMP_NUM_THREADS"] = str(place.threads)
-    serve(work, place, connection)
+    threading.excepthook = _end_process
+    serve(work, place, tasks, reports)
     os._exit(0)  # threads may be in the middle of something that nobody waits for
 
 
-def serve(work: Work, place: Place, connection: Connection) -> None:
-    """Load the work, take tasks and report, until the other side closes the connection."""
+def _end_process(error: threading.ExceptHookArgs) -> None:
+    """A pipeline that has lost a thread would keep its items for ever."""
+    traceback.print_exception(error.exc_value)
+    os._exit(1)
+
+
+def serve(work: Work, place: Place, tasks: Connection, reports: Connection) -> None:
+    """Load the work, take tasks and report on them, until nobody gives any more."""
     lock = threading.Lock()
 
     def report(message: Any) -> None:
         with lock:
-            connection.send(message)
+            reports.send(message)
 
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
@@ -114,5 +135,8 @@ def serve(work: Work, place: Place, connection: Connection) -> None:
             return
         report(Ready())
         pipeline = Pipeline(stages, report)
-        while True:
-            pipeline.put(connection.recv())
+        while (task := tasks.recv()) is not None:
+            pipeline.put(task)
+        pipeline.halt()
+        report(Halted())
+        tasks.recv()  # until the other side is gone

@@ -5,6 +5,7 @@ The network is replaced by a field of known shape and colour; `tests/integration
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -12,8 +13,10 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ import typer
 from PIL import Image
 
 from lrm_cli.app import app
+from lrm_cli.batch.work import Place, Work
+from lrm_cli.batch.workers import serve
 from model.lrm import LRM
 from tests.unit.fields import AnalyticField, ball
 from tests.unit.tiny_model import save_box_model
@@ -32,8 +37,12 @@ SHARED = ("--debug", "--help")
 SURFACE = {
     "": ("--help", "--version"),
     "reconstruct": (
-        *("--out", "--model", "--device", "--dtype", "--resolution", "--faces", "--format"),
-        *("--length", "--matting", "--framing", "--recursive", "--shard"),
+        *("--out", "--model", "--device", "--jobs", "--batch-size", "--dtype", "--resolution"),
+        *("--faces", "--format", "--profile", "--threshold", "--keep-floaters", "--texture"),
+        *("--texture-format", "--project-photo", "--save-visibility"),
+        *("--origin", "--input-elevation", "--copyright", "--fail-on"),
+        *("--length", "--matting", "--matting-model", "--framing"),
+        *("--foreground-ratio", "--save-inputs", "--recursive", "--shard", "--timeout"),
         *("--overwrite", "--dry-run", "--json", "--quiet", *SHARED),
     ),
     "preprocess": (
@@ -68,7 +77,11 @@ def lrm() -> Lrm:
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with photos/ (a.png, b/c.png), a model, and a network that sees balls."""
+    """A folder with photos/ (a.png, b/c.png), a model, and a network that sees balls.
+
+    Workers are threads, which see what tests replace; `test_faults.py` has real processes.
+    """
+    monkeypatch.setattr("lrm_cli.batch.workers.start_process", WorkerThread)
     save_box_model(tmp_path / "model")
     for number, name in enumerate(("a.png", "b/c.png")):
         save_photo(tmp_path / "photos" / name, number)
@@ -79,6 +92,23 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(LRM, "reconstruct", reconstruct)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+class WorkerThread:
+    """Stands in for a worker process; it ends when its connection does."""
+
+    exitcode = 0
+
+    def __init__(self, _: Any, work: Work, place: Place, *pipes: Connection) -> None:
+        one_thread = dataclasses.replace(place, threads=1)
+        own = [Connection(os.dup(pipe.fileno()), pipe.readable, pipe.writable) for pipe in pipes]
+        threading.Thread(target=serve, args=(work, one_thread, *own), daemon=True).start()
+
+    def kill(self) -> None:
+        pass
+
+    def join(self) -> None:
+        pass
 
 
 def save_photo(path: Path, shade: int = 0) -> None:
@@ -150,7 +180,12 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         (("--length", "0"), "--length is 0.0"),
         (("--length", "nan"), "--length is nan"),
         (("--framing", "tight"), "--framing is 'tight'"),
-        (("--matting", "u3net"), "matting is 'u3net'"),
+        (("--matting", "u2net"), "matting is 'u2net'; it must be one of auto, alpha, rembg, none"),
+        (("--matting-model", "u3net"), "the matting model is 'u3net'; it must be one of rembg's"),
+        (("--foreground-ratio", "1.2"), "--foreground-ratio is 1.2"),
+        (("--jobs", "0"), "--jobs is 0; it must be at least 1"),
+        (("--batch-size", "0"), "--batch-size is 0; it must be at least 1"),
+        (("--timeout", "-1"), "--timeout is -1"),
         (("--model", "lrm-huge"), "'lrm-huge'"),
         (("--model", "photos"), "photos is not a model's folder"),
         (("--device", "tpu"), "device is 'tpu'"),
@@ -179,7 +214,8 @@ def test_usage_errors(
 
 def test_meshes_stand_upright_and_face_forward_in_every_format(lrm: Lrm, scene: Path) -> None:
     """The ball's colour is its place in the world: red x, green y, blue z."""
-    assert lrm("reconstruct", "photos", *ARGUMENTS, "--format", "glb,obj,ply", "--length", "3") == 0
+    options = ("--format", "glb,obj,ply", "--length", "3", "--texture", "0")
+    assert lrm("reconstruct", "photos", *ARGUMENTS, *options) == 0
     expected = {f"{stem}.{kind}" for stem in ("a", "b/c") for kind in ("glb", "obj", "ply")}
     assert files() == expected | {"results.jsonl"}
     for kind in ("glb", "obj", "ply"):
@@ -218,7 +254,8 @@ def test_a_bad_photo_costs_only_itself(
         assert records[name]["outputs"] == []
     assert "2 done, 4 failed" in captured.out
     assert files() == {"a.glb", "b/c.glb", "results.jsonl"}
-    assert set(records["a.png"]["seconds"]) == {"prepare", "model", "surface", "write"}
+    stages = {"prepare", "model", "surface", "texture", "write"}
+    assert set(records["a.png"]["seconds"]) == stages
 
 
 def test_a_mistake_of_ours_is_a_sentence_too(
@@ -346,29 +383,7 @@ def test_file_names_are_shown_as_they_are(
     assert name.replace(".png", ".glb") in files()
 
 
-def test_ctrl_c_leaves_nothing_half_and_the_next_run_carries_on(
-    lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    replace, calls = os.replace, []
-
-    def interrupted(*arguments: Any) -> None:
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        replace(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", interrupted)
-        assert lrm("reconstruct", "photos", *ARGUMENTS) == 130
-    captured = capsys.readouterr()
-    assert "Interrupted" in captured.err
-    assert "Traceback" not in captured.err
-    assert files() == {"a.glb", "results.jsonl"}
-    summary = run_json(lrm, capsys)
-    assert (summary["done"], summary["skipped"]) == (1, 1)
-
-
-def test_sigterm_cleans_up_as_ctrl_c_does(
+def test_sigterm_is_ctrl_c_and_the_next_run_carries_on(
     lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
@@ -378,11 +393,62 @@ def test_sigterm_cleans_up_as_ctrl_c_does(
         time.sleep(5)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", terminated)
+        patch.setattr(os, "fsync", terminated)  # of the first line of the ledger
         assert lrm("reconstruct", "photos", *ARGUMENTS) == 130
-    assert "Interrupted" in capsys.readouterr().err
-    assert not [name for name in files() if not name.endswith(".jsonl")]
+    captured = capsys.readouterr()
+    assert captured.err.endswith("is kept; run again to carry on.\n")
+    assert "Traceback" not in captured.err
     assert signal.getsignal(signal.SIGTERM) is before
+    summary = run_json(lrm, capsys)
+    assert summary["failed"] == 0
+    assert summary["skipped"] >= 1
+    assert files() == {"a.glb", "b/c.glb", "results.jsonl"}
+
+
+def test_what_a_killed_run_left_is_cleared(lrm: Lrm, scene: Path) -> None:
+    Path("meshes/b").mkdir(parents=True)
+    ours = (".a.glb.x81h.part", "b/.c.glb.77.part", ".results.jsonl.123.part")
+    for name in (*ours, ".z.glb.x81h.part", "a.glb.part"):
+        Path("meshes", name).touch()
+    assert lrm("reconstruct", "photos", *ARGUMENTS) == 0
+    others = {".z.glb.x81h.part", "a.glb.part"}  # of another job, or not of this tool
+    assert files() == {"a.glb", "b/c.glb", "results.jsonl"} | others
+
+
+def test_prepared_pictures_are_kept_and_are_no_inputs(
+    lrm: Lrm, scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("photos", "--out", "photos", *ARGUMENTS[2:], "--save-inputs")
+    assert lrm("reconstruct", *arguments, "--foreground-ratio", "0.5") == 0
+    with Image.open("photos/a.input.png") as picture:
+        white = np.asarray(picture.convert("L")) > 250
+    side = len(white)
+    # The object of `save_photo` is 40 high and 20 wide.
+    rows, columns = np.flatnonzero(~white.all(axis=1)), np.flatnonzero(~white.all(axis=0))
+    assert np.ptp(rows) + 1 == pytest.approx(0.5 * side, abs=2)
+    assert np.ptp(columns) + 1 == pytest.approx(0.25 * side, abs=2)
+    capsys.readouterr()
+    assert lrm("reconstruct", *arguments, "--foreground-ratio", "0.5", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == 2
+    assert files(Path("photos")) == {
+        *("a.png", "a.glb", "a.input.png", "b/c.png", "b/c.glb", "b/c.input.png"),
+        "results.jsonl",
+    }
+
+
+def test_the_main_process_imports_nothing_heavy(lrm: Lrm, scene: Path) -> None:
+    """The worker does, and one photo must not wait for both."""
+    code = (
+        "import sys\nfrom lrm_cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end\n"
+        "print('HEAVY', sorted({'torch', 'timm', 'rembg', 'trimesh'} & set(sys.modules)))"
+    )
+    arguments = ("reconstruct", "photos/a.png", *ARGUMENTS, "--device", "cpu", "--quiet")
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "HEAVY []\n"
+    assert files() == {"a.glb", "results.jsonl"}
 
 
 @pytest.mark.parametrize("where", ["mesh", "ledger"])

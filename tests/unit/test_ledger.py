@@ -31,7 +31,6 @@ def record(name: str, **changes: Any) -> Record:
 
 def is_done(ledger: Ledger, name: str = "a", **changes: Any) -> bool:
     values: dict[str, Any] = {
-        "sha256": "aa",
         "outputs": [f"{name}.glb"],
         "model": MODEL,
         "settings": SETTINGS,
@@ -55,7 +54,7 @@ def test_a_line_holds_all_that_the_format_promises(folder: Path) -> None:
     (line,) = lines(folder)
     assert list(line) == [
         *("input", "sha256", "status", "outputs"),
-        *("seconds", "model", "settings", "error", "finished_at"),
+        *("seconds", "model", "settings", "error", "facts", "finished_at"),
     ]
     assert line["outputs"] == ["a.glb"]
     assert line["model"] == MODEL
@@ -68,7 +67,6 @@ def test_what_is_unchanged_is_done(folder: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sha256": "bb"},
         {"model": MODEL | {"sha256": "78"}},
         {"settings": SETTINGS | {"length": 2.0}},
         {"outputs": ["a.glb", "a.obj"]},
@@ -172,7 +170,7 @@ def test_what_another_ledger_knows_is_noted_once(folder: Path) -> None:
     Ledger(folder, (1, 2)).add(record("b"))
     (folder / "b.glb").write_bytes(b"mesh")
     ledger = Ledger(folder)
-    found = ledger.find("b", "aa", ["b.glb"], MODEL, SETTINGS)
+    found = ledger.find("b", ["b.glb"], MODEL, SETTINGS)
     assert found is not None
     ledger.adopt(found)
     ledger.adopt(found)

@@ -1,4 +1,4 @@
-"""model/photos.py: framing against closed forms, matting with a stand-in for the network."""
+"""model/photos.py: framing against closed forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from PIL import Image
 
 from model.config import ViewConfig, preset
 from model.decoding import PhotoError
-from model.photos import Matting, frame_photo, is_cut_out, prepare_photo
+from model.matting import Matting
+from model.photos import frame_photo, picture_to_png, prepare_photo
 
 VIEW = ViewConfig()
 
@@ -108,112 +109,16 @@ def test_nothing_to_frame(image: Image.Image, sentence: str) -> None:
         frame_photo(image, 32, VIEW)
 
 
-def test_is_cut_out() -> None:
-    assert is_cut_out(cutout(100, 100, (10, 10, 90, 90)))
-    assert not is_cut_out(Image.new("RGBA", (50, 50), (0, 0, 0, 255)))
-    assert not is_cut_out(Image.new("RGBA", (50, 50), (0, 0, 0, 200)))
-    rounded = Image.new("RGBA", (100, 100), (0, 0, 0, 255))
-    rounded.putpixel((0, 0), (0, 0, 0, 0))
-    assert not is_cut_out(rounded)
-
-
-class FakeSession:
-    """Stands in for a rembg network: returns the mask it was given."""
-
-    def __init__(self, mask: np.ndarray) -> None:
-        self.mask = mask
-        self.calls = 0
-
-    def predict(self, image: Image.Image) -> list[Image.Image]:
-        assert image.mode == "RGB"
-        self.calls += 1
-        return [Image.fromarray(self.mask)]
-
-
-@pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Put an answer (or an error) into the list: it is what loading the network gives."""
-    answers: list[Any] = []
-    loads: list[str] = []
-
-    def new_session(name: str) -> Any:
-        loads.append(name)
-        if isinstance(answers[0], Exception):
-            raise answers[0]
-        return answers[0]
-
-    monkeypatch.setattr("rembg.session_factory.new_session", new_session)
-    answers.append(None)
-    answers.append(loads)
-    return answers
-
-
-OPAQUE = Image.new("RGBA", (100, 80), (200, 30, 30, 255))
-
-
-def test_matting_takes_the_networks_alpha_and_loads_it_once(network: list[Any]) -> None:
-    mask = np.zeros((80, 100), np.uint8)
-    mask[20:60, 30:70] = 255
-    mask[2:4, 95:98] = 255  # a speck
-    network[0] = FakeSession(mask)
-    matting = Matting()
-    for _ in range(3):
-        alpha = np.asarray(matting.cut_out(OPAQUE))[..., 3]
-    assert network[1] == ["isnet-general-use"]
-    assert network[0].calls == 3
-    assert (alpha[20:60, 30:70] == 255).all()
-    assert alpha.sum() == 255 * 40 * 40
-
-
-def test_alpha_that_is_there_needs_no_network(network: list[Any]) -> None:
-    network[0] = RuntimeError("must not be loaded")
-    image = cutout(100, 80, (30, 20, 70, 60))
-    assert Matting().cut_out(image) is image
-    assert Matting("none").cut_out(OPAQUE) is OPAQUE
-    assert network[1] == []
-
-
-@pytest.mark.parametrize(
-    "mask",
-    [
-        np.zeros((80, 100), np.uint8),
-        np.full((80, 100), 120, np.uint8),
-        np.tile(np.linspace(0, 255, 100).astype(np.uint8), (80, 1)),
-    ],
-    ids=["nothing", "undecided", "smear"],
-)
-def test_matting_that_finds_nothing(network: list[Any], mask: np.ndarray) -> None:
-    network[0] = FakeSession(mask)
-    with pytest.raises(PhotoError, match="finds no object"):
-        Matting().cut_out(OPAQUE)
-
-
-def test_unreachable_network_names_both_ways_out_and_is_tried_once(network: list[Any]) -> None:
-    network[0] = ConnectionError("no route to host")
-    matting = Matting()
-    for _ in range(3):
-        with pytest.raises(PhotoError) as caught:
-            matting.cut_out(OPAQUE)
-    for part in ("isnet-general-use.onnx", "no route to host", "transparent", "--matting none"):
-        assert part in str(caught.value)
-    assert len(network[1]) == 1
-
-
-def test_unknown_matting_model() -> None:
-    with pytest.raises(ValueError, match=r"isnet-general-use.*u2net"):
-        Matting("u3net")
-
-
-def test_tiny_photos_are_not_matted(network: list[Any]) -> None:
-    with pytest.raises(PhotoError, match="1×1"):
-        Matting().cut_out(Image.new("RGBA", (1, 1), (9, 9, 9, 255)))
-
-
 def test_prepare_photo_composes(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     cutout(300, 200, (100, 50, 180, 120)).save(path)
     config = preset("lrm-base")
     picture = prepare_photo(path, config, Matting()).picture
     assert picture.shape == (3, 256, 256)
+    with Image.open(io.BytesIO(picture_to_png(picture))) as kept:
+        pixels = np.asarray(kept)
+    np.testing.assert_allclose(
+        pixels / 255, picture.permute(1, 2, 0).numpy(), atol=0.5 / 255 + 1e-6
+    )
     columns = np.flatnonzero(picture[1].numpy().min(axis=0) < 0.5)
     assert columns[-1] - columns[0] + 1 == pytest.approx(0.65 * 256, abs=1.5)

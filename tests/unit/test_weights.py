@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model import weights as weights_module
+from model import folders as folders_module
 from model.folders import available_models, model_folder
 from model.lrm import LRM
 from model.weights import load_model, save_model
@@ -103,7 +103,7 @@ def test_an_invalid_config(folder: Path, text: str, word: str) -> None:
 
 
 def test_folders_and_names_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_module, "PRETRAINED_DIR", tmp_path / "pretrained")
+    monkeypatch.setattr(folders_module, "PRETRAINED_DIR", tmp_path / "pretrained")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"it has no config.json and no model.safetensors"):
         model_folder(tmp_path / "empty")
@@ -116,7 +116,7 @@ def test_folders_and_names_that_are_none(tmp_path: Path, monkeypatch: pytest.Mon
 def test_models_that_ship_are_found_by_name(
     tiny_model: LRM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights_module, "PRETRAINED_DIR", tmp_path)
+    monkeypatch.setattr(folders_module, "PRETRAINED_DIR", tmp_path)
     assert available_models() == []
     save_model(tiny_model, tmp_path / "lrm-test")
     assert available_models() == ["lrm-test"]
