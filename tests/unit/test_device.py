@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model import device as device_module
-from model.device import choose_device, choose_dtype
+from model.device import choose_device, choose_devices, choose_dtype
 
 
 @pytest.fixture
@@ -38,6 +38,16 @@ def test_numbered_devices(machine: Callable[..., None]) -> None:
     assert choose_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(ValueError, match=r"'cuda:2', but this machine has no such device"):
         choose_device("cuda:2")
+
+
+def test_all_or_some_gpus(machine: Callable[..., None]) -> None:
+    machine(cuda=3, mps=True)
+    assert choose_devices("auto") == [torch.device("cuda", index) for index in range(3)]
+    assert choose_devices("cuda:2,0") == [torch.device("cuda:2"), torch.device("cuda:0")]
+    assert choose_devices("cuda:1") == [torch.device("cuda:1")]
+    assert choose_devices("mps") == [torch.device("mps")]
+    with pytest.raises(ValueError, match="twice"):
+        choose_devices("cuda:0,0")
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
