@@ -17,7 +17,7 @@ from tests.integration.test_reconstruct import TIMEOUT_S, command, records, run,
 from tests.unit.tiny_model import save_box_model
 
 COUNT = 60
-ARGUMENTS = ("--resolution", "20", "--format", "glb,ply")
+ARGUMENTS = ("--resolution", "20", "--format", "glb,ply", "--texture", "0")
 
 
 @pytest.fixture
