@@ -43,7 +43,7 @@ SURFACE = {
         *("--origin", "--input-elevation", "--copyright", "--fail-on"),
         *("--length", "--matting", "--matting-model", "--framing"),
         *("--foreground-ratio", "--save-inputs", "--recursive", "--shard", "--timeout"),
-        *("--overwrite", "--dry-run", "--json", "--quiet", *SHARED),
+        *("--overwrite", "--report", "--dry-run", "--json", "--quiet", *SHARED),
     ),
     "preprocess": (
         *("--out", "--kind", "--views", "--size", "--fov", "--radius-min", "--radius-max"),
