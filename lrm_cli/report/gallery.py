@@ -67,8 +67,9 @@ def write_report(out: Path, photos: Mapping[str, Path], quiet: bool = False) -> 
 def _remove_old_parts(folder: Path) -> None:
     """Of killed runs; younger ones may be another shard's job, which writes the report too."""
     for part in folder.rglob(".*.part"):
-        if time.time() - part.stat().st_mtime > _OLD_S:
-            part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > _OLD_S:
+                part.unlink()
 
 
 def _write_item_pages(out: Path, items: Sequence[Item], drawn: Drawn) -> None:

@@ -35,8 +35,8 @@ def index_page(
     """
     flagged = sum(1 for item in items if item.flags)
     pages = max(-(-len(items) // ITEMS_PER_PAGE), 1)
-    failed = f'<a href="index.html#failures">{len(failures)} failed</a>'
-    counts = f"{len(items)} done · {failed if failures else '0 failed'} · {flagged} flagged"
+    failed = f'<a href="index.html#failures">{len(failures):,} failed</a>'
+    counts = f"{len(items):,} done · {failed if failures else '0 failed'} · {flagged:,} flagged"
     flags = sorted({flag for item in items for flag in item.flags})
     options = "".join(f"<option>{escape(flag)}</option>" for flag in flags)
     links = _page_links(number, pages)
@@ -113,7 +113,7 @@ def _failures(failures: Sequence[Failed]) -> str:
         for failed in failures
     )
     opened = " open" if len(failures) <= FAILURES_SHOWN_OPEN else ""
-    return f"""<details id="failures"{opened}><summary>{len(failures)} failed</summary>
+    return f"""<details id="failures"{opened}><summary>{len(failures):,} failed</summary>
 <ul>
 {rows}</ul></details>"""
 

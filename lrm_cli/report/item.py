@@ -103,7 +103,7 @@ aria-label="3D view of {escape(shown.item.name)}: arrow keys turn it, plus and m
 <p class="missing" hidden>There is no WebGL here for a 3D view; the pictures below stand in.</p>
 </div>
 <noscript>The 3D view needs JavaScript; the pictures below stand in.</noscript>
-<figcaption>Mesh: drag to turn, wheel or pinch to zoom, double-click to turn back</figcaption>
+<figcaption>Mesh: drag or arrow keys turn it, wheel or pinch zooms</figcaption>
 </figure>"""
 
 

@@ -216,6 +216,30 @@ def test_a_copy_of_a_photo_outlives_the_run_that_had_it(
     assert "The photo was not at hand" in page.text
 
 
+def test_usdz_alone_has_no_pictures(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = draw_nothing(monkeypatch)
+    add(out, "a.png", outputs=["a.usdz"])
+    (out / "a.glb").rename(out / "a.usdz")
+    index, item = report(out)
+    assert drawn == [("photos", "a")]
+    assert "no picture" in index.text
+    assert "no 3D view and no picture of USDZ files" in item.text
+    assert all(path.is_file() for page in (index, item) for path in page.targets())
+
+
+def test_parts_of_killed_runs_go(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_nothing(monkeypatch)
+    add(out, "a.png")
+    report(out)
+    old, young = (out / f"report/items/.a.html.{name}.part" for name in ("old", "young"))
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (0, 0))
+    report(out)
+    assert not old.exists()
+    assert young.exists()  # perhaps of another shard's job, which is writing now
+
+
 def test_the_newest_of_two_inputs_with_one_place_is_shown(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
