@@ -17,6 +17,7 @@ from lrm_cli.batch.sources import expand_sources
 from lrm_cli.mesh_settings import MeshSettings, names_in, with_profile
 from lrm_cli.progress import show_progress
 from lrm_cli.reconstructor import Reconstructor, model_digest
+from lrm_cli.report.gallery import is_of_report, write_report
 
 
 @console.guarded
@@ -177,6 +178,14 @@ def reconstruct(
         typer.Option(metavar="SECONDS", help="Give a photo up after so much work; 0: never."),
     ] = 0.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo what is done.")] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Also write report/index.html, a gallery of all results: photos, meshes in 3D, "
+            "figures, failures.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done.")] = False,
     json: console.JsonFlag = False,
     quiet: console.QuietFlag = False,
@@ -238,7 +247,10 @@ def reconstruct(
     executor = LocalExecutor(work, places.places, places.window, timeout)
     with show_progress(len(inputs), "Reconstructing", quiet, executor.stage_counts) as progress:
         run(job, inputs, executor, progress)
-    summarize(job, progress, json, quiet)
+    index = None
+    if report:
+        index = write_report(out, {item.name: item.path for item in inputs}, quiet)
+    summarize(job, progress, json, quiet, index)
     if progress.failures:
         raise typer.Exit(console.EXIT_FAILED)
 
@@ -249,7 +261,13 @@ def _inputs(
     """This job's, without the pictures that an earlier run has left beside its meshes."""
     inputs = find_inputs(expand_sources(sources), out, recursive)
     made = {(out / file).absolute() for item in inputs for file in settings.files_of(item.stem)}
-    return [item for item in inputs if part.takes(item.name) and item.path.absolute() not in made]
+    return [
+        item
+        for item in inputs
+        if part.takes(item.name)
+        and item.path.absolute() not in made
+        and not is_of_report(item.path, out)
+    ]
 
 
 def _find_model(name_or_dir: str) -> tuple[dict[str, str], Path]:

@@ -11,7 +11,7 @@ import multiprocessing
 import pickle
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
@@ -47,7 +47,7 @@ def run_isolated(
     jobs: int,
     timeout_s: float,
     items_per_worker: int = ITEMS_PER_WORKER,
-) -> Iterator[Outcome[Item, Result]]:
+) -> Generator[Outcome[Item, Result], None, None]:
     """Apply a function to items in `jobs` subprocesses; yields in the order of finishing.
 
     The function, items and results must pickle. Leaving the iteration ends the subprocesses.

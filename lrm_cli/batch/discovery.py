@@ -90,7 +90,7 @@ def find_inputs(sources: Sequence[Path], out: Path, recursive: bool = True) -> l
         for picture in pictures:
             found.setdefault(picture.resolve(), picture)
     names = {PurePosixPath(os.path.relpath(p.absolute(), root)): p for p in found.values()}
-    ordered = sorted(names, key=_natural_key)
+    ordered = sorted(names, key=natural_key)
     stems = _distinct_stems(ordered)
     return [Input(names[name], str(name), stems[name]) for name in ordered]
 
@@ -120,7 +120,7 @@ def _pictures_in(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
                 yield path
 
 
-def _natural_key(name: PurePosixPath) -> tuple[object, ...]:
+def natural_key(name: PurePosixPath) -> tuple[object, ...]:
     """Folder by folder, numbers by value: `a2` stands before `a10`."""
     parts = [
         [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]

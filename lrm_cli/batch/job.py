@@ -115,20 +115,25 @@ def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
         console.result(f"{state}  {entry['input']} -> {', '.join(entry['outputs'])}")
 
 
-def summarize(job: Job, progress: Progress, as_json: bool, quiet: bool) -> None:
-    """Say on standard output how a run went and where its results are."""
+def summarize(
+    job: Job, progress: Progress, as_json: bool, quiet: bool, report: Path | None = None
+) -> None:
+    """Say on standard output how a run went and where its results are.
+
+    Args:
+        report: the HTML report's first page, where one was asked for.
+    """
     if as_json:
-        console.print_json(
-            {
-                "done": progress.done_count,
-                "skipped": progress.skipped_count,
-                "failed": len(progress.failures),
-                "seconds": round(progress.seconds, 3),
-                "out": str(job.out),
-                "ledger": str(job.ledger.path),
-                "failures": [{"input": name, "error": why} for name, why in progress.failures],
-            }
-        )
+        summary = {
+            "done": progress.done_count,
+            "skipped": progress.skipped_count,
+            "failed": len(progress.failures),
+            "seconds": round(progress.seconds, 3),
+            "out": str(job.out),
+            "ledger": str(job.ledger.path),
+            "failures": [{"input": name, "error": why} for name, why in progress.failures],
+        }
+        console.print_json(summary if report is None else {**summary, "report": str(report)})
         return
     if quiet:
         return
@@ -142,6 +147,8 @@ def summarize(job: Job, progress: Progress, as_json: bool, quiet: bool) -> None:
         counts.append(f"{len(progress.failures)} failed")
     console.result(f"{', '.join(counts)} in {console.duration(progress.seconds)}")
     console.result(f"Results in {job.out}, listed in {job.ledger.path}")
+    if report is not None:
+        console.result(f"Report: {report}")
 
 
 def _tasks(job: Job, inputs: Sequence[Input], progress: Progress) -> Iterator[Task]:

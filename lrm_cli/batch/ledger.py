@@ -87,6 +87,10 @@ class Ledger:
             return None
         return last if all((self.folder / output).is_file() for output in outputs) else None
 
+    def records(self) -> list[Record]:
+        """The newest of each input, of all ledgers of the folder."""
+        return list(self._newest.values())
+
     def adopt(self, record: Record) -> None:
         """Note here what only another ledger knows, so that each tells the whole of its job.
 

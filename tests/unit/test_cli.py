@@ -31,6 +31,7 @@ from lrm_cli.batch.work import Place, Work
 from lrm_cli.batch.workers import serve
 from model.lrm import LRM
 from tests.unit.fields import AnalyticField, ball
+from tests.unit.standin_drawing import draw_nothing
 from tests.unit.tiny_model import save_box_model
 
 SHARED = ("--debug", "--help")
@@ -43,7 +44,7 @@ SURFACE = {
         *("--origin", "--input-elevation", "--copyright", "--fail-on"),
         *("--length", "--matting", "--matting-model", "--framing"),
         *("--foreground-ratio", "--save-inputs", "--recursive", "--shard", "--timeout"),
-        *("--overwrite", "--dry-run", "--json", "--quiet", *SHARED),
+        *("--overwrite", "--report", "--dry-run", "--json", "--quiet", *SHARED),
     ),
     "preprocess": (
         *("--out", "--kind", "--views", "--size", "--fov", "--radius-min", "--radius-max"),
@@ -321,6 +322,64 @@ def test_shards_do_everything_once_and_a_later_run_knows_it(
     summary = run_json(lrm, capsys)
     assert (summary["done"], summary["skipped"]) == (0, 6)
     assert len(ledger()) == 6  # the whole job's, as one run would have written it
+
+
+def test_a_report_tells_of_this_run_and_of_earlier_ones(
+    lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = draw_nothing(monkeypatch)
+    Path("photos/empty.jpg").touch()
+    assert lrm("reconstruct", "photos", *ARGUMENTS, "--report", "--dry-run") == 0
+    assert not Path("meshes").exists()
+    assert lrm("reconstruct", "photos", *ARGUMENTS) == 1
+    assert not Path("meshes/report").exists()
+    summary = run_json(lrm, capsys, "--report")
+    assert summary["skipped"] == 2
+    assert summary["report"] == str(Path("meshes/report/index.html"))
+    index = Path(summary["report"]).read_text("utf-8")
+    assert all(text in index for text in ("a.png", "b/c.png", "the file is empty (0 bytes)"))
+    assert len(drawn) == 2 * 3
+    assert "report" not in run_json(lrm, capsys)
+    drawn.clear()
+    assert lrm("reconstruct", "photos/a.png", *ARGUMENTS, "--report") == 0
+    assert "Report: meshes/report/index.html" in capsys.readouterr().out
+    assert not drawn
+
+
+def test_pictures_of_the_report_are_not_reconstructed(
+    lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_nothing(monkeypatch)
+    arguments = ("--out", "photos", *ARGUMENTS[2:], "--report")
+    for _ in range(2):
+        assert lrm("reconstruct", "photos", *arguments) == 0
+        assert set(ledger(Path("photos"))) == {"a.png", "b/c.png"}
+
+
+def test_ctrl_c_while_the_report_is_written(
+    lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At every file that it writes: nothing half-written stays, and a second run completes."""
+    drawn = draw_nothing(monkeypatch)
+    assert lrm("reconstruct", "photos", *ARGUMENTS) == 0
+    replace = os.replace
+    for name in ("c.photo.jpg", "a.view-3.webp", "manifest.json", "a.html", "index.html"):
+        with monkeypatch.context() as patch:
+
+            def interrupt(source: str, target: Path, name: str = name) -> None:
+                if Path(target).name == name:
+                    raise KeyboardInterrupt
+                replace(source, target)
+
+            patch.setattr("model.formats.atomic.os.replace", interrupt)
+            assert lrm("reconstruct", "photos", *ARGUMENTS, "--report") == 130
+        assert "Interrupted." in capsys.readouterr().err
+        assert not list(Path("meshes").rglob("*.part"))
+        assert not Path("meshes/report/index.html").exists()
+    drawn.clear()
+    assert lrm("reconstruct", "photos", *ARGUMENTS, "--report") == 0
+    assert not drawn  # the runs before have kept what they had
+    assert Path("meshes/report/index.html").is_file()
 
 
 def test_faces_bounds_the_triangles(lrm: Lrm, scene: Path) -> None:

@@ -1,0 +1,90 @@
+"""What a report tells of: the ledger's inputs, as items with a mesh and as failures."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lrm_cli.batch.discovery import natural_key
+from lrm_cli.batch.ledger import Ledger, Record
+from model.formats.names import WRITABLE_SUFFIXES
+
+# What the viewer and the pictures can be made of, the best first.
+DRAWABLE_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An input whose mesh is there."""
+
+    record: Record
+
+    @property
+    def name(self) -> str:
+        return self.record.input
+
+    @property
+    def stem(self) -> str:
+        """Place of its files below the output folder, and of its page below the report's items."""
+        meshes = (PurePosixPath(o) for o in self.record.outputs)
+        return str(next(m for m in meshes if m.suffix in WRITABLE_SUFFIXES).with_suffix(""))
+
+    @property
+    def drawable(self) -> str | None:
+        """The mesh file to draw, below the output folder."""
+        by_suffix = {PurePosixPath(output).suffix: output for output in self.record.outputs}
+        return next((by_suffix[s] for s in DRAWABLE_SUFFIXES if s in by_suffix), None)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.record.facts
+
+    @property
+    def flags(self) -> list[str]:
+        return list(self.record.facts.get("flags", ()))
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.record.seconds.values())
+
+    @property
+    def elevation_degrees(self) -> float:
+        """Of the camera that took the photo, seen from the mesh."""
+        return float(self.record.settings.get("input_elevation", 0.0))
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An input without a mesh."""
+
+    name: str
+    sentence: str
+
+
+def read_entries(out: Path) -> tuple[list[Item], list[Failed]]:
+    """All that the ledgers of an output folder know, in natural order.
+
+    Of inputs whose meshes have one place, the newest is told of: its files are those there.
+    """
+    items: dict[str, Item] = {}
+    failures: list[Failed] = []
+    for record in sorted(Ledger(out).records(), key=lambda record: record.finished_at):
+        if record.status != "done":
+            failures.append(Failed(record.input, record.error or "it failed"))
+        elif not _is_mesh(out, record):
+            failures.append(Failed(record.input, "what was made of it is no longer there"))
+        else:
+            item = Item(record)
+            items[unicodedata.normalize("NFC", item.stem).casefold()] = item
+    return (
+        sorted(items.values(), key=lambda item: natural_key(PurePosixPath(item.name))),
+        sorted(failures, key=lambda failed: natural_key(PurePosixPath(failed.name))),
+    )
+
+
+def _is_mesh(out: Path, record: Record) -> bool:
+    suffixes = {PurePosixPath(output).suffix for output in record.outputs}
+    whole = all((out / output).is_file() for output in record.outputs)
+    return whole and not suffixes.isdisjoint(WRITABLE_SUFFIXES)

@@ -1,0 +1,342 @@
+"""The pages of `lrm reconstruct --report`, read as a browser would; and what is drawn again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from lrm_cli.batch.ledger import Ledger, Record
+from lrm_cli.batch.work import sha256_of
+from lrm_cli.report import gallery, pictures
+from lrm_cli.report.gallery import is_of_report, write_report
+from tests.unit.standin_drawing import draw_nothing
+
+ODD_NAMES = (
+    "plain.png",
+    "b c/with space.png",
+    "b c/<i>tag & \"quotes' 100%20.png",
+    "a:colon?query#hash.png",
+    "größe 日本.png",
+    os.fsdecode(b"no-unicode-\xff.png"),
+)
+
+
+class Page(HTMLParser):
+    """A page's links, tags and text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.folder = path.parent
+        self.tags: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.cards: list[str] = []
+        self.without_alt: list[str] = []
+        self.text = ""
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.tags[tag] += 1
+        self.links += [values[name] for name in ("href", "src") if name in values]
+        if values.get("class") == "card":
+            self.cards.append(values["data-name"])
+        if tag == "img" and not values.get("alt"):
+            self.without_alt.append(values["src"])
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def targets(self) -> list[Path]:
+        """The files to which it links."""
+        paths = [link.split("#")[0].split("?")[0] for link in self.links]
+        assert not [path for path in paths if ":" in path or path.startswith("/")]
+        # Bytes between, since names need not be Unicode.
+        return [self.folder / unquote(path, errors="surrogateescape") for path in paths if path]
+
+
+def add(out: Path, name: str, **changes: Any) -> None:
+    """An item that is done, with a photo and a mesh."""
+    stem = str(Path(name).with_suffix(""))
+    for path in (out / f"{stem}.glb", out.parent / "photos" / name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(path.name))
+    facts = {"faces": 12, "pieces": 1, "watertight": True, "silhouette_iou": None, "flags": []}
+    values: dict[str, Any] = {
+        "sha256": sha256_of(os.fsencode(Path(name).name)),
+        "status": "done",
+        "outputs": [f"{stem}.glb"],
+        "seconds": {"model": 1.25, "write": 0.5},
+        "model": {"name": "box", "sha256": "0" * 64},
+        "settings": {"formats": ["glb"], "input_elevation": 20.0, "copyright": None},
+        "facts": facts,
+    }
+    Ledger(out).add(Record(name, **{**values, **changes}))
+
+
+def report(out: Path) -> list[Page]:
+    """Written anew; its pages, those of the index first."""
+    folder = out.parent / "photos"
+    photos = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    index = write_report(out, photos)
+    assert index == out / "report/index.html"
+    paths = [
+        *sorted(index.parent.glob("index*.html")),
+        *sorted(index.parent.rglob("items/**/*.html")),
+    ]
+    return [Page(path) for path in paths]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "meshes"
+
+
+def test_every_item_is_there_once_and_every_link_leads_somewhere(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_nothing(monkeypatch)
+    for name in ODD_NAMES:
+        add(out, name)
+    index, *items = report(out)
+    shown = [
+        name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in ODD_NAMES
+    ]
+    assert sorted(n.replace("?", "�") for n in index.cards) == sorted(
+        n.replace("?", "�") for n in shown
+    )
+    assert len(items) == len(ODD_NAMES)
+    for page in (index, *items):
+        missing = [path for path in page.targets() if not path.is_file()]
+        assert not missing
+        assert not page.tags["i"], "a name has become markup"
+        assert not page.without_alt
+    assert "6 done" in index.text
+    meshes = {path.resolve() for page in items for path in page.targets() if path.suffix == ".glb"}
+    assert len(meshes) == len(ODD_NAMES)
+    # From the first item, `next` leads through all others.
+    assert sum(link.endswith(".html") for page in items for link in page.links) == 3 * 6 - 2
+
+
+def test_an_item_tells_its_figures_and_settings(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_nothing(monkeypatch)
+    facts = {"faces": 19998, "pieces": 3, "watertight": False, "touches_box": True}
+    facts |= {"silhouette_iou": 0.851, "photo_share": 0.25, "flags": ["fragments", "open"]}
+    add(out, "cup.png", facts=facts)
+    index, item = report(out)
+    for text in ("19,998 faces", "3 pieces", "not watertight", "IoU 0.85", "photo 25 %", "1.8 s"):
+        assert text in index.text.replace("\u00a0", " ")
+    assert "1 flagged" in index.text
+    for text in ("fragments", "19,998", "0.851", "25 %", "1.75", "input elevation", "20", "box"):
+        assert text in item.text
+    assert item.tags["canvas"] == 1
+    assert item.tags["img"] == 1 + 8
+
+
+def test_failures_have_their_sentences(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_nothing(monkeypatch)
+    add(out, "good.png")
+    add(out, "gone.png")
+    (out / "gone.glb").unlink()
+    add(out, "<b>.png", status="failed", outputs=[], error="the file is <empty>")
+    index, *items = report(out)
+    assert index.cards == ["good.png"]
+    assert len(items) == 1
+    assert "1 done · 2 failed" in index.text
+    assert "<b>.png the file is <empty>" in index.text
+    assert "gone.png what was made of it is no longer there" in index.text
+
+
+def test_pages_hold_sixty_items(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_nothing(monkeypatch)
+    for number in range(60):
+        add(out, f"photo {number}.png")
+    index, *items = report(out)
+    assert len(items) == 60
+    assert index.cards == [f"photo {number}.png" for number in range(60)]  # by value
+    assert not index.tags["nav"]
+    add(out, "photo 60.png")
+    pages = report(out)[:2]
+    by_size = sorted(pages, key=lambda page: -len(page.cards))
+    assert [len(page.cards) for page in by_size] == [60, 1]
+    assert all({"index.html", "index-2.html"} <= set(page.links) for page in pages)
+    (out / "photo 3.glb").unlink()
+    report(out)
+    assert not (out / "report/index-2.html").exists()
+    assert not list(out.glob("report/items/photo 3.*"))
+
+
+def test_only_what_has_changed_is_drawn_again(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = draw_nothing(monkeypatch)
+    add(out, "a.png")
+    add(out, "b.png")
+    report(out)
+    everything = {(kind, stem) for kind in ("photos", "3D views", "pictures") for stem in "ab"}
+    assert set(drawn) == everything
+    before = {path: path.read_bytes() for path in out.rglob("report/**/*") if path.is_file()}
+    drawn.clear()
+    report(out)
+    assert not drawn
+    assert {path: path.read_bytes() for path in before} == before
+    (out / "b.glb").write_bytes(b"another mesh")
+    report(out)
+    assert drawn == [("3D views", "b"), ("pictures", "b")]
+    drawn.clear()
+    (out / "report/items/a.photo.jpg").unlink()
+    report(out)
+    assert drawn == [("photos", "a")]
+    (out / "report/manifest.json").write_text("{ torn")
+    report(out)
+    assert len(drawn) == 1 + 6
+
+
+def test_a_copy_of_a_photo_outlives_the_run_that_had_it(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_nothing(monkeypatch)
+    add(out, "a.png")
+    report(out)
+    write_report(out, {})
+    assert Page(out / "report/items/a.html").tags["img"] == 9
+    add(out, "a.png", sha256="1" * 64)  # made of another photo since
+    write_report(out, {})
+    page = Page(out / "report/items/a.html")
+    assert page.tags["img"] == 8
+    assert "The photo was not at hand" in page.text
+
+
+def test_usdz_alone_has_no_pictures(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = draw_nothing(monkeypatch)
+    add(out, "a.png", outputs=["a.usdz"])
+    (out / "a.glb").rename(out / "a.usdz")
+    index, item = report(out)
+    assert drawn == [("photos", "a")]
+    assert "no picture" in index.text
+    assert "no 3D view and no picture of USDZ files" in item.text
+    assert all(path.is_file() for page in (index, item) for path in page.targets())
+
+
+def test_parts_of_killed_runs_go(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_nothing(monkeypatch)
+    add(out, "a.png")
+    report(out)
+    old, young = (out / f"report/items/.a.html.{name}.part" for name in ("old", "young"))
+    for path in (old, young):
+        path.touch()
+    os.utime(old, (0, 0))
+    report(out)
+    assert not old.exists()
+    assert young.exists()  # perhaps of another shard's job, which is writing now
+
+
+def test_the_newest_of_two_inputs_with_one_place_is_shown(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_nothing(monkeypatch)
+    add(out, "cup.jpg")
+    add(out, "cup.png")
+    index, *items = report(out)
+    assert index.cards == ["cup.png"]
+    assert len(items) == 1
+
+
+def test_pictures_of_a_report_are_no_photos(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = out / "report/items/a.photo.jpg"
+    assert not is_of_report(picture, out)  # a folder of the user's may have this name
+    draw_nothing(monkeypatch)
+    add(out, "a.png")
+    report(out)
+    assert is_of_report(picture, out)
+    assert not is_of_report(out / "a.png", out)
+
+
+def crash(_: pictures.Order) -> dict[str, bytes]:
+    os.abort()
+
+
+def test_without_pictures_there_is_a_report_and_a_warning(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    add(out, "a.png")
+    kind = pictures.Kind("pictures", pictures.VIEW_KIND.suffixes, crash)
+    monkeypatch.setattr(gallery, "KINDS", (pictures.PHOTO_KIND, pictures.MESH_KIND, kind))
+    index, item = report(out)
+    errors = capfd.readouterr().err
+    assert (
+        "Warning: the report has no new pictures: the process working on it died (SIGABRT)"
+        in errors
+    )
+    assert "Warning: the report has no new photos: the file is not a picture of a known" in errors
+    assert "Warning: the report has no new 3D views: a.glb cannot be read as a mesh" in errors
+    assert index.cards == ["a.png"]
+    assert item.tags["img"] == item.tags["canvas"] == 0
+    assert all(path.is_file() for page in (index, item) for path in page.targets())
+
+
+def arrays(part: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def read(name: str, kind: str, width: int) -> np.ndarray:
+        return np.frombuffer(base64.b64decode(part[name]), kind).reshape(-1, width)
+
+    return read("positions", "<f4", 3), read("normals", "i1", 4)[:, :3], read("indices", "<u4", 3)
+
+
+def test_the_viewer_gets_the_mesh(tmp_path: Path) -> None:
+    """A ball's normals are its places; it fills the viewer's sphere; its surface is closed."""
+    ball = trimesh.creation.icosphere(3, radius=5)
+    ball.visual.vertex_colors = np.tile([200, 100, 50, 255], (len(ball.vertices), 1))
+    ball.export(tmp_path / "ball.ply")
+    order = pictures.Order("ball", tmp_path / "ball.ply", "", 12.5)
+    script = pictures.viewer_mesh(order)[".mesh.js"].decode()
+    mesh = json.loads(re.fullmatch(r"showMesh\((.*)\);\n", script)[1])  # type: ignore[index]
+    assert mesh["elevation"] == 12.5
+    (part,) = mesh["parts"]
+    positions, normals, faces = arrays(part)
+    np.testing.assert_allclose(np.linalg.norm(positions, axis=1), 0.75, atol=1e-5)
+    np.testing.assert_allclose(normals / 127, positions / 0.75, atol=0.02)
+    assert trimesh.Trimesh(positions, faces).is_watertight
+    colors = np.frombuffer(base64.b64decode(part["colors"]), np.uint8).reshape(-1, 4)
+    assert (colors == [200, 100, 50, 255]).all()
+
+
+def test_views_start_where_the_photo_was_taken(tmp_path: Path) -> None:
+    """Of a box with one red side towards the camera, the first view is red, the fifth is not."""
+    box = trimesh.creation.box((1, 1, 1))
+    box.unmerge_vertices()  # each side's have colours of their own
+    red = np.repeat(box.face_normals[:, 1:2] < -0.5, 3, axis=0)
+    box.visual.vertex_colors = np.where(red, (255, 0, 0, 255), (0, 0, 255, 255))
+    box.export(tmp_path / "box.ply")
+    views = pictures.views_around(pictures.Order("box", tmp_path / "box.ply", ""))
+    assert list(views) == [f".view-{number}.webp" for number in range(1, 9)]
+    (tmp_path / "view.webp").write_bytes(views[".view-1.webp"])
+    pixels = np.asarray(Image.open(tmp_path / "view.webp").convert("RGBA"))
+    center = pixels.shape[0] // 2
+    assert pixels[center, center, 0] > pixels[center, center, 2]
+    assert pixels[0, 0, 3] == 0
+    (tmp_path / "view.webp").write_bytes(views[".view-5.webp"])
+    back = np.asarray(Image.open(tmp_path / "view.webp").convert("RGBA"))
+    assert back[center, center, 2] > back[center, center, 0]
+
+
+def test_a_photo_is_copied_small_on_white_if_it_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.new("RGBA", (1024, 400), (0, 0, 0, 0)).save(path)
+    digest = sha256_of(path.read_bytes())
+    (tmp_path / "copy.jpg").write_bytes(
+        pictures.photo_copy(pictures.Order("photo", path, digest))[".photo.jpg"]
+    )
+    copy = Image.open(tmp_path / "copy.jpg")
+    assert copy.size == (512, 200)
+    assert np.asarray(copy).min() > 250
+    with pytest.raises(ValueError, match="has changed since its mesh was made"):
+        pictures.photo_copy(pictures.Order("photo", path, "0" * 64))
