@@ -53,7 +53,7 @@ class LRM(nn.Module):
         )
         planes = self(images, cameras).float()
         iso_density = self.config.view.iso_density
-        return [Field(p, self.nerf, iso_density, images.dtype) for p in planes]
+        return [Field(p, self.nerf, iso_density) for p in planes]
 
     def input_camera(self) -> Cameras:
         """The camera that inference assumes a picture to be taken by (§4.2)."""

@@ -63,21 +63,12 @@ class Field:
         planes: (3, C, R, R).
         mlp: the model's MLP_nerf.
         iso_density: density per world unit at which the surface lies.
-        lattice_dtype: of the products that `lattice` takes; float32 if None. A surface is found in
-            it, and put into its exact place afterwards.
     """
 
-    def __init__(
-        self,
-        planes: Tensor,
-        mlp: NerfMLP,
-        iso_density: float,
-        lattice_dtype: torch.dtype | None = None,
-    ) -> None:
+    def __init__(self, planes: Tensor, mlp: NerfMLP, iso_density: float) -> None:
         self.planes = planes
         self.mlp = mlp
         self.iso_density = iso_density
-        self.lattice_dtype = lattice_dtype or planes.dtype
 
     @property
     def device(self) -> torch.device:
@@ -103,26 +94,27 @@ class FieldLattice:
 
     The MLP's first layer is linear, so it is applied to the planes once; a plane on the lattice
     is a separable resize, done once for all points. What is left per point is adding up three
-    numbers of each hidden unit, and the other layers.
+    numbers of each hidden unit, and the other layers. All of it in the planes' own dtype: bf16
+    would roughen fine surfaces by more than a cell, which also stalls their simplification.
 
     Legend: N lattice points along an axis, K blocks, S points of a block along an axis.
     """
 
     def __init__(self, field: Field, axis_world: Tensor) -> None:
-        self._mlp, dtype = field.mlp, field.lattice_dtype
+        self._mlp = field.mlp
         first = field.mlp.first_layer
         weight = first.weight.unflatten(1, (3, -1)).to(field.planes)  # (width, 3, C)
         folded = torch.einsum("pcrs,wpc->prsw", field.planes, weight)
+        folded[0] += first.bias.to(folded)  # interpolation weights add up to one
         along = interpolation_matrix(axis_world.to(folded), folded.shape[1])
-        resized = torch.einsum("br,prsw,as->pabw", along, folded, along)
-        resized[0] += first.bias.to(resized)
-        self._planes = resized.to(dtype)  # (3, N, N, width): points along both of a plane's axes
-        self._middle = [
-            (layer.weight.to(dtype), layer.bias.to(dtype))
-            for layer in field.mlp.linear_layers()[1:-1]
-        ]
-        last = field.mlp.linear_layers()[-1]
-        self._density_row = last.weight[3:].to(dtype), last.bias[3:].to(dtype)
+        count = len(axis_world)
+        # (3, N, N, width): points along both of a plane's axes
+        self._planes = folded.new_empty((3, count, count, folded.shape[-1]))
+        for resized, plane in zip(self._planes, folded, strict=True):
+            resized.copy_(torch.einsum("br,rsw,as->abw", along, plane, along))
+        _, *middle, last = field.mlp.linear_layers()
+        self._middle = [(layer.weight, layer.bias) for layer in middle]
+        self._density_row = last.weight[3:], last.bias[3:]
 
     def blocks(self, first: Tensor, side: int) -> Tensor:
         """Densities (K, S, S, S) of blocks of lattice points.
