@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from model.surface import Mesh
     from model.surface.file_frame import Origin
 
-# Pieces with fewer faces than this share of the largest are floaters.
-SMALLEST_SHARE = 0.005
-
 
 @dataclass(frozen=True)
 class Reconstructor:
@@ -120,7 +117,7 @@ class _Steps:
     def find_surface(self, photo: _Prepared) -> _Prepared:
         import torch
 
-        from model.surface import extract_mesh
+        from model.surface.extraction import FLOATER_SHARE, extract_mesh
 
         assert photo.field is not None
         settings = self._settings
@@ -129,7 +126,7 @@ class _Steps:
                 photo.field,
                 settings.resolution,
                 settings.threshold,
-                smallest_share=0.0 if settings.keep_floaters else SMALLEST_SHARE,
+                smallest_share=0.0 if settings.keep_floaters else FLOATER_SHARE,
                 target_faces=settings.faces or None,
             )
         return dataclasses.replace(photo, mesh=mesh)

@@ -15,6 +15,9 @@ from model.surface.mesh import Mesh
 from model.surface.projection import FramedPhoto
 from model.surface.refinement import refine
 
+# Pieces with fewer faces than this share of the largest are floaters.
+FLOATER_SHARE = 0.005
+
 
 class SurfaceField(DensityField, ColorField, Protocol):
     """What a mesh needs of a field: `model.nerf.Field`, or an analytic one in tests."""
@@ -25,7 +28,7 @@ def extract_mesh(
     resolution: int = 384,
     iso_density: float | None = None,
     *,
-    smallest_share: float = 0.005,
+    smallest_share: float = FLOATER_SHARE,
     target_faces: int | None = None,
     texture_size: int = 0,
     photo: FramedPhoto | None = None,
