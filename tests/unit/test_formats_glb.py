@@ -184,7 +184,7 @@ def test_the_khronos_validator_has_nothing_to_say(
     command = ["node", str(script), str(NODE_MODULES), *map(str, files)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     reports = json.loads(output)
-    assert set(reports) == {file.name for file in files}
+    assert set(reports) == set(map(str, files))
     for name, report in reports.items():
         assert report["issues"]["messages"] == [], name
-        assert report["info"]["totalTriangleCount"] == (11 if name == "odd.glb" else 12)
+        assert report["info"]["totalTriangleCount"] == (11 if name.endswith("odd.glb") else 12)
