@@ -9,7 +9,9 @@ The elevation is where that base is largest, and it is clear only where
 - the base fills most of the object's outline from above (`LEAST_BASE_SHARE`);
 - the object would not fall over (`LEAST_MARGIN`);
 - no angle elsewhere gives a base that could be meant too (`RIVAL_SHARE`, `RIVAL_DISTANCE`);
-- the camera was not far below or straight above (`ELEVATIONS`).
+- the camera was neither far below nor steeply above (`LOWEST`, `HIGHEST`). A box whose underside is
+  spoiled could stand on its back, 90° away: at most of the usual elevations that lies outside.
+  Bases are looked for a little beyond, since what is larger there is a rival too.
 
 Balls, plants and lying cylinders have no such angle, and neither has a mesh whose underside is
 vague. `python -m benchmarks.upright` measured the thresholds: a wrong turn is worse than none.
@@ -24,7 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ELEVATIONS = np.arange(-20.0, 76.0)  # degrees
+ELEVATIONS = np.arange(-30.0, 81.0)  # degrees, at which a base is looked for
+LOWEST, HIGHEST = -15.0, 60.0  # degrees, between which it is believed
 GROUND_SHARE = 0.02  # what is this close to the ground touches it; of the longest side
 LEAST_BASE_SHARE = 0.6  # of the outline from above
 LEAST_MARGIN = 0.03  # from the centre of the surface to the base's edge; of the longest side
@@ -55,7 +58,7 @@ def find_elevation(
     best = int(shares.argmax())
     away = np.abs(ELEVATIONS - ELEVATIONS[best]) > RIVAL_DISTANCE
     clear = (
-        0 < best < len(ELEVATIONS) - 1  # at an end it may be larger beyond
+        LOWEST <= ELEVATIONS[best] <= HIGHEST
         and shares[best] >= LEAST_BASE_SHARE
         and margins[best] >= LEAST_MARGIN
         and shares[away].max() <= RIVAL_SHARE * shares[best]

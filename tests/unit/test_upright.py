@@ -59,7 +59,7 @@ def seen(mesh: trimesh.Trimesh, elevation_degrees: float, azimuth_degrees: float
 
 
 @pytest.mark.parametrize("azimuth", [0.0, 33.0, 160.0])
-@pytest.mark.parametrize("elevation", [-8.0, 0.0, 21.5, 60.0])
+@pytest.mark.parametrize("elevation", [-4.0, 0.0, 21.5, 55.0])
 @pytest.mark.parametrize("name", THINGS)
 def test_what_stands_tells_the_cameras_elevation(
     name: str, elevation: float, azimuth: float
@@ -100,7 +100,8 @@ def test_two_faces_that_could_be_meant_are_not_clear() -> None:
     """A cube seen from below and in front: its underside and its back are alike."""
     cube = trimesh.creation.box(extents=(0.8, 0.8, 0.8))
     assert find_elevation(seen(cube, -12.0, 33.0), cube.faces) == pytest.approx(-12, abs=0.5)
-    assert find_elevation(seen(cube, -16.0, 0.0), cube.faces) is None
+    for elevation in (-16.0, -25.0):  # the underside of the second is beyond what is believed
+        assert find_elevation(seen(cube, elevation, 0.0), cube.faces) is None
     assert find_elevation(seen(cube, 80.0, 33.0), cube.faces) is None  # too steep to tell
 
 
