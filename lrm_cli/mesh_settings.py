@@ -42,7 +42,7 @@ class MeshSettings:
     save_visibility: bool
     length: float  # metres
     origin: str
-    input_elevation: float  # degrees
+    input_elevation: float | str  # degrees, or "auto": from the mesh
     copyright: str | None
     fail_on: tuple[str, ...]
     matting: str
@@ -50,6 +50,7 @@ class MeshSettings:
     framing: str
     foreground_ratio: float | None  # None: the model's
     save_inputs: bool
+    save_triplane: bool
     dtype: str
 
     def __post_init__(self) -> None:
@@ -88,9 +89,10 @@ class MeshSettings:
             raise ValueError("--save-visibility goes with a texture and a projected photo")
         if not (math.isfinite(self.length) and self.length > 0):
             raise ValueError(f"--length is {self.length}; it must be a positive number of metres")
-        if not -90 <= self.input_elevation <= 90:
+        elevation = self.input_elevation
+        if elevation != "auto" and not (isinstance(elevation, float) and -90 <= elevation <= 90):
             raise ValueError(
-                f"--input-elevation is {self.input_elevation:g}; it must lie from -90 to 90 degrees"
+                f"--input-elevation is {elevation}; it must be auto or lie from -90 to 90 degrees"
             )
         if self.foreground_ratio is not None and not 0 < self.foreground_ratio <= 1:
             raise ValueError(
@@ -104,15 +106,18 @@ class MeshSettings:
 
     def files_of(self, stem: str) -> list[str]:
         """The files that a photo becomes, below the output folder, with `/`."""
-        from model.formats.names import files_of, seen_file
+        from model.formats.names import files_of, seen_file, triplane_file
 
         files = [
             file
             for form in self.formats
             for file in files_of(Path(f"{stem}.{form}"), has_atlas=self.texture > 0)
         ]
+        mesh = Path(f"{stem}.{self.formats[0]}")
         if self.save_visibility:
-            files.append(seen_file(Path(f"{stem}.{self.formats[0]}")))
+            files.append(seen_file(mesh))
+        if self.save_triplane:
+            files.append(triplane_file(mesh))
         if self.save_inputs:
             files.append(Path(stem + INPUT_SUFFIX))
         return list(dict.fromkeys(file.as_posix() for file in files))
@@ -127,6 +132,14 @@ def with_profile(profile: str, **given: Any) -> dict[str, Any]:
     if profile not in PROFILES:
         raise ValueError(f"--profile is {profile!r}; it must be one of {', '.join(PROFILES)}")
     return PROFILES[profile] | {name: value for name, value in given.items() if value is not None}
+
+
+def elevation_in(text: str) -> float | str:
+    """Degrees, where the text is a number; what else may stand there is `MeshSettings`' matter."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def names_in(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from lrm_cli.batch.executor import LocalExecutor
 from lrm_cli.batch.job import Job, list_plan, make_folder, run, summarize
 from lrm_cli.batch.places import spread
 from lrm_cli.batch.sources import expand_sources
-from lrm_cli.mesh_settings import MeshSettings, names_in, with_profile
+from lrm_cli.mesh_settings import MeshSettings, elevation_in, names_in, with_profile
 from lrm_cli.progress import show_progress
 from lrm_cli.reconstructor import Reconstructor, model_digest
 from lrm_cli.report.gallery import is_of_report, write_report
@@ -139,6 +139,13 @@ def reconstruct(
         bool,
         typer.Option("--save-inputs", help="Keep what the network sees, as NAME.input.png."),
     ] = False,
+    save_triplane: Annotated[
+        bool,
+        typer.Option(
+            "--save-triplane",
+            help="Keep the field of which the mesh was made, as NAME.triplane.safetensors.",
+        ),
+    ] = False,
     length: Annotated[
         float, typer.Option(metavar="METRES", help="Longest side of each mesh.")
     ] = 1.0,
@@ -149,12 +156,13 @@ def reconstruct(
         ),
     ] = "center",
     input_elevation: Annotated[
-        float,
+        str,
         typer.Option(
-            metavar="DEGREES",
-            help="How far from above the photos were taken; meshes are turned upright by it.",
+            metavar="DEGREES|auto",
+            help="How far from above the photos were taken; meshes are turned upright by it. "
+            "auto: by what each mesh stands on, where that is clear.",
         ),
-    ] = 0.0,
+    ] = "0",
     copyright_: Annotated[
         str | None, typer.Option("--copyright", metavar="TEXT", help="A credit inside each mesh.")
     ] = None,
@@ -213,7 +221,7 @@ def reconstruct(
             save_visibility=save_visibility,
             length=length,
             origin=origin,
-            input_elevation=input_elevation,
+            input_elevation=elevation_in(input_elevation),
             copyright=copyright_,
             fail_on=names_in(fail_on),
             matting=matting,
@@ -221,6 +229,7 @@ def reconstruct(
             framing=framing,
             foreground_ratio=foreground_ratio,
             save_inputs=save_inputs,
+            save_triplane=save_triplane,
             dtype=dtype,
         )
         if timeout < 0:

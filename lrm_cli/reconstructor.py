@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lrm_cli.batch.work import Place, Source, Stage
 from lrm_cli.mesh_settings import INPUT_SUFFIX, MeshSettings
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from model.photos import Framing
     from model.surface import Mesh
     from model.surface.file_frame import Origin
+
+
+@dataclass(frozen=True)
+class Elevation:
+    """By how much a mesh is turned upright.
+
+    Attributes:
+        source: `given` on the command line, `estimated` from the mesh, or `unclear` and so 0.
+    """
+
+    degrees: float
+    source: Literal["given", "estimated", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class _Prepared:
     square: NDArray[np.uint8] | None  # (P, P, 4), for the texture
     field: Field | None = None
     mesh: Mesh | None = None
+    elevation: Elevation | None = None
 
 
 class _Steps:
@@ -129,7 +142,16 @@ class _Steps:
                 smallest_share=0.0 if settings.keep_floaters else FLOATER_SHARE,
                 target_faces=settings.faces or None,
             )
-        return dataclasses.replace(photo, mesh=mesh)
+        return dataclasses.replace(photo, mesh=mesh, elevation=self._elevation_of(mesh))
+
+    def _elevation_of(self, mesh: Mesh) -> Elevation:
+        from model.surface.upright import find_elevation
+
+        setting = self._settings.input_elevation
+        if isinstance(setting, float):
+            return Elevation(setting, "given")
+        found = find_elevation(mesh.vertices_world, mesh.faces)
+        return Elevation(0.0, "unclear") if found is None else Elevation(found, "estimated")
 
     def paint(self, photo: _Prepared) -> _Prepared:
         import torch
@@ -147,7 +169,8 @@ class _Steps:
                 framed = FramedPhoto(rgba, self._model.input_camera())
             with torch.inference_mode():
                 mesh = with_texture(photo.field, mesh, self._settings.texture, framed)
-        return dataclasses.replace(photo, field=None, square=None, mesh=mesh)
+        field = photo.field if self._settings.save_triplane else None
+        return dataclasses.replace(photo, field=field, square=None, mesh=mesh)
 
     def write(self, photo: _Prepared) -> dict[str, Any]:
         """The mesh's figures, as the ledger keeps them.
@@ -156,13 +179,15 @@ class _Steps:
             ValueError: the mesh has a flag that is not wanted.
         """
         from model.formats.atomic import write_atomically
+        from model.formats.names import TRIPLANE
         from model.formats.writing import write_mesh, write_seen
         from model.photos import picture_to_png
-        from model.surface import to_file_frame
+        from model.surface.file_frame import file_from_world, moved
         from model.surface.projection import SILHOUETTE_FIT
         from model.surface.quality import quality_of
 
         assert photo.mesh is not None
+        assert photo.elevation is not None
         settings, source = self._settings, photo.source
         quality = quality_of(photo.mesh, SILHOUETTE_FIT)
         unwanted = [flag for flag in quality.flags if flag in settings.fail_on]
@@ -173,13 +198,16 @@ class _Steps:
             "source": source.name,
             "source_sha256": source.sha256,
         }
-        mesh = to_file_frame(
-            photo.mesh, settings.length, cast("Origin", settings.origin), settings.input_elevation
+        frame = file_from_world(
+            photo.mesh, settings.length, cast("Origin", settings.origin), photo.elevation.degrees
         )
+        mesh = moved(photo.mesh, frame)
         for path in source.outputs:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.name.endswith(INPUT_SUFFIX):
                 write_atomically(path, picture_to_png(photo.picture))
+            elif path.name.endswith(TRIPLANE):
+                self._save_triplane(path, photo, frame)
             elif path.suffix.removeprefix(".") in settings.formats:
                 write_mesh(
                     path,
@@ -191,10 +219,33 @@ class _Steps:
                 mesh_path = path
         if settings.save_visibility:
             write_seen(mesh_path, mesh)
-        return {
+        figures = {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in dataclasses.asdict(quality).items()
         }
+        return {
+            **figures,
+            "elevation_degrees": photo.elevation.degrees,
+            "elevation_source": photo.elevation.source,
+            "file_from_world": frame.tolist(),
+        }
+
+    def _save_triplane(self, path: Path, photo: _Prepared, frame: NDArray[np.float64]) -> None:
+        from model.formats.saved_triplane import TriplaneNotes, save_triplane
+        from model.nerf import Field
+
+        assert photo.field is not None
+        threshold = self._settings.threshold
+        iso_density = photo.field.iso_density if threshold is None else threshold
+        notes = TriplaneNotes(
+            model=self._work.identity,
+            source=photo.source.name,
+            source_sha256=photo.source.sha256,
+            view=self._config.view,
+            file_from_world=tuple(map(tuple, frame.tolist())),
+        )
+        # With the run's own threshold, so that the file gives the run's own mesh.
+        save_triplane(path, Field(photo.field.planes, photo.field.mlp, iso_density), notes)
 
 
 def model_digest(folder: Path) -> str:

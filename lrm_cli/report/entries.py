@@ -52,7 +52,8 @@ class Item:
     @property
     def elevation_degrees(self) -> float:
         """Of the camera that took the photo, seen from the mesh."""
-        return float(self.record.settings.get("input_elevation", 0.0))
+        given = self.record.settings.get("input_elevation", 0.0)  # all that older ledgers tell
+        return float(self.facts.get("elevation_degrees", given))
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,16 @@ FIGURES = {
     "touches_box": "Touches the box",
     "silhouette_iou": "Silhouette IoU",
     "photo_share": "Photo's share of the texture",
+    "elevation_degrees": "Photo taken from above by",
 }
 SHARES = ("photo_share",)
+ELEVATION_SOURCES = {
+    "given": "given",
+    "estimated": "estimated from the mesh",
+    "unclear": "the mesh does not tell",
+}
+# Told elsewhere on the page, or with another figure, or by the ledger only.
+NOT_LISTED = ("flags", "elevation_source", "file_from_world")
 
 
 def item_page(shown: Shown, number: int, before: Item | None, after: Item | None) -> bytes:
@@ -137,11 +145,16 @@ def _table(title: str, rows: Mapping[str, str]) -> str:
 def _figures(item: Item) -> dict[str, str]:
     """An item's figures by their names, as text."""
     known = [name for name in FIGURES if name in item.facts]
-    others = [name for name in item.facts if name not in FIGURES and name != "flags"]
-    return {
+    others = [name for name in item.facts if name not in (*FIGURES, *NOT_LISTED)]
+    figures = {
         FIGURES.get(name, name.replace("_", " ")): _figure(name, item.facts[name])
         for name in (*known, *others)
     }
+    source = item.facts.get("elevation_source")
+    if "elevation_degrees" in item.facts and source is not None:
+        how = ELEVATION_SOURCES.get(source, str(source))
+        figures[FIGURES["elevation_degrees"]] = f"{item.elevation_degrees:g}° ({how})"
+    return figures
 
 
 def _figure(name: str, value: Any) -> str:

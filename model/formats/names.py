@@ -9,6 +9,7 @@ from pathlib import Path
 
 # Beside `photo.obj`; not `photo.png`, which may be the photo itself.
 TEXTURE, MTL, SEEN = ".texture.png", ".mtl", ".seen.png"
+TRIPLANE = ".triplane.safetensors"
 
 # Suffix -> what a mesh with an atlas has beside it, in the order of writing.
 _BESIDE: dict[str, tuple[str, ...]] = {
@@ -68,3 +69,8 @@ def beside(path: Path, suffix: str) -> Path:
 def seen_file(path: Path) -> Path:
     """Where `writing.write_seen` puts the mask of a mesh file."""
     return path.with_suffix(SEEN)
+
+
+def triplane_file(path: Path) -> Path:
+    """Where `lrm reconstruct` puts the field of a mesh file; see `saved_triplane.py`."""
+    return path.with_suffix(TRIPLANE)

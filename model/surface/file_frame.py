@@ -43,7 +43,19 @@ def to_file_frame(
     origin: Origin = "center",
     input_elevation_degrees: float = 0.0,
 ) -> FileMesh:
-    """Turn, scale and place a mesh for a file: a photo tells neither size nor place.
+    """Turn, scale and place a mesh for a file; see `file_from_world`."""
+    return moved(mesh, file_from_world(mesh, length_m, origin, input_elevation_degrees))
+
+
+def file_from_world(
+    mesh: Mesh,
+    length_m: float = 1.0,
+    origin: Origin = "center",
+    input_elevation_degrees: float = 0.0,
+) -> NDArray[np.float64]:
+    """(4, 4) similarity from the world to a mesh's file: a photo tells neither size nor place.
+
+    It takes cameras, annotations and other meshes of the same field along.
 
     Args:
         length_m: the longest side of the bounding box becomes this.
@@ -70,8 +82,24 @@ def to_file_frame(
     zero = (low + high) / 2
     if origin == "base":
         zero[1] = low[1]
+    scale = length_m / (high - low).max()
+    matrix = np.eye(4)
+    matrix[:3, :3] = scale * rotation
+    matrix[:3, 3] = -scale * zero
+    return matrix + 0.0  # no -0.0 where it is kept as text
+
+
+def moved(mesh: Mesh, file_from_world: NDArray[np.float64]) -> FileMesh:
+    """A mesh as its file holds it.
+
+    Args:
+        file_from_world: (4, 4) similarity.
+    """
+    turn_and_scale, shift = file_from_world[:3, :3], file_from_world[:3, 3]
+    rotation = turn_and_scale / np.linalg.norm(turn_and_scale[0])
+    vertices = mesh.vertices_world.astype(np.float64) @ turn_and_scale.T + shift
     return FileMesh(
-        vertices_m=(length_m / (high - low).max() * (vertices - zero)).astype(np.float32),
+        vertices_m=vertices.astype(np.float32),
         faces=mesh.faces,
         colors_srgb=mesh.colors_srgb,
         normals=(mesh.normals_world @ rotation.T).astype(np.float32),

@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from PIL import Image, ImageDraw
 
+from model.formats.saved_triplane import load_triplane
+from model.surface import extract_mesh
+from model.surface.file_frame import moved
 from tests.unit.tiny_model import save_box_model
 
 TIMEOUT_S = 300  # for busy machines
@@ -116,3 +120,34 @@ def test_interrupted_and_run_again(folder: Path) -> None:
     summary = json.loads(ended.stdout)
     assert (summary["skipped"], summary["done"]) == (len(done), 40 - len(done))
     assert len(list((folder / "meshes").rglob("*.glb"))) == 40
+
+
+def test_a_saved_triplane_is_the_field_of_the_run(tmp_path: Path) -> None:
+    """With the weights that ship; their meshes are not empty."""
+    save_photo(tmp_path / "photos/cup.png", "teal")
+    flags = ("--model", "lrm-tiny", "--resolution", "48", "--faces", "0", "--texture", "0")
+    flags += ("--format", "ply", "--threshold", "1.5", "--input-elevation", "30")
+    flags += ("--origin", "base", "--length", "0.25", "--save-triplane")
+    ended = run(tmp_path, *flags)
+    assert ended.returncode == 0, ended.stderr
+    record = records(tmp_path)["cup.png"]
+    assert record["outputs"] == ["cup.ply", "cup.triplane.safetensors"]
+    path = tmp_path / "meshes/cup.triplane.safetensors"
+    field, notes = load_triplane(path)
+    assert notes.model == record["model"]
+    assert (notes.source, notes.source_sha256) == ("cup.png", record["sha256"])
+    assert [list(row) for row in notes.file_from_world] == record["facts"]["file_from_world"]
+    with torch.inference_mode():
+        again = moved(extract_mesh(field, 48), np.array(notes.file_from_world))
+    cloud = trimesh.load(tmp_path / "meshes/cup.ply", process=False)
+    # Not to the bit: the number of threads decides the order of sums.
+    np.testing.assert_array_equal(again.faces, cloud.faces)
+    np.testing.assert_allclose(again.vertices_m, cloud.vertices, atol=1e-6)
+    colors = cloud.visual.vertex_colors[:, :3].astype(int)
+    assert np.abs(again.colors_srgb.astype(int) - colors).max() <= 1
+
+    size = path.stat().st_size
+    path.unlink()
+    assert json.loads(run(tmp_path, *flags, "--json").stdout)["done"] == 1  # it is made again
+    assert path.stat().st_size == size
+    assert json.loads(run(tmp_path, *flags, "--json").stdout)["skipped"] == 1

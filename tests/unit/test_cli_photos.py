@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from PIL import Image
+from torch import Tensor
 
 from model.lrm import LRM
-from tests.unit.cli_scene import ARGUMENTS, Lrm, files, ledger, save_photo
+from tests.unit.cli_scene import ARGUMENTS, Lrm, files, ledger, run_json, save_photo
+from tests.unit.fields import AnalyticField
 
 
 def test_meshes_stand_upright_and_face_forward_in_every_format(lrm: Lrm, scene: Path) -> None:
@@ -76,6 +79,64 @@ def test_a_mistake_of_ours_is_a_sentence_too(
     assert "Traceback" not in error
     assert lrm("reconstruct", "photos", *ARGUMENTS, "--debug") == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def leaning_box(points: Tensor) -> Tensor:
+    """Seen from 25° above: its top leans towards the viewer (-y)."""
+    angle = torch.deg2rad(torch.tensor(25.0))
+    up, ahead = (
+        torch.tensor([0, -angle.sin(), angle.cos()]),
+        torch.tensor([0, angle.cos(), angle.sin()]),
+    )
+    own = torch.stack([points[..., 0], points @ ahead, points @ up], dim=-1)
+    return (own.abs() - torch.tensor([0.3, 0.2, 0.4])).amax(-1)
+
+
+@pytest.mark.parametrize(
+    ("elevation", "degrees", "source"),
+    [("auto", 25.0, "estimated"), ("25", 25.0, "given"), (None, 0.0, "given")],
+)
+def test_the_ledger_keeps_how_a_mesh_was_turned_and_placed(
+    lrm: Lrm,
+    scene: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    elevation: str | None,
+    degrees: float,
+    source: str,
+) -> None:
+    """A vertex's colour is its place in the world, from which the matrix leads into the file."""
+    monkeypatch.setattr(LRM, "reconstruct", lambda *_: [AnalyticField(leaning_box)])
+    flags = () if elevation is None else ("--input-elevation", elevation)
+    options = ("--format", "ply", "--texture", "0", "--length", "3", "--origin", "base")
+    options += ("--resolution", "48")  # 24 rounds edges off
+    assert lrm("reconstruct", "photos/a.png", *ARGUMENTS, *options, *flags) == 0
+    facts = ledger()["a.png"]["facts"]
+    assert facts["elevation_degrees"] == pytest.approx(degrees, abs=0.5)
+    assert facts["elevation_source"] == source
+    cloud = trimesh.load("meshes/a.ply", process=False)
+    world = 2 * (cloud.visual.vertex_colors[:, :3] / 255) - 1
+    found = np.c_[world, np.ones(len(world))] @ np.array(facts["file_from_world"]).T
+    scale = np.cbrt(np.linalg.det(np.array(facts["file_from_world"])[:3, :3]))
+    rounding = 1 / 255  # of each coordinate in the world; a turn mixes two of them
+    np.testing.assert_allclose(found[:, :3], cloud.vertices, atol=1.5 * scale * rounding)
+    np.testing.assert_allclose(found[:, 3], 1)
+    upright = (0.6 / 0.8 * 3, 3, 0.4 / 0.8 * 3)
+    assert np.allclose(cloud.extents, upright, atol=0.2) == (degrees == 25)
+
+
+def test_what_does_not_tell_is_not_turned(
+    lrm: Lrm, scene: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scene's ball, for which nothing is upright; and `auto` is a setting like others."""
+    assert lrm("reconstruct", "photos", *ARGUMENTS) == 0
+    level = Path("meshes/a.glb").read_bytes()
+    for skipped in (0, 2):
+        summary = run_json(lrm, capsys, "--input-elevation", "auto")
+        assert (summary["done"], summary["skipped"]) == (2 - skipped, skipped)
+    facts = ledger()["a.png"]["facts"]
+    assert (facts["elevation_degrees"], facts["elevation_source"]) == (0, "unclear")
+    assert Path("meshes/a.glb").read_bytes() == level
+    assert run_json(lrm, capsys, "--input-elevation", "0")["done"] == 2
 
 
 def test_faces_bounds_the_triangles(lrm: Lrm, scene: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from lrm_cli import mesh_settings
-from lrm_cli.mesh_settings import PROFILES, MeshSettings, names_in, with_profile
+from lrm_cli.mesh_settings import PROFILES, MeshSettings, elevation_in, names_in, with_profile
 from model.device import DtypeName
 from model.formats.names import WRITABLE_SUFFIXES
 from model.formats.pictures import TextureFormat
@@ -37,6 +37,7 @@ def settings(**changes: Any) -> MeshSettings:
         "framing": "auto",
         "foreground_ratio": None,
         "save_inputs": False,
+        "save_triplane": False,
         "dtype": "auto",
     }
     return MeshSettings(**{**values, **changes})
@@ -70,7 +71,9 @@ def test_choices_are_those_of_the_model() -> None:
         ({"texture": 0, "save_visibility": True}, "--save-visibility goes with a texture"),
         ({"project_photo": False, "save_visibility": True}, "--save-visibility goes with"),
         ({"length": float("nan")}, "--length is nan"),
-        ({"input_elevation": 120.0}, "--input-elevation is 120; it must lie from -90 to 90"),
+        ({"input_elevation": 120.0}, "--input-elevation is 120.0; it must be auto or lie from -90"),
+        ({"input_elevation": float("nan")}, "--input-elevation is nan; it must be auto or lie"),
+        ({"input_elevation": "steep"}, "--input-elevation is steep; it must be auto or lie"),
         ({"foreground_ratio": 0.0}, "--foreground-ratio is 0.0"),
     ],
 )
@@ -98,6 +101,12 @@ def test_single_flags_take_precedence_over_a_profile() -> None:
         with_profile("best")
 
 
+def test_elevations_are_numbers_or_words() -> None:
+    assert settings(input_elevation=elevation_in("-12.5")).input_elevation == -12.5
+    assert settings(input_elevation=elevation_in("auto")).input_elevation == "auto"
+    assert elevation_in("Auto") == "Auto"  # refused, like other names in capitals
+
+
 def test_names_in_a_list() -> None:
     assert names_in(" GLB, obj,glb,") == ("glb", "obj")
     assert names_in("") == ()
@@ -114,8 +123,8 @@ def test_names_in_a_list() -> None:
         ),
         ({"formats": ("obj",), "texture": 0}, ["a/b.obj"]),
         (
-            {"save_visibility": True, "save_inputs": True},
-            ["a/b.glb", "a/b.seen.png", "a/b.input.png"],
+            {"save_visibility": True, "save_inputs": True, "save_triplane": True},
+            ["a/b.glb", "a/b.seen.png", "a/b.triplane.safetensors", "a/b.input.png"],
         ),
     ],
 )

@@ -20,6 +20,7 @@ from PIL import Image
 from lrm_cli.batch.ledger import Ledger, Record
 from lrm_cli.batch.work import sha256_of
 from lrm_cli.report import gallery, pictures
+from lrm_cli.report.entries import read_entries
 from lrm_cli.report.gallery import is_of_report, write_report
 from tests.unit.standin_drawing import draw_nothing
 
@@ -142,6 +143,28 @@ def test_an_item_tells_its_figures_and_settings(out: Path, monkeypatch: pytest.M
         assert text in item.text
     assert item.tags["canvas"] == 1
     assert item.tags["img"] == 1 + 8
+
+
+@pytest.mark.parametrize(
+    ("facts", "words", "degrees"),
+    [
+        ({"elevation_degrees": 23.4, "elevation_source": "estimated"}, "23.4° (estimated", 23.4),
+        ({"elevation_degrees": 0.0, "elevation_source": "unclear"}, "0° (the mesh does not", 0),
+        ({"elevation_degrees": 5.0, "elevation_source": "given"}, "5° (given)", 5),
+        ({}, "input elevation", 20),  # of a ledger that does not tell yet
+    ],
+)
+def test_an_item_tells_how_it_was_turned(
+    out: Path, monkeypatch: pytest.MonkeyPatch, facts: dict, words: str, degrees: float
+) -> None:
+    draw_nothing(monkeypatch)
+    settings = {"input_elevation": "auto" if facts else 20.0}
+    add(out, "cup.png", facts={**facts, "file_from_world": [[1.0] * 4] * 4}, settings=settings)
+    _, item = report(out)
+    assert words in item.text
+    assert "file from world" not in item.text
+    (only,), _ = read_entries(out)
+    assert only.elevation_degrees == degrees
 
 
 def test_failures_have_their_sentences(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
