@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.hardware import PeakMemory, commit, hardware, measured_peak, synchronize
 from benchmarks.plain import PlainMesh, deviations, plain_reconstruction
@@ -47,6 +46,8 @@ from model.surface.grid import sample_around_surface
 from model.surface.marching import triangulate
 from model.surface.refinement import refine
 from model.weights import load_model
+from train.costs import flops_per_sample
+from train.recipe import Recipe
 
 # From the prepared picture to triangles with vertex colours.
 TO_COLORED_TRIANGLES = ("encode", "decode", "query", "surface", "colors")
@@ -141,17 +142,15 @@ def reconstruct(
     return field, raw
 
 
-def flops_by_stage(model: LRM, picture: Tensor, field: CountingField) -> dict[str, int]:
-    """Of one picture; the field has just been through one run."""
-    flops = {}
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        tokens = model.encoder(picture[None])
-        flops["encode"] = counter.get_total_flops()
-        features = model.input_camera().to(picture.device).features()[None].to(tokens)
-        model.upsampler(model.decoder(tokens, model.camera_embedding(features)))
-        flops["decode"] = counter.get_total_flops() - flops["encode"]
-    flops["query"] = field.lattice_points * flops_per_point(field, lattice=True)
-    return flops
+def flops_by_stage(model: LRM, field: CountingField) -> dict[str, int]:
+    """Of one picture; the field has just been through one run. Closed forms of `train.costs`."""
+    parts = {part.part: part.forward for part in flops_per_sample(Recipe(model=model.config))}
+    network = ("camera embedding", "modulation", "decoder", "plane upsampling")
+    return {
+        "encode": parts["encoder"],
+        "decode": sum(flops for name, flops in parts.items() if name.startswith(network)),
+        "query": field.lattice_points * flops_per_point(field, lattice=True),
+    }
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -168,7 +167,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     for _ in range(arguments.repeats):
         field, raw = reconstruct(model, picture, *settings, stages)
 
-    seconds, flops = stages.medians(), flops_by_stage(model, picture, field)
+    seconds, flops = stages.medians(), flops_by_stage(model, field)
     peaks = {
         "encode": measured_peak(device, dtype),
         "query": measured_peak(device, torch.float32),

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import trange
 
 from model.config import preset
+from model.device import choose_dtype
 from model.initialization import initialize
 from model.lrm import LRM
 from model.nerf import Field
@@ -95,11 +96,12 @@ def main() -> None:
     parser.add_argument("preset")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--dtype", default="fp32", help="of the weights in the file: fp32, bf16")
     arguments = parser.parse_args()
     model = LRM(preset(arguments.preset))
     initialize(model)
     fit(model, arguments.steps)
-    save_model(model, arguments.folder)
+    save_model(model, arguments.folder, choose_dtype(arguments.dtype, torch.device("cpu")))
 
 
 if __name__ == "__main__":

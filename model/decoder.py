@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.attention import attention
 from model.conditioning import ModulatedLayerNorm
 from model.config import DecoderConfig
 
@@ -26,10 +26,8 @@ class CrossAttention(nn.Module):
         """(B, N, C) tokens and (B, M, C_image) image tokens to (B, N, C)."""
         query = _split_heads(self.to_query(tokens), self.heads)
         key, value = self.to_key_value(image_tokens).chunk(2, dim=-1)
-        out = F.scaled_dot_product_attention(
-            query, _split_heads(key, self.heads), _split_heads(value, self.heads)
-        )
-        return self.to_out(_merge_heads(out))
+        key, value = _split_heads(key, self.heads), _split_heads(value, self.heads)
+        return self.to_out(_merge_heads(attention(query, key, value)))
 
 
 class SelfAttention(nn.Module):
@@ -47,7 +45,7 @@ class SelfAttention(nn.Module):
             _split_heads(part, self.heads)
             for part in self.to_query_key_value(tokens).chunk(3, dim=-1)
         )
-        return self.to_out(_merge_heads(F.scaled_dot_product_attention(query, key, value)))
+        return self.to_out(_merge_heads(attention(query, key, value)))
 
 
 class DecoderLayer(nn.Module):

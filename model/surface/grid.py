@@ -121,6 +121,8 @@ def _blocks_with_surface(
     """(K, 3) sorted blocks in which the surface may be."""
     resolution = len(axis)
     stride = 1
+    # At drafts' resolutions every second point is coarse enough.
+    coarse_cells = min(coarse_cells, max(resolution // 2, COARSE_CELLS // 2))
     while 2 * stride * coarse_cells <= resolution:
         stride *= 2
     per_side = -(-(resolution + 1) // stride)

@@ -28,7 +28,7 @@ ORDER = {
             "encoder",
             "conditioning",
         ),
-        *("decoder",),
+        *("attention", "decoder"),
         *("triplane", "kernels", "nerf", "occupancy", "rendering", "lrm", "published", "weights"),
         *("initialization",),
         *("surface", "formats", "rasterizing", "metrics", "pretrained"),
