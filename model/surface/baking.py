@@ -9,7 +9,14 @@ import numpy as np
 
 from model.surface.colors import ColorField, colors_at
 from model.surface.mesh import Atlas, Mesh
-from model.surface.projection import SILHOUETTE_FIT, FramedPhoto, blend, project
+from model.surface.projection import (
+    SILHOUETTE_FIT,
+    FramedPhoto,
+    blend,
+    depth_picture,
+    project,
+    silhouette_iou,
+)
 from model.surface.texels import fill, texels_on_surface
 from model.surface.unwrapping import unwrap
 
@@ -38,9 +45,10 @@ def with_texture(
     colors = colors_at(field, texels.points_world)
     seen, fit = None, None
     if photo is not None:
-        projection = project(cut, texels, photo)
-        fit = projection.silhouette_iou
+        depth = depth_picture(cut, photo.camera, len(photo.rgba))
+        fit = silhouette_iou(depth, photo)
         if fit >= SILHOUETTE_FIT:
+            projection = project(texels, photo, depth)
             colors = blend(colors, projection)
             seen = fill(texels, (projection.shares * 255).round().astype(np.uint8))
     atlas = Atlas(uv, fill(texels, colors), seen, fit)

@@ -50,31 +50,36 @@ class Projection:
     """What a photo says about texels.
 
     Attributes:
-        silhouette_iou: of mesh and photo, in the photo.
-        colors: (K, 3) sRGB in 0..1, the photo's.
+        colors: (K, 3) sRGB in 0..1, the photo's; black where it says nothing.
         shares: (K,) in 0..1, how far to believe them; 0 where the camera does not see the texel.
     """
 
-    silhouette_iou: float
     colors: NDArray[np.float64]
     shares: NDArray[np.float64]
 
 
-def project(mesh: Mesh, texels: SurfaceTexels, photo: FramedPhoto) -> Projection:
-    """Look up every texel of a mesh in the photo."""
+def silhouette_iou(depth: NDArray[np.float64], photo: FramedPhoto) -> float:
+    """How well a mesh's depth picture (S, S) and the photo cover the same pixels."""
+    seen, opaque = np.isfinite(depth), photo.rgba[..., 3] > 0.5
+    return float((seen & opaque).sum() / max(1, (seen | opaque).sum()))
+
+
+def project(texels: SurfaceTexels, photo: FramedPhoto, depth: NDArray[np.float64]) -> Projection:
+    """Look up every texel of a mesh in the photo.
+
+    Args:
+        depth: (S, S) the mesh's depth picture from the photo's camera.
+    """
     from scipy import ndimage
 
     size = len(photo.rgba)
-    depth = depth_picture(mesh, photo.camera, size)
-    seen, opaque = np.isfinite(depth), photo.rgba[..., 3] > 0.5
-    iou = (seen & opaque).sum() / max(1, (seen | opaque).sum())
-
-    pixels, distances = to_pixels(texels.points_world, photo.camera, size)
     position = photo.camera.positions_world.double().cpu().numpy()
     towards = position - texels.points_world
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
     cosine = (towards * texels.normals_world).sum(axis=1)
+    facing = np.flatnonzero(cosine > _SLANTED)  # the others need not be looked up
 
+    pixels, distances = to_pixels(texels.points_world[facing], photo.camera, size)
     places = (pixels[:, ::-1] - 0.5).T  # rows, columns, counted from pixel centres
     # Premultiplied, so that what shines through from transparent pixels can be divided out.
     layers = np.concatenate(
@@ -87,15 +92,18 @@ def project(mesh: Mesh, texels: SurfaceTexels, photo: FramedPhoto) -> Projection
         ],
         axis=1,
     )
-    colors = found[:, :3] / np.maximum(found[:, 3:], 1e-6)
+    colors = np.zeros((len(cosine), 3))
+    colors[facing] = (found[:, :3] / np.maximum(found[:, 3:], 1e-6)).clip(0, 1)
 
     row, column = places.round().astype(int).clip(0, size - 1)
     visible = distances <= depth[row, column] + _DEPTH_SLACK
-    inside = ndimage.distance_transform_edt(np.pad(seen & opaque, 1))[1:-1, 1:-1]
+    both = np.isfinite(depth) & (photo.rgba[..., 3] > 0.5)
+    inside = ndimage.distance_transform_edt(np.pad(both, 1))[1:-1, 1:-1]
     edge = np.clip((inside[row, column] - 1) / _EDGE_PIXELS, 0, 1)
-    facing = np.clip((cosine - _SLANTED) / (_FACING - _SLANTED), 0, 1)
-    shares = visible * edge * facing * facing * (3 - 2 * facing)
-    return Projection(float(iou), colors.clip(0, 1), shares)
+    frontal = np.clip((cosine[facing] - _SLANTED) / (_FACING - _SLANTED), 0, 1)
+    shares = np.zeros(len(cosine))
+    shares[facing] = visible * edge * frontal * frontal * (3 - 2 * frontal)
+    return Projection(colors, shares)
 
 
 def blend(field_srgb: NDArray[np.uint8], projection: Projection) -> NDArray[np.uint8]:

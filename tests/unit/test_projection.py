@@ -14,6 +14,7 @@ from model.surface.projection import (
     blend,
     depth_picture,
     project,
+    silhouette_iou,
     to_pixels,
 )
 from model.surface.texels import SurfaceTexels, texels_on_surface
@@ -76,8 +77,10 @@ def test_the_depth_picture_is_that_of_traced_rays(mesh: Mesh) -> None:
 
 
 def test_seen_texels_take_the_photos_colours(mesh: Mesh, texels: SurfaceTexels) -> None:
-    projection = project(mesh, texels, photo_of_ball())
-    assert projection.silhouette_iou > 0.99
+    photo = photo_of_ball()
+    depth = depth_picture(mesh, CAMERA, len(photo.rgba))
+    assert silhouette_iou(depth, photo) > 0.99
+    projection = project(texels, photo, depth)
     sure = projection.shares > 0.99
     expected = pattern(texels.points_world[sure])
     assert np.abs(projection.colors[sure] - expected).max() < 0.05
@@ -101,7 +104,8 @@ def test_what_stands_behind_something_is_not_seen() -> None:
     assert mesh.atlas is not None
     texels = texels_on_surface(mesh, mesh.atlas.uv, 256)
     rgba = np.ones((PHOTO, PHOTO, 4), np.float32)
-    shares = project(mesh, texels, FramedPhoto(rgba, CAMERA)).shares
+    depth = depth_picture(mesh, CAMERA, len(rgba))
+    shares = project(texels, FramedPhoto(rgba, CAMERA), depth).shares
     x, y, z = texels.points_world.T
     # The front ball's shadow, with the camera at (0, -2, 0) for a lamp.
     shadow = 0.2 / np.sqrt(1.6**2 - 0.2**2)
@@ -115,8 +119,9 @@ def test_what_stands_behind_something_is_not_seen() -> None:
 def test_transparent_pixels_say_nothing(mesh: Mesh, texels: SurfaceTexels) -> None:
     photo = photo_of_ball()
     photo.rgba[:, : PHOTO // 2] = 0
-    projection = project(mesh, texels, photo)
-    assert projection.silhouette_iou == pytest.approx(0.5, abs=0.01)
+    depth = depth_picture(mesh, CAMERA, len(photo.rgba))
+    assert silhouette_iou(depth, photo) == pytest.approx(0.5, abs=0.01)
+    projection = project(texels, photo, depth)
     assert (projection.shares[texels.points_world[:, 0] < 0] == 0).all()
     assert (projection.shares[texels.points_world[:, 0] > 0.1] > 0).any()
 
@@ -172,14 +177,14 @@ def test_blending_matches_the_fields_colours_to_the_photos() -> None:
     photo = rng.uniform(0.2, 0.8, (1000, 3))
     field = ((photo - 0.5) * 0.8 + 0.4) * 255  # darker, with less contrast
     shares = np.where(np.arange(1000) < 500, 1.0, 0.0)
-    blended = blend(field.round().astype(np.uint8), Projection(1.0, photo, shares)) / 255
+    blended = blend(field.round().astype(np.uint8), Projection(photo, shares)) / 255
     np.testing.assert_allclose(blended[:500], photo[:500], atol=0.003)
     np.testing.assert_allclose(blended[500:], photo[500:], atol=0.01)  # matched, though not seen
 
 
 def test_blending_without_anything_seen_changes_nothing() -> None:
     field = np.arange(30, dtype=np.uint8).reshape(10, 3)
-    nothing = Projection(1.0, np.zeros((10, 3)), np.zeros(10))
+    nothing = Projection(np.zeros((10, 3)), np.zeros(10))
     np.testing.assert_array_equal(blend(field, nothing), field)
 
 
@@ -187,6 +192,6 @@ def test_matching_stretches_colours_within_bounds() -> None:
     field = np.tile(np.array([[100], [101]], np.uint8), (50, 3))
     photo = np.tile(np.array([[0.0], [1.0]]), (50, 3))
     shares = np.where(np.arange(100) < 98, 1.0, 0.0)
-    blended = blend(field, Projection(1.0, photo, shares))
+    blended = blend(field, Projection(photo, shares))
     # 2 is the largest gain: one level apart becomes two, not 255.
     assert abs(int(blended[99, 0]) - int(blended[98, 0])) <= 2
