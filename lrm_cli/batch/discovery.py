@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from model.formats.names import WRITABLE_SUFFIXES
+
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
     *(".heic", ".heif"),
@@ -76,7 +78,7 @@ def find_inputs(sources: Sequence[Path], out: Path, recursive: bool = True) -> l
         ValueError: a source does not exist, or there is no picture in a folder.
     """
     root = _common_root(sources)
-    found: dict[Path, Path] = {}  # real place → path as it was reached
+    found: dict[str, Path] = {}  # real place → path as it was reached
     for source in sources:
         if source.is_dir():
             pictures = list(_pictures_in(source, out, recursive))
@@ -88,7 +90,8 @@ def find_inputs(sources: Sequence[Path], out: Path, recursive: bool = True) -> l
         else:
             raise ValueError(f"there is no file or folder {source}")
         for picture in pictures:
-            found.setdefault(picture.resolve(), picture)
+            # Not `Path.resolve`, which takes links in a circle for our mistake.
+            found.setdefault(os.path.realpath(picture), picture)
     names = {PurePosixPath(os.path.relpath(p.absolute(), root)): p for p in found.values()}
     ordered = sorted(names, key=natural_key)
     stems = _distinct_stems(ordered)
@@ -132,18 +135,23 @@ def natural_key(name: PurePosixPath) -> tuple[object, ...]:
 def _distinct_stems(names: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
     """A place for each, that no other has, also where case and Unicode form do not count.
 
-    The suffix goes, unless two pictures would share their place: then both keep it, and what
-    still collides gets a number.
+    The suffix goes, unless two pictures would share their place, or a mesh that of a folder
+    (`cup.png` beside `cup.glb/1.png`): then they keep it, and what still collides gets a number.
     """
     bare = {name: str(name.with_suffix("")) for name in names}
     uses = Counter(_folded(stem) for stem in bare.values())
+    folders = {_folded(str(folder)) for name in names for folder in name.parents}
+
+    def is_free(stem: str) -> bool:
+        return not any(_folded(stem + suffix) in folders for suffix in WRITABLE_SUFFIXES)
+
     stems: dict[PurePosixPath, str] = {}
-    taken = {_folded(stem) for stem in bare.values() if uses[_folded(stem)] == 1}
+    taken = {place for place, count in uses.items() if count == 1 and is_free(place)}
     for name in names:
         stem = bare[name]
-        if uses[_folded(stem)] > 1:
+        if _folded(stem) not in taken or uses[_folded(stem)] > 1:
             candidate, number = str(name), 1
-            while _folded(candidate) in taken:
+            while _folded(candidate) in taken or not is_free(candidate):
                 number += 1
                 candidate = f"{name}-{number}"
             stem = candidate

@@ -82,6 +82,18 @@ def test_same_names_in_two_cases(tmp_path: Path) -> None:
     assert sorted(stems(tmp_path).values()) == ["A.png", "a.png-2"]
 
 
+def test_meshes_never_take_the_place_of_folders(tmp_path: Path) -> None:
+    """Turntables of a mesh may lie in a folder of its name."""
+    tree(tmp_path, "mug.png", "mug.glb/1.png", "Cup.png", "cup.PLY/1.png", "cup.png.obj/1.png")
+    assert stems(tmp_path) == {
+        "mug.png": "mug.png",
+        "mug.glb/1.png": "mug.glb/1",
+        "Cup.png": "Cup.png-2",
+        "cup.PLY/1.png": "cup.PLY/1",
+        "cup.png.obj/1.png": "cup.png.obj/1",
+    }
+
+
 def test_several_sources_are_mirrored_below_their_common_folder(tmp_path: Path) -> None:
     tree(tmp_path, "2023/photos/a.png", "2024/photos/a.png", "2024/photos/deep/b.png", "c.png")
     assert list(stems(tmp_path / "2023/photos", tmp_path / "2024/photos")) == [
@@ -114,7 +126,10 @@ def test_links(tmp_path: Path) -> None:
     (tmp_path / "photos/linked").symlink_to(tmp_path / "real")
     (tmp_path / "photos/circle").symlink_to(tmp_path / "photos")
     (tmp_path / "photos/broken.png").symlink_to(tmp_path / "none.png")
-    assert list(stems(tmp_path / "photos")) == ["b.png", "broken.png", "linked/a.png"]
+    (tmp_path / "photos/itself.png").symlink_to("itself.png")
+    assert list(stems(tmp_path / "photos")) == [
+        *("b.png", "broken.png", "itself.png", "linked/a.png"),
+    ]
 
 
 def test_pipes_and_sockets_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
