@@ -132,6 +132,13 @@ def test_an_item_that_hangs_is_given_up(batch: Batch) -> None:
     assert 2.0 <= time.monotonic() - start < 60
 
 
+def test_what_libraries_tell_developers_is_not_shown(
+    batch: Batch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    batch.run(batch.executor(), a="prepare warn")
+    assert capfd.readouterr().err == ""
+
+
 def test_tasks_are_asked_for_as_there_is_room(batch: Batch) -> None:
     executor = batch.executor(workers=2)
     finished = 0
