@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from pathlib import Path
 
 import torch
@@ -19,3 +20,14 @@ def hardware(device: torch.device) -> str:
         name = names[0].partition(": ")[2] if names else name
     bf16 = " with bf16 units" if torch.cpu._is_avx512_bf16_supported() else ""
     return f"{name}{bf16}, {torch.get_num_threads()} threads"
+
+
+def commit() -> str:
+    """The checkout's commit, with a mark where files differ from it."""
+    folder = Path(__file__).parent
+    described = subprocess.run(
+        ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"],
+        capture_output=True,
+        text=True,
+    )
+    return described.stdout.strip() or "unknown"
