@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -72,23 +73,25 @@ def find_inputs(sources: Sequence[Path], out: Path, recursive: bool = True) -> l
     Names are relative to the folder when there is one source, else to the deepest folder that
     holds all sources. In folders, hidden entries and files that are not pictures by their
     suffix are passed over, and so is `out` where it lies inside; a file given by name is taken
-    whatever its suffix.
+    whatever its suffix. What is not there (any more) or may not be read is an input too, so that
+    it fails by itself: also a folder in a folder, whose pictures would be missed silently.
 
     Raises:
-        ValueError: a source does not exist, or there is no picture in a folder.
+        ValueError: a source is neither file nor folder, or a folder without a picture or that
+            cannot be read.
     """
     root = _common_root(sources)
     found: dict[str, Path] = {}  # real place → path as it was reached
     for source in sources:
-        if source.is_dir():
+        if os.path.isdir(source):
             pictures = list(_pictures_in(source, out, recursive))
             if not pictures:
                 kinds = ", ".join(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES)
                 raise ValueError(f"there is no picture ({kinds}) in the folder {source}")
-        elif source.is_file():
+        elif _may_be_file(source):
             pictures = [source]
         else:
-            raise ValueError(f"there is no file or folder {source}")
+            raise ValueError(f"{source} is neither a file nor a folder")
         for picture in pictures:
             # Not `Path.resolve`, which takes links in a circle for our mistake.
             found.setdefault(os.path.realpath(picture), picture)
@@ -99,16 +102,23 @@ def find_inputs(sources: Sequence[Path], out: Path, recursive: bool = True) -> l
 
 
 def _common_root(sources: Sequence[Path]) -> Path:
-    if len(sources) == 1 and sources[0].is_dir():
+    if len(sources) == 1 and os.path.isdir(sources[0]):
         return sources[0].absolute()
     return Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
 
 
 def _pictures_in(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
     """Follows links to folders, each folder once, so that links in a circle end."""
+    unreadable: list[Path] = []
+
+    def note(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise ValueError(f"the folder {folder} cannot be read ({error.strerror})")
+        unreadable.append(Path(error.filename))
+
     inside_out = out.resolve() if out.resolve() != folder.resolve() else None
     seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=note, followlinks=True):
         real = Path(place).resolve()
         if real in seen or real == inside_out:
             folders.clear()
@@ -117,10 +127,18 @@ def _pictures_in(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
         for name in sorted(files):
             path = Path(place, name)
-            # A link that leads nowhere is a picture that will fail; a pipe or socket is none.
-            file_like = path.is_file() or path.is_symlink()
-            if path.suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".") and file_like:
+            is_picture = path.suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".")
+            if is_picture and _may_be_file(path):
                 yield path
+    yield from unreadable
+
+
+def _may_be_file(path: Path) -> bool:
+    """Unlike a pipe or socket. A link that leads nowhere is a file that will fail."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def natural_key(name: PurePosixPath) -> tuple[object, ...]:

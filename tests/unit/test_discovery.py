@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -145,8 +147,33 @@ def test_nothing_there(tmp_path: Path) -> None:
     tree(tmp_path, "texts/notes.txt")
     with pytest.raises(ValueError, match=r"no picture \(png, .*heif\) in the folder .*texts"):
         stems(tmp_path / "texts")
-    with pytest.raises(ValueError, match=r"no file or folder .*none\.png"):
-        stems(tmp_path / "none.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe\.png is neither a file nor a folder"):
+        stems(tmp_path / "pipe.png")
+
+
+def test_what_has_gone_fails_by_itself(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png")
+    assert list(stems(tmp_path / "a.png", tmp_path / "gone.png")) == ["a.png", "gone.png"]
+
+
+def test_what_may_not_be_read_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests may run as root, who may read all: so the system's answers are stood in for."""
+    tree(tmp_path, "a.png", "closed/b.png", "listed/c.png", "listed/notes.txt")
+    scandir, stat = os.scandir, Path.stat
+
+    def refuse(place: Any) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(place))
+
+    monkeypatch.setattr(os, "scandir", lambda p: (refuse if p.endswith("closed") else scandir)(p))
+    monkeypatch.setattr(
+        Path, "stat", lambda p, **k: refuse(p) if p.parent.name == "listed" else stat(p, **k)
+    )
+    assert list(stems(tmp_path)) == ["a.png", "closed", "listed/c.png"]
+    with pytest.raises(ValueError, match=r"the folder .*closed cannot be read \(Permission"):
+        stems(tmp_path / "closed")
 
 
 def test_folders_of_folders_may_be_left_out(tmp_path: Path) -> None:
