@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lrm_cli import models
+from lrm_cli import console, models
 from lrm_cli.preprocess import preprocess
 from lrm_cli.reconstruct import reconstruct
 from lrm_cli.train import train
@@ -39,7 +39,7 @@ def _lrm(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    pass
+    console.show_all_names()
 
 
 def main() -> None:

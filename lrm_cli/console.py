@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import io
 import json
+import re
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,6 +61,17 @@ def message(text: str) -> None:
 def result(text: str) -> None:
     """One line on standard output, never wrapped."""
     standard_output().print(text, markup=False, soft_wrap=True)
+
+
+def one_line(text: str) -> str:
+    """Control characters escaped: names of files may hold line breaks, and what moves a cursor."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], text)
+
+
+def show_all_names() -> None:
+    """Have standard output escape what its encoding lacks, as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextlib.contextmanager
@@ -205,7 +219,7 @@ def print_failures(failures: Sequence[tuple[str, str]], more_in: str) -> None:
         more_in: the file that has all of them.
     """
     for name, reason in failures[:FAILURES_SHOWN]:
-        message(f"  {name}: {reason}")
+        message(one_line(f"  {name}: {reason}"))
     if len(failures) > FAILURES_SHOWN:
         message(f"  … and {len(failures) - FAILURES_SHOWN} more, listed in {more_in}")
 

@@ -176,9 +176,12 @@ def test_a_full_disk_ends_the_run_with_a_sentence(
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    assert lrm("reconstruct", "photos/a.png", *ARGUMENTS) == 0
+    capsys.readouterr()
     monkeypatch.setattr(os, "replace" if where == "mesh" else "fsync", full)
     assert lrm("reconstruct", "photos", *ARGUMENTS) == 1
     captured = capsys.readouterr()
+    assert "1 of 2 are done and whole" in captured.err
     assert "nothing can be written to meshes (No space left on device)" in captured.err
     assert "Traceback" not in captured.err
     assert captured.err.count("\n") == 1
