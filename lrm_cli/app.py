@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -43,5 +44,8 @@ def _lrm(
 
 
 def main() -> None:
-    """Entry point of the `lrm` script."""
-    app(prog_name="lrm")
+    """Run the command that the process was started with."""
+    try:
+        app(prog_name="lrm")
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python's last moments have nothing to tear

@@ -114,37 +114,46 @@ def guarded(command: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
 
     @functools.wraps(command)
     def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        try:
-            with _sigterm_as_ctrl_c():
+        with _one_interruption():
+            try:
                 return command(*args, **kwargs)
-        except KeyboardInterrupt:
-            message("Interrupted. Everything finished so far is kept; run again to carry on.")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            if kwargs.get("debug"):
+            except KeyboardInterrupt:
+                message("Interrupted. Everything finished so far is kept; run again to carry on.")
+                raise typer.Exit(EXIT_INTERRUPTED) from None
+            except (typer.Exit, typer.Abort):
                 raise
-            fail(error_sentence(error))
+            except Exception as error:
+                if kwargs.get("debug"):
+                    raise
+                fail(error_sentence(error))
 
     return wrapper
 
 
 @contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM, with which schedulers and containers end a job, cleans up as Ctrl-C does."""
+def _one_interruption() -> Iterator[None]:
+    """SIGTERM, with which schedulers and containers end a job, cleans up as Ctrl-C does.
+
+    The clean-up takes a moment; who presses Ctrl-C again meanwhile is not to tear it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Ignored is what a shell has started in the background.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
     def interrupt(_number: int, _frame: object) -> None:
+        for number in heard:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def error_sentence(error: BaseException) -> str:
