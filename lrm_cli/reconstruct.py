@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -223,7 +224,7 @@ def reconstruct(
             save_inputs=save_inputs,
             dtype=dtype,
         )
-        if timeout < 0:
+        if not 0 <= timeout < math.inf:
             raise ValueError(f"--timeout is {timeout:g}; it must be 0 (none) or more seconds")
         part = Shard.parse(shard) if shard else Shard(1, 1)
         inputs = _inputs(sources, out, recursive, part, settings)
