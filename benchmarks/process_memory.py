@@ -20,7 +20,8 @@ class Memory:
 
     Attributes:
         rss: by role: the main process, all workers, others (Python's resource tracker).
-        pss: of all together; pages that they share count once.
+        pss: of all together; pages that they share count once, and those that they share with
+            other commands in part, so that it moves with these.
     """
 
     rss: dict[str, int]
@@ -72,7 +73,7 @@ def memory_figures(samples: list[Sample]) -> dict[str, Any]:
     ]  # neither start nor end
     items = np.array([sample.items for sample in samples])
     series = {role: np.array([s.memory.rss[role] for s in samples]) for role in ROLES}
-    series["all"] = np.array([sample.memory.pss for sample in samples])
+    series["all"] = np.sum(list(series.values()), axis=0)
     total = items[-1]
     mb_at, slopes, course = {}, {}, []
     for share in SHARES:
@@ -87,11 +88,11 @@ def memory_figures(samples: list[Sample]) -> dict[str, Any]:
         if name == "all":
             course = [[round(n), round(kb / 1024, 1)] for n, kb in zip(*middles, strict=True)]
         slopes[name] = round(float(np.polyfit(middles[0], middles[1], 1)[0]), 1)
-    peak = max(sample.memory.pss for sample in samples)
+    pss = np.array([sample.memory.pss for sample in samples]) / 1024
     return {
-        "what": "resident sizes; all: proportional sizes of all processes together",
+        "what": "resident sizes (RSS) in MB; pages that processes share count in each of them",
         "mb_at": mb_at,
-        "peak_mb": round(peak / 1024, 1),
+        "proportional_mb": {"median": round(float(np.median(pss)), 1), "peak": round(pss.max(), 1)},
         "slope_kb_an_item": slopes,
         "items_and_mb": course,
     }
