@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.hardware import hardware
+from benchmarks.hardware import hardware, measured_peak, median_seconds
 from model.cameras import Cameras, canonical_camera
 from model.device import choose_device, choose_dtype
 from model.initialization import initialize
@@ -80,25 +78,6 @@ def random_perceptual(recipe: Recipe, device: torch.device) -> Perceptual | None
     network = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False)
     network = network.to(device).eval().requires_grad_(False)
     return lambda predicted, target: network(predicted, target, normalize=True).mean()
-
-
-def median_seconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median of so many runs, after one that warms up."""
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
-
-
-def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product."""
-    side = 8192 if device.type == "cuda" else 1024
-    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return 2 * side**3 / median_seconds(lambda: left @ right, device, 10)
 
 
 class Bench:

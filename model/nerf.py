@@ -116,15 +116,16 @@ class FieldLattice:
         self._middle = [(layer.weight, layer.bias) for layer in middle]
         self._density_row = last.weight[3:], last.bias[3:]
 
-    def blocks(self, first: Tensor, side: int) -> Tensor:
+    def blocks(self, first: Tensor, side: int, stride: int = 1) -> Tensor:
         """Densities (K, S, S, S) of blocks of lattice points.
 
         Args:
             first: (K, 3) each block's lowest point; points beyond the lattice repeat its last.
             side: S.
+            stride: lattice points from one of a block's points to the next.
         """
-        count = self._planes.shape[1]
-        numbers = (first[..., None] + torch.arange(side, device=first.device)).clamp_max(count - 1)
+        steps = torch.arange(side, device=first.device) * stride
+        numbers = (first[..., None] + steps).clamp(0, self._planes.shape[1] - 1)
         hidden: Tensor | None = None
         for plane, (a, b) in zip(self._planes, PLANE_AXES, strict=True):
             part = plane[numbers[:, a, :, None], numbers[:, b, None, :]]  # (K, S, S, width)

@@ -7,10 +7,10 @@ of the gaps next to that sample.** Logarithms, because a density falls off like 
 outside an object (that is what softplus and exp do to the network's output): a structure thinner
 than the lattice still tilts the logarithm at the samples around it, and the tilt tells how
 high it may rise between them. It fails for a structure that is thinner than the spacing and
-leaves no trace at all in the samples around it; the default of 96 cells is 1.5 samples for each
-texel of a 64² plane, and a field made of planes cannot hide much between its texels.
+leaves no trace at all in the samples around it; about 96 cells are 1.5 samples for each texel
+of a 64² plane, and a field made of planes cannot hide much between its texels.
 
-Legend of shapes: N points, X Y Z lattice points along the axes, C coarse cells per side.
+Legend of shapes: N coordinates along an axis, C = N - 1 cells between them, K blocks of S³ points.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from model.cameras import BOX_MAX, BOX_MIN
-
-COARSE_CELLS = 96
 # Lattice points evaluated at a time: small batches stay in the CPU's cache.
 POINTS_PER_CALL = 8192
 # Stands for zero where a logarithm is taken: far below anything visible, above float32's floor.
@@ -34,10 +31,11 @@ DENSITY_FLOOR = 1e-30
 class DensityLattice(Protocol):
     """A field's densities on a lattice, asked block by block."""
 
-    def blocks(self, first: Tensor, side: int, /) -> Tensor:
+    def blocks(self, first: Tensor, side: int, stride: int = 1, /) -> Tensor:
         """(K, S, S, S) densities >= 0, per unit length, of S³ points from `first` (K, 3) on.
 
-        Points beyond the lattice repeat its last ones.
+        Neighbours in a block are `stride` lattice points apart. Points beyond the lattice
+        repeat its outermost ones.
         """
         ...
 
@@ -58,55 +56,70 @@ class DensityField(Protocol):
 
 @dataclass(frozen=True)
 class DensityBounds:
-    """Bounds of the density inside each of C³ equal cells of the box.
+    """Bounds of the density inside each of the cells between samples.
 
     Attributes:
-        lower: (C, C, C) the density is hardly lower than this anywhere in the cell.
-        upper: (C, C, C) nor higher than this.
+        lower: (..., C, C, C) the density is hardly lower than this anywhere in the cell.
+        upper: (..., C, C, C) nor higher than this.
     """
 
     lower: Tensor
     upper: Tensor
 
-    def crossing(self, iso_density: float) -> Tensor:
-        """(C, C, C) bool, cells that may hold a piece of the surface density == iso_density.
+    @classmethod
+    def of(cls, density: Tensor) -> DensityBounds:
+        """Bounds between samples (..., N, N, N)."""
+        level = density.clamp_min(DENSITY_FLOOR).log()
+        # How much the logarithm may change from one end of the cell to the other, in all.
+        change = sum(_over_corners(_steepest_step(level, dim), torch.maximum) for dim in _SPACE)
+        middles = _middles_of_diagonals(level)
+        return cls(
+            lower=(torch.stack(middles).amax(0) - change / 2).exp(),
+            upper=(torch.stack(middles).amin(0) + change / 2).exp(),
+        )
 
-        Outside the box the density counts as zero, so a cell at the border holds surface
-        wherever it may be solid.
+    def crossing(self, iso_density: float, at_border: Tensor) -> Tensor:
+        """(..., C, C, C) bool, cells that may hold a piece of the surface density == iso_density.
+
+        Args:
+            at_border: bool that broadcasts to the cells, those that reach the box's border. Outside
+                the box the density counts as zero, so they hold surface wherever they may be solid.
         """
-        solid = self.lower > iso_density
-        inner = torch.zeros_like(solid)
-        inner[1:-1, 1:-1, 1:-1] = True
-        return (self.upper >= iso_density) & ~(solid & inner)
+        return (self.upper >= iso_density) & ((self.lower <= iso_density) | at_border)
 
 
 @torch.inference_mode()
-def density_bounds(field: DensityField, cells: int = COARSE_CELLS) -> DensityBounds:
-    """Bound a field's density in cells³ cells from (cells + 1)³ samples.
+def density_bounds(field: DensityField, axis_world: Tensor) -> DensityBounds:
+    """Bound a field's density between coordinates (N,) along each axis, from N³ samples.
 
     Raises:
-        ValueError: fewer than two cells; a field whose densities are not finite numbers.
+        ValueError: fewer than three coordinates; a field whose densities are not finite numbers.
     """
-    if cells < 2:
-        raise ValueError(f"cells is {cells}; it must be at least 2")
-    axis = torch.linspace(BOX_MIN, BOX_MAX, cells + 1, device=field.device)
-    density = require_finite(_whole(field.lattice(axis), len(axis), field.device))
-    level = density.clamp_min(DENSITY_FLOOR).log()
-    reach = sum(_steepest_step(level, dim) for dim in range(3)) / 2  # to the middle of the cell
-    return DensityBounds(
-        lower=_over_corners(level - reach, torch.minimum).exp(),
-        upper=_over_corners(level + reach, torch.maximum).exp(),
-    )
+    if len(axis_world) < 3:
+        raise ValueError(f"axis_world has {len(axis_world)} coordinates; it must have at least 3")
+    density = whole_lattice(field.lattice(axis_world), len(axis_world), field.device)
+    return DensityBounds.of(density)
 
 
-def _whole(lattice: DensityLattice, count: int, device: torch.device) -> Tensor:
-    """(N, N, N) all densities of a lattice of N = count points along each axis."""
-    side = 8
+def border_cells(count: int, device: torch.device) -> Tensor:
+    """(count, count, count) bool, True in the outermost layer."""
+    inner = torch.zeros((count,) * 3, dtype=torch.bool, device=device)
+    inner[1:-1, 1:-1, 1:-1] = True
+    return ~inner
+
+
+def whole_lattice(lattice: DensityLattice, count: int, device: torch.device) -> Tensor:
+    """(N, N, N) all densities of a lattice of N = count points along each axis.
+
+    Raises:
+        ValueError: some are infinite or not numbers.
+    """
+    side = min(range(6, 12), key=lambda side: -count % side)  # waste as few points as can be
     blocks = -(-count // side)
     first = torch.cartesian_prod(*[torch.arange(blocks, device=device) * side] * 3)
     parts = [lattice.blocks(part, side).float() for part in first.split(POINTS_PER_CALL // side**3)]
     grid = torch.cat(parts).unflatten(0, (blocks,) * 3).permute(0, 3, 1, 4, 2, 5)
-    return grid.reshape((blocks * side,) * 3)[:count, :count, :count]
+    return require_finite(grid.reshape((blocks * side,) * 3)[:count, :count, :count])
 
 
 def require_finite(density: Tensor) -> Tensor:
@@ -120,6 +133,9 @@ def require_finite(density: Tensor) -> Tensor:
     return density
 
 
+_SPACE = (-3, -2, -1)
+
+
 def _steepest_step(level: Tensor, dim: int) -> Tensor:
     """Per sample, the larger difference to its two neighbours along `dim`."""
     step = level.diff(dim=dim).abs()
@@ -127,9 +143,19 @@ def _steepest_step(level: Tensor, dim: int) -> Tensor:
     return torch.maximum(torch.cat([edge, step], dim), torch.cat([step, edge], dim))
 
 
+def _middles_of_diagonals(level: Tensor) -> list[Tensor]:
+    """Samples (..., N, N, N) -> four of (..., C, C, C), means of the ends of a cell's diagonals."""
+    count = level.shape[-1] - 1
+
+    def corner(x: int, y: int, z: int) -> Tensor:
+        return level[..., x : x + count, y : y + count, z : z + count]
+
+    return [(corner(0, y, z) + corner(1, 1 - y, 1 - z)) / 2 for y in (0, 1) for z in (0, 1)]
+
+
 def _over_corners(samples: Tensor, reduce: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """(C+1, ...) samples -> (C, C, C) reduction over the eight corners of each cell."""
-    for dim in range(3):
+    """(..., N, N, N) samples -> (..., C, C, C) reduction over the eight corners of each cell."""
+    for dim in _SPACE:
         count = samples.shape[dim] - 1
         samples = reduce(samples.narrow(dim, 0, count), samples.narrow(dim, 1, count))
     return samples

@@ -21,9 +21,8 @@ _SHORT_INDICES = 65_535  # vertices; the index 65535 itself is kept for restarti
 def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png") -> bytes:
     """A GLB file: positions, normals, one matt material, and a texture or vertex colours.
 
-    COLOR_0 is linear, as the specification says. It is stored as floats: 8 bits of linear light
-    would merge most of the dark sRGB levels, and of 16 bits trimesh (5.2) takes the lower 8,
-    whatever `normalized` says, which is noise.
+    COLOR_0 is linear, as the specification says, in 16 bits: 8 bits of linear light would merge
+    most of the dark sRGB levels, floats would take twice the room.
 
     Args:
         texture_format: `webp` needs the extension EXT_texture_webp, which the file then
@@ -48,7 +47,7 @@ def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png
         baseColorFactor=[1.0, 1.0, 1.0, 1.0], metallicFactor=0.0, roughnessFactor=1.0
     )
     if mesh.atlas is None:
-        attributes.COLOR_0 = binary.vertices(linear_from_srgb(mesh.colors_srgb))
+        attributes.COLOR_0 = binary.colors(linear_from_srgb(mesh.colors_srgb))
     else:
         # glTF's V runs down from the picture's upper left.
         attributes.TEXCOORD_0 = binary.vertices(mesh.atlas.uv * (1, -1) + (0, 1))
@@ -115,6 +114,16 @@ class _Binary:
         limits = {"min": low, "max": high} if bounds else {}
         return self._accessor(view, gltf.FLOAT, kind, len(values), **limits)
 
+    def colors(self, linear: NDArray[np.float64]) -> int:
+        """Index of a new accessor for (N, 3) linear light in 0..1, opaque.
+
+        RGBA, since a vertex of three 16-bit values would not be a multiple of 4 bytes (§3.6.2.4).
+        """
+        levels = np.full((len(linear), 4), 65_535, "<u2")
+        levels[:, :3] = np.rint(linear * 65_535)
+        view = self.view(levels.tobytes(), gltf.ARRAY_BUFFER)
+        return self._accessor(view, gltf.UNSIGNED_SHORT, gltf.VEC4, len(levels), normalized=True)
+
     def indices(self, faces: NDArray[np.integer[Any]]) -> int:
         """Index of a new accessor for the corners of (M, 3) faces."""
         short = int(faces.max()) < _SHORT_INDICES
@@ -133,10 +142,8 @@ class _Binary:
         self.data += data + bytes(-len(data) % 4)
         return len(self.views) - 1
 
-    def _accessor(self, view: int, component: int, kind: str, count: int, **limits: Any) -> int:
+    def _accessor(self, view: int, component: int, kind: str, count: int, **more: Any) -> int:
         self.accessors.append(
-            gltf.Accessor(
-                bufferView=view, componentType=component, type=kind, count=count, **limits
-            )
+            gltf.Accessor(bufferView=view, componentType=component, type=kind, count=count, **more)
         )
         return len(self.accessors) - 1

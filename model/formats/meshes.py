@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from model.formats.gltf_scene import linear_colors, load_gltf_scene
 from model.formats.notes import FRAME
 
 UpAxis = Literal["auto", "y", "z"]
@@ -116,15 +117,14 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
         raise ValueError(f"there is no file {path}")
     import trimesh
 
+    gltf = suffix in (".glb", ".gltf")
     try:
         # No merging: it would average what the file keeps apart.
-        geometries: list[Any] = trimesh.load_scene(path, process=False).dump()
-        if suffix in (".glb", ".gltf"):
-            _restore_vertex_colors(path, geometries)
+        scene = load_gltf_scene(path) if gltf else trimesh.load_scene(path, process=False)
+        geometries: list[Any] = scene.dump()
     except Exception as error:  # the reader raises whatever its parsers met
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path.name} cannot be read as a mesh: {reason}") from error
-    gltf = suffix in (".glb", ".gltf")
     y_up = up == "y" or (up == "auto" and (MESH_SUFFIXES[suffix] == "y" or _is_ours(path)))
     parts = [
         part
@@ -141,18 +141,6 @@ def _is_ours(path: Path) -> bool:
     """Whether a PLY or STL file's header tells of the frame in which `write_mesh` leaves meshes."""
     with path.open("rb") as file:
         return FRAME.encode() in file.read(200)
-
-
-def _restore_vertex_colors(path: Path, geometries: list[Any]) -> None:
-    """Give back the COLOR_0 that trimesh drops beside a material without texture coordinates."""
-    import trimesh
-
-    if all(getattr(g.visual, "uv", None) is not None for g in geometries):
-        return
-    plain: list[Any] = trimesh.load_scene(path, process=False, skip_materials=True).dump()
-    for geometry, colored in zip(geometries, plain, strict=True):
-        if getattr(geometry.visual, "uv", None) is None and colored.visual.kind == "vertex":
-            geometry.visual.vertex_attributes["color"] = colored.visual.vertex_colors
 
 
 def _to_part(geometry: Any, *, gltf: bool, y_up: bool) -> MeshPart | None:
@@ -176,7 +164,7 @@ def _to_part(geometry: Any, *, gltf: bool, y_up: bool) -> MeshPart | None:
         base_color=color,
         uv=None if texture is None else np.nan_to_num(np.asarray(uv)[used, :2]).astype(np.float32),
         texture=texture,
-        vertex_colors=_vertex_colors(geometry.visual, used, gltf=gltf),
+        vertex_colors=(_gltf_vertex_colors if gltf else _vertex_colors)(geometry, used),
     )
 
 
@@ -236,22 +224,19 @@ def _decode(image: Any) -> NDArray[np.uint8] | None:
         return None
 
 
-def _vertex_colors(visual: Any, used: NDArray[np.int64], *, gltf: bool) -> NDArray[np.uint8] | None:
-    # glTF keeps them among the attributes when there is a material besides.
-    colors = getattr(visual, "vertex_attributes", {}).get("color")
-    if colors is None:
-        if getattr(visual, "kind", None) not in ("vertex", "face"):
-            return None
-        colors = visual.vertex_colors
-    colors = np.asarray(colors)
-    if colors.dtype.kind == "f":
-        colors = (colors * 255).round().clip(0, 255)
-    if colors.shape[1] == 3:
-        colors = np.column_stack([colors, np.full(len(colors), 255)])
-    colors = colors[used].astype(np.uint8)
-    if gltf:  # COLOR_0 is linear
-        colors[:, :3] = (linear_to_srgb(colors[:, :3] / 255.0) * 255).round()
-    return colors
+def _gltf_vertex_colors(geometry: Any, used: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+    linear = linear_colors(geometry)
+    if linear is None:
+        return None
+    # From linear light to sRGB before the 8 bits, which would merge the dark levels.
+    srgb = np.column_stack([linear_to_srgb(linear[used, :3]), linear[used, 3]])
+    return (srgb * 255).round().astype(np.uint8)
+
+
+def _vertex_colors(geometry: Any, used: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+    if getattr(geometry.visual, "kind", None) not in ("vertex", "face"):
+        return None
+    return np.asarray(geometry.visual.vertex_colors)[used].astype(np.uint8)
 
 
 def linear_to_srgb(linear: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,38 +1,48 @@
 """Sampling a field on the fine lattice, only where its surface may be.
 
-The lattice has `resolution` points per side over [-1, 1], and one more layer of zeros all
-around, which closes a surface that reaches the box's border. It is cut into blocks of cells;
-neighbouring blocks share a layer of points, whose values are taken from whichever was
-evaluated first, so that no rounding can open a seam.
+The lattice has `resolution` points per side over [-1, 1], and a layer of zeros all around, which
+closes a surface that reaches the box's border: point 1 is the border, points 0 and
+resolution + 1 are zero. It is cut into blocks of cells, found from coarse to fine: the density is
+bounded between every 2^n-th point, what may hold surface is looked at again at half that
+distance, and what still may is evaluated. From there the surface is followed: where it leaves a
+block through a face, the block behind is evaluated too, until it leaves none.
 
-Legend of shapes: R lattice points per side with the zero layers (resolution + 2), K blocks.
+Neighbouring blocks share a layer of points. Its values are those of the block that was evaluated
+first, so that no rounding can open a seam.
+
+Legend of shapes: K blocks, B = BLOCK_CELLS, S = B + 1 points of a block along an axis.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from model.cameras import BOX_MAX, BOX_MIN
 from model.occupancy import (
-    COARSE_CELLS,
     DENSITY_FLOOR,
     POINTS_PER_CALL,
+    DensityBounds,
     DensityField,
     DensityLattice,
+    border_cells,
     density_bounds,
     require_finite,
 )
 
-BLOCK_CELLS = 8
-_BLOCKS_PER_CALL = POINTS_PER_CALL // (BLOCK_CELLS + 1) ** 3
-# A sample this close to the iso-value, relatively, is moved to this distance: then every vertex
-# lies strictly between two lattice points, and its edge can be told from its position.
+BLOCK_CELLS = 4
+# The coarsest look has at least this many cells per side; see `model.occupancy`.
+COARSE_CELLS = 90
+# A sample this close to the iso-value, relatively, is moved to this distance: a vertex on a lattice
+# point would leave triangles without area around it.
 _CLEARANCE = 1e-5
-_CEILING = 1e6  # times the iso-value: higher samples are cut for the same reason
+_CEILING = 1e6  # times the iso-value: higher samples are cut, for the same reason
+# The layers of points that a block shares with the one that lies -1, 0 or 1 blocks away.
+_OUR_LAYER: dict[int, slice | int] = {-1: 0, 0: slice(None), 1: -1}
+_THEIR_LAYER: dict[int, slice | int] = {-1: -1, 0: slice(None), 1: 0}
 
 
 @dataclass(frozen=True)
@@ -40,20 +50,21 @@ class SurfaceSamples:
     """Densities around the surface.
 
     Attributes:
-        values: (R, R, R) float32; only the points of `blocks` hold densities.
-        blocks: (K, 3) int64, sorted; block b holds the cells b * BLOCK_CELLS and up.
+        blocks: (K, 3) int64, sorted; block b holds the cells b · B and up.
+        values: (K, S, S, S) float32 of its points, the same in all blocks that share one.
+        slots: (n, n, n) int32 with n blocks per side, a block's place in `blocks`, or -1.
+        resolution: points per side, without the zeros.
         iso_density: the surface's density, which none of the values equals.
     """
 
-    values: NDArray[np.float32]
-    blocks: NDArray[np.int64]
+    blocks: Tensor
+    values: Tensor
+    slots: Tensor
+    resolution: int
     iso_density: float
 
-    def block_slices(self, block: NDArray[np.int64]) -> tuple[slice, slice, slice]:
-        """Where a block's lattice points lie in `values`."""
-        return _block_slices(block, len(self.values))
 
-
+@torch.inference_mode()
 def sample_around_surface(
     field: DensityField,
     resolution: int,
@@ -64,111 +75,145 @@ def sample_around_surface(
 ) -> SurfaceSamples:
     """Evaluate every block that the surface passes through.
 
-    Blocks are chosen by the bounds of `occupancy.py`; from there the surface is followed: where
-    it leaves a block through a face, the block behind it is evaluated too, until it leaves
-    none. A connected surface is therefore whole as soon as one block of it was chosen.
+    A connected surface is whole as soon as one block of it was found.
 
     Args:
-        exact: evaluate all blocks, which takes about ten times as long; a lattice that is no
-            finer than the coarse one is always evaluated whole.
-        coarse_cells: cells per side in which the density is bounded.
+        exact: evaluate all blocks, which takes about twenty times as long.
+        coarse_cells: least number of cells per side at the coarsest look.
 
     Raises:
         ValueError: a resolution below 2, an iso-value that is not positive, a damaged field.
     """
     if resolution < 2:
         raise ValueError(f"resolution is {resolution}; it must be at least 2 points per side")
-    if not 0 < iso_density < np.inf:
+    if not 0 < iso_density < float("inf"):
         raise ValueError(f"iso_density is {iso_density}; it must be a positive number")
-    # Pages of np.zeros that nobody writes to take no memory: the empty part costs nothing.
-    values = np.zeros((resolution + 2,) * 3, dtype=np.float32)
-    if exact or resolution <= coarse_cells + 1:
-        chosen = np.ones((_blocks_per_side(resolution),) * 3, bool)
+    axis = torch.linspace(BOX_MIN, BOX_MAX, resolution, device=field.device)
+    lattice = field.lattice(axis)
+    per_side = -(-(resolution + 1) // BLOCK_CELLS)
+    if exact:
+        everything = border_cells(per_side, field.device).logical_or_(torch.tensor(True))
+        pending = everything.nonzero()
     else:
-        chosen = _blocks_of_bounds(field, resolution, iso_density, coarse_cells)
-    lattice = field.lattice(torch.linspace(BOX_MIN, BOX_MAX, resolution, device=field.device))
-    done = np.zeros_like(chosen)
-    pending = np.argwhere(chosen)
+        pending = _blocks_with_surface(field, lattice, axis, iso_density, coarse_cells)
+    slots = torch.full((per_side,) * 3, -1, dtype=torch.int32, device=field.device)
+    blocks, values = pending[:0], torch.empty((0, *(BLOCK_CELLS + 1,) * 3), device=field.device)
     while len(pending):
-        for start in range(0, len(pending), _BLOCKS_PER_CALL):
-            part = pending[start : start + _BLOCKS_PER_CALL]
-            _evaluate(lattice, field.device, values, part, iso_density)
-        done[tuple(pending.T)] = True
-        pending = _blocks_behind_crossed_faces(values, pending, done, iso_density)
-    return SurfaceSamples(values, np.argwhere(done), iso_density)
+        fresh = _evaluate(lattice, pending, resolution, iso_density)
+        count = len(blocks)
+        blocks, values = torch.cat([blocks, pending]), torch.cat([values, fresh])
+        slots[tuple(pending.T)] = torch.arange(count, len(blocks), device=slots.device).int()
+        _share_layers(values, blocks, slots, count)
+        pending = _blocks_behind_crossed_faces(values[count:] > iso_density, pending, slots)
+    order = slots[slots >= 0].long()  # as the blocks lie in the box
+    blocks, values = blocks[order], values[order]
+    slots[tuple(blocks.T)] = torch.arange(len(blocks), device=slots.device).int()
+    return SurfaceSamples(blocks, values, slots, resolution, iso_density)
 
 
-def _blocks_per_side(resolution: int) -> int:
-    return -(-(resolution + 1) // BLOCK_CELLS)
-
-
-def _block_slices(block: NDArray[np.int64], size: int) -> tuple[slice, slice, slice]:
-    starts = block * BLOCK_CELLS
-    x, y, z = (slice(int(s), min(int(s) + BLOCK_CELLS + 1, size)) for s in starts)
-    return x, y, z
-
-
-def _blocks_of_bounds(
-    field: DensityField, resolution: int, iso_density: float, coarse_cells: int
-) -> NDArray[np.bool_]:
-    """Blocks that touch a coarse cell in which the surface may be."""
-    crossing = density_bounds(field, coarse_cells).crossing(iso_density).cpu().numpy()
-    # In units of the box's side; lattice index 1 is the box's border.
-    block_low = (np.arange(_blocks_per_side(resolution)) * BLOCK_CELLS - 1) / (resolution - 1)
-    block_high = block_low + BLOCK_CELLS / (resolution - 1)
-    cell_low = np.arange(coarse_cells) / coarse_cells
-    slack = 1e-6  # the two lattices are rounded apart
-    touches = (block_low[:, None] <= cell_low + 1 / coarse_cells + slack) & (
-        block_high[:, None] >= cell_low - slack
-    )
-    weights = touches.astype(np.float32)
-    return np.einsum("xyz,ax,by,cz->abc", crossing, weights, weights, weights, optimize=True) > 0
-
-
-@torch.inference_mode()
-def _evaluate(
+def _blocks_with_surface(
+    field: DensityField,
     lattice: DensityLattice,
-    device: torch.device,
-    values: NDArray[np.float32],
-    blocks: NDArray[np.int64],
+    axis: Tensor,
     iso_density: float,
-) -> None:
-    """Write the densities of blocks (K, 3) into `values`, except where a neighbour wrote before."""
-    # Lattice index 1 of `values` is the first point; the layer of zeros around it stays.
-    first = np.maximum(blocks * BLOCK_CELLS - 1, 0)
-    density = lattice.blocks(torch.from_numpy(first).to(device), BLOCK_CELLS + 1)
-    density = require_finite(density.float()).clamp(DENSITY_FLOOR, _CEILING * iso_density)
+    coarse_cells: int,
+) -> Tensor:
+    """(K, 3) sorted blocks in which the surface may be."""
+    resolution = len(axis)
+    stride = 1
+    while 2 * stride * coarse_cells <= resolution:
+        stride *= 2
+    per_side = -(-(resolution + 1) // stride)
+    points = torch.arange(per_side + 1, device=axis.device) * stride - 1
+    bounds = density_bounds(field, axis[points.clamp(0, resolution - 1)])
+    border = border_cells(per_side, axis.device)
+    cells = bounds.crossing(iso_density, border).nonzero()
+    while stride > BLOCK_CELLS // 2 and stride > 1:
+        stride //= 2
+        cells = _halves_with_surface(lattice, cells, stride, resolution, iso_density)
+    blocks = cells * stride // BLOCK_CELLS
+    found = torch.zeros((-(-(resolution + 1) // BLOCK_CELLS),) * 3, dtype=torch.bool)
+    found[tuple(blocks.cpu().T)] = True
+    return found.nonzero().to(axis.device)
+
+
+def _halves_with_surface(
+    lattice: DensityLattice, cells: Tensor, stride: int, resolution: int, iso_density: float
+) -> Tensor:
+    """(K', 3) those of the eight parts of cells (K, 3) in which the surface may be.
+
+    Args:
+        stride: the side of the parts in lattice points.
+    """
+    corners = torch.cartesian_prod(*[torch.arange(2, device=cells.device)] * 3)
+    found = []
+    for part in cells.split(POINTS_PER_CALL // 27):
+        density = require_finite(lattice.blocks(part * 2 * stride - 1, 3, stride).float())
+        halves = 2 * part[:, None] + corners  # (K, 8, 3)
+        start = halves * stride
+        border = ((start == 0) | ((start <= resolution) & (start + stride > resolution))).any(-1)
+        crossing = DensityBounds.of(density).crossing(iso_density, border.unflatten(1, (2, 2, 2)))
+        inside = (start <= resolution).all(-1)
+        found.append(halves[crossing.flatten(1) & inside])
+    return torch.cat(found) if found else cells
+
+
+def _evaluate(
+    lattice: DensityLattice, blocks: Tensor, resolution: int, iso_density: float
+) -> Tensor:
+    """(K, S, S, S) densities of blocks (K, 3), none of them equal to the iso-value."""
+    side = BLOCK_CELLS + 1
     gap = _CLEARANCE * iso_density
-    near = (density - iso_density).abs() < gap
-    moved = torch.where(density > iso_density, iso_density + gap, iso_density - gap)
-    fresh = torch.where(near, moved, density).cpu().numpy()
-    places = _places(first + 1, len(values) - 2)
-    known = values[places]
-    values[places] = np.where(known > 0, known, fresh)
+    values = torch.empty((len(blocks), side, side, side), device=blocks.device)
+    parts = zip(
+        blocks.split(POINTS_PER_CALL // side**3),
+        values.split(POINTS_PER_CALL // side**3),
+        strict=True,
+    )
+    for part, place in parts:
+        density = require_finite(lattice.blocks(part * BLOCK_CELLS - 1, side).float())
+        density = density.clamp(DENSITY_FLOOR, _CEILING * iso_density)
+        near = (density - iso_density).abs() < gap
+        moved = torch.where(density > iso_density, iso_density + gap, iso_density - gap)
+        place.copy_(torch.where(near, moved, density))
+    # The zeros around the box.
+    points = blocks[..., None] * BLOCK_CELLS + torch.arange(side, device=blocks.device)
+    x, y, z = ((points >= 1) & (points <= resolution)).unbind(1)
+    return values.mul_(x[:, :, None, None] & y[:, None, :, None] & z[:, None, None, :])
 
 
-def _places(first: NDArray[np.int64], last: int) -> tuple[NDArray[np.int64], ...]:
-    """Indices that select blocks (K, S, S, S) from their first points on, none beyond `last`."""
-    x, y, z = np.minimum(first.T[..., None] + np.arange(BLOCK_CELLS + 1), last)
-    return x[:, :, None, None], y[:, None, :, None], z[:, None, None, :]
+def _share_layers(values: Tensor, blocks: Tensor, slots: Tensor, count: int) -> None:
+    """Give the blocks from number `count` on the values of older blocks in shared layers.
+
+    Of the new ones among each other the lowest counts as the oldest.
+    """
+    offsets = [offset for offset in itertools.product((-1, 0, 1), repeat=3) if any(offset)]
+    # From the least to the most authoritative: what is written last stays.
+    lower = [(offset, True) for offset in sorted(offsets, reverse=True) if offset < (0, 0, 0)]
+    older = [(offset, False) for offset in offsets]
+    fresh = blocks[count:]
+    for offset, among_new in lower + (older if count else []):
+        neighbors = fresh + torch.tensor(offset, device=fresh.device)
+        inside = ((neighbors >= 0) & (neighbors < len(slots))).all(1)
+        slot = slots[tuple(neighbors.clamp(0, len(slots) - 1).T)].long()
+        shared = inside & (slot >= 0) & ((slot >= count) == among_new)
+        theirs: list[slice | int] = [_THEIR_LAYER[step] for step in offset]
+        ours: list[slice | int] = [_OUR_LAYER[step] for step in offset]
+        receivers = shared.nonzero()[:, 0] + count
+        values[(receivers, *ours)] = values[(slot[shared], *theirs)]
 
 
-def _blocks_behind_crossed_faces(
-    values: NDArray[np.float32],
-    blocks: NDArray[np.int64],
-    done: NDArray[np.bool_],
-    iso_density: float,
-) -> NDArray[np.int64]:
-    """(K', 3) sorted blocks, not yet done, into which the surface leads from `blocks` (K, 3)."""
-    found = np.zeros_like(done)
-    for start in range(0, len(blocks), _BLOCKS_PER_CALL):
-        part = blocks[start : start + _BLOCKS_PER_CALL]
-        solid = values[_places(part * BLOCK_CELLS, len(values) - 1)] > iso_density
-        for dim in range(3):
-            for end, step in ((0, -1), (-1, 1)):
-                face = solid.take(end, axis=1 + dim).reshape(len(part), -1)
-                neighbors = part[face.any(axis=1) & ~face.all(axis=1)].copy()
-                neighbors[:, dim] += step
-                inside = (neighbors[:, dim] >= 0) & (neighbors[:, dim] < done.shape[dim])
-                found[tuple(neighbors[inside].T)] = True
-    return np.argwhere(found & ~done)
+def _blocks_behind_crossed_faces(solid: Tensor, blocks: Tensor, slots: Tensor) -> Tensor:
+    """(K', 3) sorted blocks, not yet in `slots`, into which the surface leads from blocks (K, 3).
+
+    Args:
+        solid: (K, S, S, S) bool.
+    """
+    found = torch.zeros_like(slots, dtype=torch.bool)
+    for dim, (end, step) in itertools.product(range(3), ((0, -1), (-1, 1))):
+        face = solid.select(1 + dim, end).flatten(1)
+        neighbors = blocks[face.any(1) & ~face.all(1)]
+        neighbors[:, dim] += step
+        inside = (neighbors[:, dim] >= 0) & (neighbors[:, dim] < len(slots))
+        found[tuple(neighbors[inside].T)] = True
+    return (found & (slots < 0)).nonzero()

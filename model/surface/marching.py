@@ -1,67 +1,138 @@
-"""Marching cubes (Lorensen and Cline 1987) over the blocks that hold surface.
+"""Marching cubes (Lorensen and Cline 1987) over the blocks that hold surface, on their device.
 
-PyMCubes triangulates one block at a time; the blocks are sewn together by the identity of the
-lattice edge that a vertex lies on, so no distance has to be guessed.
+Every vertex belongs to the lattice edge that it lies on, and is numbered once, in the block that
+holds the edge's lower end; no distance has to be guessed to sew blocks together.
+
+Legend of shapes: K blocks, B = BLOCK_CELLS, S = B + 1, N vertices, M faces.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.cameras import BOX_MAX, BOX_MIN
+from model.surface.cube_cases import CORNERS, cube_cases
 from model.surface.grid import BLOCK_CELLS, SurfaceSamples
 
-_ON_POINT = 3  # a vertex on a lattice point; 0, 1, 2: on the edge that leaves it along x, y, z
 
-
+@torch.inference_mode()
 def triangulate(samples: SurfaceSamples) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """The surface density == iso_density, solid where the density is higher.
 
     Returns:
-        vertices_world (N, 3) float32 sorted by lattice edge, and faces (M, 3) int32, counter-
-        clockwise seen from outside. Both are empty where nothing reaches the iso-value.
+        vertices_world (N, 3) float32 and faces (M, 3) int32, counter-clockwise seen from outside.
+        Both are empty where nothing reaches the iso-value.
     """
-    # Imported here: a machine that only trains need not have it.
-    import mcubes
+    solid = samples.values > samples.iso_density
+    edges = _crossed_edges(solid)  # (K, B, B, B, 3)
+    places = edges.nonzero()
+    vertices = _positions(samples, places)
+    faces = _faces(solid, _numbers_in_blocks(samples, edges))
+    same = _merged_on_border(samples, places)
+    # Lattice point 1 is the box's border; vertices beyond it close the surface on the border.
+    spacing = (BOX_MAX - BOX_MIN) / (samples.resolution - 1)
+    world = (BOX_MIN + (vertices - 1) * spacing).clamp_(BOX_MIN, BOX_MAX)
+    if same is not None:
+        kept, renumbered = same
+        world, faces = world[kept], renumbered[faces]
+        faces = faces[(faces != faces.roll(1, 1)).all(1)]
+    return world.float().cpu().numpy(), faces.int().cpu().numpy()
 
-    size = len(samples.values)
-    positions, ids, faces = [np.empty((0, 3))], [np.empty(0, np.int64)], [np.empty((0, 3), int)]
-    count = 0
-    for block in samples.blocks:
-        values = samples.values[samples.block_slices(block)]
-        if not values.min() < samples.iso_density < values.max():
-            continue
-        vertices, triangles = mcubes.marching_cubes(values, samples.iso_density)
-        positions.append(vertices + block * BLOCK_CELLS)
-        ids.append(_edge_ids(vertices, block * BLOCK_CELLS, size))
-        faces.append(triangles.astype(np.int64) + count)
-        count += len(vertices)
-    _, first, merged = np.unique(np.concatenate(ids), return_index=True, return_inverse=True)
-    corners = merged[np.concatenate(faces)]
-    distinct = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
-    # Lattice index 1 is the box's border; vertices beyond it close the surface on the border.
-    spacing = (BOX_MAX - BOX_MIN) / (size - 3)
-    vertices_world = BOX_MIN + (np.concatenate(positions)[first] - 1) * spacing
-    return (
-        vertices_world.clip(BOX_MIN, BOX_MAX).astype(np.float32),
-        corners[distinct].astype(np.int32),
+
+def _crossed_edges(solid: Tensor) -> Tensor:
+    """(K, B, B, B, 3) bool: the edge from a point along an axis has ends that differ."""
+    inner = slice(0, BLOCK_CELLS)
+    here = solid[:, inner, inner, inner]
+    beyond = slice(1, BLOCK_CELLS + 1)
+    return torch.stack(
+        [
+            here != solid[:, beyond, inner, inner],
+            here != solid[:, inner, beyond, inner],
+            here != solid[:, inner, inner, beyond],
+        ],
+        dim=-1,
     )
 
 
-def _edge_ids(
-    vertices_block: NDArray[np.float64], origin: NDArray[np.int64], size: int
-) -> NDArray[np.int64]:
-    """(N,) numbers of the lattice edges that vertices lie on, the same in every block.
+def _positions(samples: SurfaceSamples, places: Tensor) -> Tensor:
+    """(N, 3) float64 lattice coordinates of vertices on edges (N, 5): block, x, y, z, axis."""
+    block, x, y, z, axis = places.unbind(1)
+    step = torch.nn.functional.one_hot(axis, 3)
+    low = samples.values[block, x, y, z].double()
+    high = samples.values[block, x + step[:, 0], y + step[:, 1], z + step[:, 2]].double()
+    along = (samples.iso_density - low) / (high - low)
+    return samples.blocks[block] * BLOCK_CELLS + places[:, 1:4] + step * along[:, None]
 
-    A vertex on an edge into the outer layer of zeros will be moved onto the box's border, to
-    the edge's inner point; so it gets the number of that point, which all such edges share.
+
+def _numbers_in_blocks(samples: SurfaceSamples, edges: Tensor) -> Tensor:
+    """(K, S, S, S, 3) int32 vertex numbers of crossed edges, by lower end and axis.
+
+    Those that start in a block's last layers are the next blocks'.
+
+    Args:
+        edges: (K, B, B, B, 3) bool, crossed.
     """
-    low = np.floor(vertices_block).astype(np.int64)
-    axis = (vertices_block > low).argmax(axis=1)
-    point = low + origin
-    along = np.take_along_axis(point, axis[:, None], axis=1)[:, 0]
-    leaves_box = (along == 0) | (along == size - 2)
-    point[np.arange(len(point)), axis] += along == 0
-    kind = np.where(leaves_box, _ON_POINT, axis)
-    return ((point[:, 0] * size + point[:, 1]) * size + point[:, 2]) * 4 + kind
+    own = edges.flatten().cumsum(0, dtype=torch.int32).sub_(1).view(edges.shape)
+    numbers = own.new_zeros((len(own), *(BLOCK_CELLS + 1,) * 3, 3))
+    inner = slice(0, BLOCK_CELLS)
+    numbers[:, inner, inner, inner] = own
+    slots = torch.nn.functional.pad(samples.slots, (0, 1) * 3, value=-1)
+    for offset in CORNERS[1:]:
+        slot = slots[tuple((samples.blocks + samples.blocks.new_tensor(offset)).T)].long()
+        ours = tuple(BLOCK_CELLS if step else inner for step in offset)
+        theirs = tuple(0 if step else slice(None) for step in offset)
+        present = slot >= 0
+        numbers[(present.nonzero()[:, 0], *ours)] = own[(slot[present], *theirs)]
+    return numbers
+
+
+def _faces(solid: Tensor, numbers: Tensor) -> Tensor:
+    """(M, 3) vertex numbers of the triangles of all cells.
+
+    Args:
+        solid: (K, S, S, S) bool.
+        numbers: (K, S, S, S, 3).
+    """
+    device = solid.device
+    case = torch.zeros((len(solid), *(BLOCK_CELLS,) * 3), dtype=torch.uint8, device=device)
+    for bit, corner in enumerate(CORNERS):
+        x, y, z = (slice(low, low + BLOCK_CELLS) for low in corner)
+        case += solid[:, x, y, z].byte() << bit
+    cells = ((case != 0) & (case != 255)).nonzero()
+    counts, triangles, edge_corners, edge_axes = (table.to(device) for table in cube_cases())
+    strides = torch.tensor(numbers.stride()[:4], device=device)
+    edge_offsets = (edge_corners * strides[1:]).sum(1) + edge_axes
+    case_of_cell = case[tuple(cells.T)].long()
+    many = counts[case_of_cell]
+    cell = torch.arange(len(cells), device=device).repeat_interleave(many)
+    place = torch.arange(len(cell), device=device) - (many.cumsum(0) - many)[cell]
+    edges = edge_offsets[triangles][case_of_cell[cell], place]  # (M, 3)
+    return numbers.flatten()[(cells * strides).sum(1)[cell, None] + edges].long()
+
+
+def _merged_on_border(samples: SurfaceSamples, places: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Which vertices (N',) stay and the new numbers (N,) of all, or None where all may stay.
+
+    Edges into the layer of zeros end on the box's border, in their inner point; where several
+    leave from one point, as along the box's edges, their vertices are one.
+    """
+    block, axis = places[:, 0], places[:, 4]
+    point = samples.blocks[block] * BLOCK_CELLS + places[:, 1:4]
+    along = point.gather(1, axis[:, None])[:, 0]
+    leaving = ((along == 0) | (along == samples.resolution)).nonzero()[:, 0]
+    if not len(leaving):
+        return None
+    inner = point[leaving]
+    inner.scatter_add_(1, axis[leaving, None], (along[leaving, None] == 0).long())
+    size = samples.resolution + 2
+    key = (inner[:, 0] * size + inner[:, 1]) * size + inner[:, 2]
+    _, which = key.unique(return_inverse=True)
+    first = torch.full((int(which.max()) + 1,), len(places), device=which.device)
+    first.scatter_reduce_(0, which, leaving, "amin")
+    stands_for = torch.arange(len(places), device=which.device)
+    stands_for[leaving] = first[which]
+    kept = stands_for == torch.arange(len(places), device=which.device)
+    return kept.nonzero()[:, 0], (kept.cumsum(0) - 1)[stands_for]

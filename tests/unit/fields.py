@@ -52,8 +52,9 @@ class AnalyticLattice:
     field: AnalyticField
     axis_world: Tensor
 
-    def blocks(self, first: Tensor, side: int) -> Tensor:
-        numbers = (first[..., None] + torch.arange(side)).clamp_max(len(self.axis_world) - 1)
+    def blocks(self, first: Tensor, side: int, stride: int = 1) -> Tensor:
+        numbers = first[..., None] + torch.arange(side) * stride
+        numbers = numbers.clamp(0, len(self.axis_world) - 1)
         x, y, z = self.axis_world[numbers].unbind(1)
         points = torch.broadcast_tensors(
             x[:, :, None, None], y[:, None, :, None], z[:, None, None, :]

@@ -80,11 +80,13 @@ def test_a_ball_comes_back(suffix: str, reader: Reader, tmp_path: Path) -> None:
 
 
 def check_vertex_colors(read: Read, suffix: str, reader: Reader, srgb: np.ndarray) -> None:
+    if suffix == ".glb" and reader is by_trimesh:
+        return  # it keeps the lower byte of 16 (docs/formats.md)
     assert read.colors is not None
     if suffix in (".glb", ".usdz") and reader is not by_us:
         np.testing.assert_allclose(read.colors, linear(srgb), atol=0.51)
-    elif suffix == ".glb":  # our reader has 8 bits of linear light, coarse in the dark
-        np.testing.assert_allclose(read.colors.astype(int), srgb, atol=7)
+    elif reader is by_us:
+        np.testing.assert_array_equal(read.colors, srgb)
     else:  # VTK rounds the text of OBJ downwards
         np.testing.assert_allclose(read.colors.astype(int), srgb, atol=1)
 

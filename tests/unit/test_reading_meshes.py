@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +12,13 @@ import pytest
 import trimesh
 from PIL import Image
 
+from model.cameras import orbit
 from model.formats.meshes import read_mesh
 from model.formats.writing import write_mesh
+from model.rasterizing import render
 from model.surface.file_frame import to_file_frame
 from model.surface.mesh import Mesh, vertex_normals
-from tests.unit.colored_box import SIZE_M, colored_box
+from tests.unit.colored_box import COLORS, SIZE_M, colored_box
 
 TRIANGLE = "v 0 0 0\nv 2 0 0\nv 0 1 0\n"
 
@@ -103,8 +108,78 @@ def test_what_we_write_is_read_back_with_its_colors(tmp_path: Path, suffix: str)
         part.vertices_world[:, None] + (0.5, 0.5, 0.25) - vertices[None], axis=2
     ).argmin(axis=1)
     assert sorted(nearest) == [0, 1, 2, 3]
-    error = part.vertex_colors[:, :3].astype(int) - colors[nearest]
-    assert abs(error).max() <= 7  # the reader has 8 bits of linear light, coarse in the dark
+    np.testing.assert_array_equal(part.vertex_colors[:, :3], colors[nearest])
+
+
+def gltf_triangle(colors: np.ndarray, kind: str, beside: Path | None, material: bool) -> bytes:
+    """A glTF file by hand: a triangle with COLOR_0, its buffer inside (GLB) or beside."""
+    component = {"u1": 5121, "u2": 5123, "f4": 5126}[colors.dtype.str[1:]]
+    pieces = [np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4").tobytes(), colors.tobytes()]
+    buffer = b"".join(piece + bytes(-len(piece) % 4) for piece in pieces)
+    accessor = {"bufferView": 1, "componentType": component, "count": 3, "type": kind}
+    views = [
+        {"buffer": 0, "byteOffset": 0, "byteLength": 36},
+        {"buffer": 0, "byteOffset": 36, "byteLength": len(pieces[1])},
+    ]
+    if colors.nbytes // 3 % 4:  # every vertex begins at a multiple of 4
+        views[1]["byteStride"] = colors.nbytes // 3
+    primitive = {"attributes": {"POSITION": 0, "COLOR_0": 1}}
+    document = {
+        "asset": {"version": "2.0"},
+        "scenes": [{"nodes": [0]}],
+        "scene": 0,
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [primitive | ({"material": 0} if material else {})]}],
+        "materials": [{"pbrMetallicRoughness": {"metallicFactor": 0}}] if material else [],
+        "accessors": [
+            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
+            accessor if component == 5126 else accessor | {"normalized": True},
+        ],
+        "bufferViews": views,
+        "buffers": [{"byteLength": len(buffer)} | ({"uri": beside.name} if beside else {})],
+    }
+    text = json.dumps({key: value for key, value in document.items() if value != []}).encode()
+    if beside:
+        beside.write_bytes(buffer)
+        return text
+    text += b" " * (-len(text) % 4)
+    head = struct.pack("<4sII", b"glTF", 2, 28 + len(text) + len(buffer))
+    head += struct.pack("<I4s", len(text), b"JSON")
+    return head + text + struct.pack("<I4s", len(buffer), b"BIN\0") + buffer
+
+
+@pytest.mark.parametrize("material", [True, False])
+@pytest.mark.parametrize("suffix", [".glb", ".gltf"])
+@pytest.mark.parametrize(
+    ("stored", "kind"),
+    [("<u2", "VEC4"), ("u1", "VEC4"), ("<f4", "VEC4"), ("<f4", "VEC3")],
+)
+def test_gltf_colors_of_every_type_are_read(
+    tmp_path: Path, suffix: str, stored: str, kind: str, material: bool
+) -> None:
+    """Levels whose lower bytes tell nothing of them; sRGB worked out by IEC 61966-2-1."""
+    linear = np.array([[1, 0.52, 0.2, 1], [0.0, 0.05, 0.8, 1], [0.6, 0.4, 0.004, 1]])
+    srgb = [[255, 191, 124], [0, 63, 231], [203, 170, 13]]
+    levels = {"u": 255 if stored == "u1" else 65535, "f": 1}[np.dtype(stored).kind]
+    colors = linear[:, : int(kind[-1])] * levels
+    colors = (colors if levels == 1 else colors.round()).astype(stored)
+    path = tmp_path / f"m{suffix}"
+    beside = tmp_path / "m.bin" if suffix == ".gltf" else None
+    path.write_bytes(gltf_triangle(colors, kind, beside, material))
+    (part,) = read_mesh(path).parts
+    assert part.vertex_colors is not None
+    error = part.vertex_colors.astype(int) - np.column_stack([srgb, [255, 255, 255]])
+    assert abs(error).max() <= (1 if stored == "u1" else 0)
+
+
+def test_the_rasteriser_shows_16_bit_colors(tmp_path: Path) -> None:
+    """A GLB of ours, drawn unlit: each face of the box in its own colour."""
+    write_mesh(tmp_path / "box.glb", dataclasses.replace(colored_box(), atlas=None))
+    mesh = read_mesh(tmp_path / "box.glb").fitted(0.75)
+    pictures = render(mesh, orbit(4, 0.0, 2.0, 45.0), 32, lighting="unlit")
+    # The front (+Z of the file), then round to the object's left: its +X, back, -X.
+    for picture, face in zip(pictures, (4, 0, 5, 1), strict=True):
+        np.testing.assert_allclose(picture[16, 16, :3].astype(int), COLORS[face], atol=1)
 
 
 def test_ply_vertex_colors(tmp_path: Path) -> None:

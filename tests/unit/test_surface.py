@@ -5,7 +5,7 @@ import pytest
 import torch
 import trimesh
 
-from model.occupancy import density_bounds
+from model.occupancy import border_cells, density_bounds
 from model.surface import Mesh, extract_mesh, to_file_frame
 from model.surface.cleanup import drop_small_components, simplify
 from model.surface.grid import sample_around_surface
@@ -68,7 +68,8 @@ def test_following_the_surface_finds_what_the_bounds_missed() -> None:
         return torch.maximum(across, (p[..., 0] - 0.45).abs() - 0.45)
 
     field = AnalyticField(union(ball((0.0, 0.0, 0.0), 0.3), rod), 0.0)
-    crossing = density_bounds(field, COARSE_CELLS).crossing(ISO_DENSITY)
+    bounds = density_bounds(field, torch.linspace(-1, 1, COARSE_CELLS + 1))
+    crossing = bounds.crossing(ISO_DENSITY, border_cells(COARSE_CELLS, field.device))
     assert not crossing[int(0.7 * COARSE_CELLS) :].any()
     sparse, dense = surface(field), surface(field, exact=True)
     assert sparse[0][:, 0].max() > 0.88

@@ -1,0 +1,133 @@
+"""A reconstruction as public code does it: float32, the whole lattice, in large chunks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.hardware import synchronize
+from model.cameras import BOX_MAX, BOX_MIN, orbit
+from model.lrm import LRM
+from model.nerf import Field
+from model.occupancy import DENSITY_FLOOR
+from model.rendering import render_view
+from model.surface.mesh import Mesh
+
+# As OpenLRM's synthesizer cuts its lattice; TripoSR's default of 8192 is slower on GPUs.
+POINTS_PER_CHUNK = 1 << 20
+_VIEWS, _VIEW_SIZE = 4, 128
+
+
+@dataclass(frozen=True)
+class PlainMesh:
+    """What the plain way gave: the field, vertices on its lattice (N, 3), seconds by stage."""
+
+    field: Field
+    vertices_world: NDArray[np.float32]
+    resolution: int
+    seconds: dict[str, float]
+
+
+@torch.inference_mode()
+def plain_reconstruction(
+    model: LRM, picture: Tensor, resolution: int, share: float = 1.0
+) -> PlainMesh:
+    """One picture (3, S, S) to triangles with vertex colours.
+
+    Args:
+        share: of the lattice's chunks that are evaluated; the seconds are scaled to all of them.
+            Below 1 the lattice is incomplete and no vertices come out.
+    """
+    import mcubes
+
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        synchronize(picture.device)
+        seconds[name] = time.perf_counter() - start
+
+    with stage("network"):
+        field = model.reconstruct(picture[None])[0]
+    axis = torch.linspace(BOX_MIN, BOX_MAX, resolution, device=picture.device)
+    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).flatten(0, 2)
+    chunks = points.split(POINTS_PER_CHUNK)
+    chosen = chunks[:: max(1, round(1 / share))]
+    with stage("query"):
+        density = torch.cat([field.density_and_color(chunk)[0] for chunk in chosen]).cpu()
+    if len(chosen) < len(chunks):
+        seconds["query"] *= len(points) / len(density)
+        return PlainMesh(field, np.empty((0, 3), np.float32), resolution, seconds)
+    with stage("surface"):
+        lattice = density.view((resolution,) * 3).numpy()
+        vertices, _ = mcubes.marching_cubes(lattice, field.iso_density)
+        vertices = vertices * ((BOX_MAX - BOX_MIN) / (resolution - 1)) + BOX_MIN
+    with stage("colors"):
+        placed = torch.from_numpy(vertices.astype(np.float32)).to(picture.device)
+        for chunk in placed.split(POINTS_PER_CHUNK):
+            field.density_and_color(chunk)
+    return PlainMesh(field, vertices.astype(np.float32), resolution, seconds)
+
+
+@torch.inference_mode()
+def deviations(plain: PlainMesh, field: Field, mesh: Mesh) -> dict[str, Any]:
+    """How far our field and mesh are from the plain ones.
+
+    Returns:
+        `render_psnr_db`: the worst of four views. `vertex_distance_cells`: from our vertices to the
+        plain field's surface, along its slope, 95th percentile and largest.
+        `reference_vertices_missed`: share of the plain vertices without one of ours within a cell.
+    """
+    from scipy.spatial import cKDTree
+
+    cell = (BOX_MAX - BOX_MIN) / (plain.resolution - 1)
+    points = torch.from_numpy(mesh.vertices_world).to(field.device)
+    inside = points.abs().amax(1) < BOX_MAX - cell  # others close the surface on the box
+    distances = _distance_to_surface(plain.field, points[inside], cell) / cell
+    nearest, _ = cKDTree(mesh.vertices_world).query(plain.vertices_world)
+    return {
+        "render_psnr_db": round(_worst_psnr(plain.field, field), 2),
+        "vertex_distance_cells_p95": round(float(distances.quantile(0.95)), 4),
+        "vertex_distance_cells_max": round(float(distances.max()), 4),
+        "reference_vertices_missed": float((nearest > cell).mean()),
+    }
+
+
+def _distance_to_surface(field: Field, points: Tensor, cell: float) -> Tensor:
+    """(N,) distances of (N, 3) points close to the surface, to first order."""
+    parts = []
+    for part in points.split(8192):
+        steps = torch.eye(3, device=points.device) * (cell / 2)
+        around = torch.stack([part + step for step in (*steps, *-steps)])
+        level = _log_density(field, torch.cat([part[None], around]).flatten(0, 1)).view(7, -1)
+        slope = (level[1:4] - level[4:7]).norm(dim=0) / cell
+        parts.append((level[0] - np.log(field.iso_density)).abs() / slope.clamp_min(1e-9))
+    return torch.cat(parts)
+
+
+def _log_density(field: Field, points: Tensor) -> Tensor:
+    return field.density_and_color(points)[0].clamp_min(DENSITY_FLOOR).log()
+
+
+def _worst_psnr(plain: Field, ours: Field) -> float:
+    cameras = orbit(_VIEWS, 20.0, 2.0, 60.0).to(plain.device)
+    worst = float("inf")
+    for index in range(_VIEWS):
+        size = _VIEW_SIZE
+        pictures = [
+            render_view(field.density_and_color, cameras[index], size, size, 128, 1.0).colors
+            for field in (plain, ours)
+        ]
+        error = float((pictures[0] - pictures[1]).square().mean())
+        worst = min(worst, -10 * np.log10(max(error, 1e-12)))
+    return worst

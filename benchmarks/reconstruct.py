@@ -1,0 +1,270 @@
+"""Seconds, FLOPs and memory of every stage from a picture to a mesh file, beside the plain way.
+
+    python -m benchmarks.reconstruct MODEL [--resolution 384] [--dtype auto] [--json FILE]
+
+MODEL is a shipped model or a folder; `benchmarks.standin` makes one of any preset's shape whose
+field has a surface. The plain way runs in the same process on the same weights, as public code
+does it: float32, the whole lattice in chunks of 2^20 points through plane sampling and MLP,
+PyMCubes on all of it, colours at its vertices. `seconds_total` and `reference_seconds_total` both
+go from the prepared picture to triangles with vertex colours, weights loaded; simplification,
+texture and file come after.
+
+`--reference-share 0.1` evaluates every tenth chunk of the plain lattice, multiplies its seconds
+and says so; accuracy is then not measured. `--reference-share 0` leaves the plain way out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.hardware import PeakMemory, commit, hardware, measured_peak, synchronize
+from benchmarks.plain import PlainMesh, deviations, plain_reconstruction
+from model.device import choose_device, choose_dtype
+from model.formats.writing import write_mesh
+from model.lrm import LRM
+from model.matting import DEFAULT_MATTING_MODEL, Matting
+from model.nerf import Field, FieldLattice
+from model.photos import prepare_photo
+from model.surface import Mesh, to_file_frame
+from model.surface.baking import with_texture
+from model.surface.cleanup import drop_small_components, simplify
+from model.surface.colors import colors_at
+from model.surface.extraction import FLOATER_SHARE
+from model.surface.grid import sample_around_surface
+from model.surface.marching import triangulate
+from model.surface.refinement import refine
+from model.weights import load_model
+
+# From the prepared picture to triangles with vertex colours.
+TO_COLORED_TRIANGLES = ("encode", "decode", "query", "surface", "colors")
+PHOTO = Path(__file__).parents[1] / "examples" / "photos" / "office-chair.png"
+
+
+class CountingField(Field):
+    """A field that counts the points it is asked for."""
+
+    lattice_points = 0
+    points = 0
+
+    def density_and_color(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
+        self.points += len(points_world)
+        return super().density_and_color(points_world)
+
+    def lattice(self, axis_world: Tensor) -> FieldLattice:
+        return _CountingLattice(self, axis_world)
+
+
+class _CountingLattice(FieldLattice):
+    def __init__(self, field: CountingField, axis_world: Tensor) -> None:
+        super().__init__(field, axis_world)
+        self._field = field
+
+    def blocks(self, first: Tensor, side: int, stride: int = 1) -> Tensor:
+        self._field.lattice_points += len(first) * side**3
+        return super().blocks(first, side, stride)
+
+
+def flops_per_point(field: Field, lattice: bool) -> int:
+    """Of one query: the matrix products, and the interpolation of plane features."""
+    layers = field.mlp.linear_layers()
+    products = [2 * layer.in_features * layer.out_features for layer in layers]
+    if lattice:  # first layer and interpolation are done once for the whole lattice
+        return sum(products[1:-1]) + 2 * layers[-1].in_features
+    return sum(products) + 2 * 4 * layers[0].in_features
+
+
+class Stages:
+    """Seconds and memory by stage, of several runs."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._memory = PeakMemory(device)
+        self.seconds: dict[str, list[float]] = {}
+        self.gigabytes: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        self._memory.reset()
+        start = time.perf_counter()
+        yield
+        synchronize(self._device)
+        self.seconds.setdefault(name, []).append(time.perf_counter() - start)
+        self.gigabytes[name] = max(self.gigabytes.get(name, 0.0), self._memory.gigabytes())
+
+    def medians(self) -> dict[str, float]:
+        return {name: statistics.median(values) for name, values in self.seconds.items()}
+
+
+@torch.inference_mode()
+def reconstruct(
+    model: LRM, picture: Tensor, resolution: int, faces: int, texture: int, stages: Stages
+) -> tuple[CountingField, Mesh]:
+    """One picture (3, S, S) to a file; its field and its mesh before simplifying."""
+    config = model.config
+    with stages.measure("encode"):
+        tokens = model.encoder(picture[None])
+    with stages.measure("decode"):
+        features = model.input_camera().to(picture.device).features()[None].to(tokens)
+        embedding = model.camera_embedding(features)
+        planes = model.upsampler(model.decoder(tokens, embedding)).float()[0]
+    field = CountingField(planes, model.nerf, config.view.iso_density)
+    with stages.measure("query"):
+        samples = sample_around_surface(field, resolution, field.iso_density)
+    with stages.measure("surface"):
+        vertices, triangles = triangulate(samples)
+        vertices, triangles = drop_small_components(vertices, triangles, FLOATER_SHARE)
+    with stages.measure("colors"):
+        raw_colors = colors_at(field, vertices)
+    raw = Mesh(vertices, triangles, raw_colors, np.zeros_like(vertices))
+    with stages.measure("simplify"):
+        simple, simple_faces = simplify(vertices, triangles, faces)
+        spacing = 2 / (resolution - 1)
+        simple, normals = refine(field, simple, simple_faces, field.iso_density, spacing)
+        mesh = Mesh(simple, simple_faces, colors_at(field, simple), normals)
+    with stages.measure("texture"):
+        textured = with_texture(field, mesh, texture)
+    with stages.measure("write"), tempfile.TemporaryDirectory() as folder:
+        write_mesh(Path(folder) / "mesh.glb", to_file_frame(textured, 1.0, "center", 0.0), {})
+    return field, raw
+
+
+def flops_by_stage(model: LRM, picture: Tensor, field: CountingField) -> dict[str, int]:
+    """Of one picture; the field has just been through one run."""
+    flops = {}
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        tokens = model.encoder(picture[None])
+        flops["encode"] = counter.get_total_flops()
+        features = model.input_camera().to(picture.device).features()[None].to(tokens)
+        model.upsampler(model.decoder(tokens, model.camera_embedding(features)))
+        flops["decode"] = counter.get_total_flops() - flops["encode"]
+    flops["query"] = field.lattice_points * flops_per_point(field, lattice=True)
+    return flops
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    device = choose_device(arguments.device)
+    dtype = choose_dtype(arguments.dtype, device)
+    stages = Stages(device)
+    with stages.measure("load"):
+        model = load_model(arguments.model, device, dtype)
+    matting = Matting("alpha", DEFAULT_MATTING_MODEL)
+    photo = prepare_photo(arguments.photo.read_bytes(), model.config, matting, "auto", 1)
+    picture = photo.picture.to(device, dtype)
+    settings = (arguments.resolution, arguments.faces, arguments.texture)
+    reconstruct(model, picture, *settings, Stages(device))  # warms up
+    for _ in range(arguments.repeats):
+        field, raw = reconstruct(model, picture, *settings, stages)
+
+    seconds, flops = stages.medians(), flops_by_stage(model, picture, field)
+    peaks = {
+        "encode": measured_peak(device, dtype),
+        "query": measured_peak(device, torch.float32),
+    }
+    peaks["decode"] = peaks["encode"]
+    figures: dict[str, Any] = {
+        "model": Path(arguments.model).name,
+        "hardware": hardware(device),
+        "torch": torch.__version__,
+        "commit": commit(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "resolution": arguments.resolution,
+        "faces": arguments.faces,
+        "texture": arguments.texture,
+        "measured_peak_gflop_per_s": {k: round(v / 1e9, 1) for k, v in peaks.items()},
+        "lattice_points": field.lattice_points,
+        "triangles_before_simplifying": len(raw.faces),
+        "stages": {
+            name: {
+                "seconds": round(value, 4),
+                "peak_memory_gb": round(stages.gigabytes[name], 3),
+                **(
+                    {
+                        "gflop": round(flops[name] / 1e9, 2),
+                        "share_of_measured_peak": round(flops[name] / value / peaks[name], 3),
+                    }
+                    if name in flops
+                    else {}
+                ),
+            }
+            for name, value in seconds.items()
+        },
+        "seconds_total": round(sum(seconds[name] for name in TO_COLORED_TRIANGLES), 4),
+    }
+    if arguments.reference_share > 0:
+        plain_model = load_model(arguments.model, device, torch.float32)
+        plain = plain_reconstruction(
+            plain_model, photo.picture.to(device), arguments.resolution, arguments.reference_share
+        )
+        figures |= compare(figures["seconds_total"], plain, field, raw, arguments.reference_share)
+    return figures
+
+
+def compare(
+    seconds_total: float, plain: PlainMesh, field: Field, raw: Mesh, share: float
+) -> dict[str, Any]:
+    """The plain way's figures, and how far ours is from its result."""
+    total = sum(plain.seconds.values())
+    figures: dict[str, Any] = {
+        "reference": {name: round(value, 3) for name, value in plain.seconds.items()},
+        "reference_share_of_lattice_measured": share,
+        "reference_seconds_total": round(total, 3),
+        "times_faster": round(total / seconds_total, 1),
+    }
+    if share == 1:
+        figures["accuracy"] = deviations(plain, field, raw)
+    return figures
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures for people."""
+    lines = [f"{'stage':10} {'seconds':>9} {'GFLOP':>9} {'of peak':>8} {'peak GB':>8}"]
+    for name, stage in figures["stages"].items():
+        flops = stage.get("gflop", "")
+        share = f"{stage['share_of_measured_peak']:.0%}" if "gflop" in stage else ""
+        memory = stage["peak_memory_gb"]
+        lines.append(f"{name:10} {stage['seconds']:9.3f} {flops:>9} {share:>8} {memory:8.2f}")
+    lines.append(f"prepared picture to coloured triangles: {figures['seconds_total']:.2f} s")
+    if "reference" in figures:
+        parts = ", ".join(f"{name} {value:.1f}" for name, value in figures["reference"].items())
+        lines.append(
+            f"the plain way: {figures['reference_seconds_total']:.1f} s ({parts}); "
+            f"{figures['times_faster']:g} times as long"
+        )
+    lines += [f"{name}: {value}" for name, value in figures.get("accuracy", {}).items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="a shipped model's name or a model's folder")
+    parser.add_argument("--photo", type=Path, default=PHOTO, help="with a transparent background")
+    parser.add_argument("--resolution", type=int, default=384, help="grid points per side")
+    parser.add_argument("--faces", type=int, default=20_000)
+    parser.add_argument("--texture", type=int, default=1024)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--reference-share", type=float, default=1.0)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    arguments = parser.parse_args()
+    figures = measure(arguments)
+    print(table(figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
