@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lrm_cli.batch.sources import walk
 from model.formats.names import WRITABLE_SUFFIXES
 
 PICTURE_SUFFIXES = (
@@ -108,7 +109,6 @@ def _common_root(sources: Sequence[Path]) -> Path:
 
 
 def _pictures_in(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
-    """Follows links to folders, each folder once, so that links in a circle end."""
     unreadable: list[Path] = []
 
     def note(error: OSError) -> None:
@@ -116,16 +116,14 @@ def _pictures_in(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
             raise ValueError(f"the folder {folder} cannot be read ({error.strerror})")
         unreadable.append(Path(error.filename))
 
-    inside_out = out.resolve() if out.resolve() != folder.resolve() else None
-    seen = set()
-    for place, folders, files in os.walk(folder, onerror=note, followlinks=True):
-        real = Path(place).resolve()
-        if real in seen or real == inside_out:
+    inside_out = os.path.realpath(out)
+    for place, folders, files in walk(folder, note):
+        if Path(place) != folder and os.path.realpath(place) == inside_out:
             folders.clear()
             continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        for name in sorted(files):
+        if not recursive:
+            folders.clear()
+        for name in files:
             path = Path(place, name)
             is_picture = path.suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".")
             if is_picture and _may_be_file(path):

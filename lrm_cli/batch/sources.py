@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 STANDARD_INPUT = "-"
@@ -76,7 +76,37 @@ def _expand_pattern(source: str) -> Iterator[Path]:
     if not glob.has_magic(source) or os.path.lexists(source):
         yield Path(source)
         return
-    found = sorted(glob.glob(source, recursive=True))
+    found = sorted(_matches(source))
     if not found:
         raise ValueError(f"nothing matches {source!r}")
     yield from map(Path, found)
+
+
+def _matches(pattern: str) -> set[str]:
+    """As `glob.glob`, which would follow two links in a circle for ever."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return set(glob.glob(pattern))
+    place = parts.index("**")
+    rest = parts[place + 1 :] or ("*",)
+    found = set()
+    for start in glob.glob(os.path.join(*parts[:place])) if place else [os.curdir]:
+        for folder, _, _ in walk(Path(start)):
+            # Path leaves the current folder's name out, as glob does.
+            found |= _matches(os.path.join(glob.escape(str(Path(folder))), *rest))
+    return {os.path.normpath(path) if not place else path for path in found}
+
+
+def walk(
+    folder: Path, onerror: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, sorted and without hidden folders, through links too, but each folder once."""
+    seen = set()
+    for place, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield place, folders, sorted(files)

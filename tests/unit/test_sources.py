@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 from pathlib import Path
 
@@ -47,6 +48,21 @@ def test_files_and_folders_stand_for_themselves(here: Path) -> None:
 )
 def test_patterns(here: Path, pattern: str, found: list[str]) -> None:
     assert expanded(pattern) == found
+
+
+def test_links_in_circles_end(here: Path) -> None:
+    """Two of them are 2⁴⁰ paths, before the system refuses to go on."""
+    for name in ("deep/up", "deep/er/up", "deep/er/top"):
+        Path(name).symlink_to(here)
+    elsewhere = here.parent / f"{here.name} elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "e.png").touch()
+    Path("deep/linked").symlink_to(elsewhere)
+    wanted = ["deep/c.png", "deep/er/d.png", "deep/linked/e.png"]
+    assert set(expanded("**/*.png")) == {"a.png", "odd[1].png", "two words.png", *wanted}
+    assert set(expanded(f"{glob.escape(str(here))}/**/?.png")) >= {f"{here}/{x}" for x in wanted}
+    assert "deep/er/d.png" in expanded("**/er/**/*.png")
+    assert "deep/er/d.png" in expanded("deep/**")
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(here: Path) -> None:
