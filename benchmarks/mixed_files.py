@@ -194,7 +194,8 @@ def print_table(figures: dict[str, Any]) -> None:
     for role, slope in memory["slope_kb_an_item"].items():
         sizes = "".join(f"{sizes[role]:8.0f}" for sizes in memory["mb_at"].values())
         print(f"{role:16}{sizes}  {slope:+.1f} kB an item")
-    print(*(f"FAULT: {fault}" for fault in figures["faults"]), sep="\n")
+    for fault in figures["faults"]:
+        print(f"FAULT: {fault}")
     print(f"{len(figures['faults'])} faults")
 
 

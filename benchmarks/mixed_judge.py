@@ -19,7 +19,6 @@ from lrm_cli.batch.work import sha256_of
 
 # What no user should read: Python's tracebacks and warnings, and our own mistakes.
 _NOT_FOR_USERS = re.compile(r"Traceback|Warning:|\.py:\d|internal error")
-LONGEST_REPETITION = 0.5  # of the time of the run before, for what there is nothing to do in
 
 
 @dataclass(frozen=True)
