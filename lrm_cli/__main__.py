@@ -1,5 +1,16 @@
-"""`python -m lrm_cli` is `lrm`."""
+"""The `lrm` script, which `python -m lrm_cli` is too."""
 
-from lrm_cli.app import main
+import sys
 
-main()
+
+def main() -> None:
+    """Entry point. Ctrl-C while everything else is imported shows no traceback either."""
+    try:
+        from lrm_cli import app
+    except KeyboardInterrupt:
+        sys.exit(130)
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
 
-from lrm_cli import models
+from lrm_cli import console, models
 from lrm_cli.preprocess import preprocess
 from lrm_cli.reconstruct import reconstruct
 from lrm_cli.train import train
@@ -39,9 +40,12 @@ def _lrm(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    pass
+    console.show_all_names()
 
 
 def main() -> None:
-    """Entry point of the `lrm` script."""
-    app(prog_name="lrm")
+    """Run the command that the process was started with."""
+    try:
+        app(prog_name="lrm")
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python's last moments have nothing to tear

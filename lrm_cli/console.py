@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import io
 import json
+import re
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,6 +63,17 @@ def result(text: str) -> None:
     standard_output().print(text, markup=False, soft_wrap=True)
 
 
+def one_line(text: str) -> str:
+    """Control characters escaped: names of files may hold line breaks, and what moves a cursor."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], text)
+
+
+def show_all_names() -> None:
+    """Have standard output escape what its encoding lacks, as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """Python's warnings in here are one line each, without the place in our code."""
@@ -100,37 +114,46 @@ def guarded(command: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
 
     @functools.wraps(command)
     def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        try:
-            with _sigterm_as_ctrl_c():
+        with _one_interruption():
+            try:
                 return command(*args, **kwargs)
-        except KeyboardInterrupt:
-            message("Interrupted. Everything finished so far is kept; run again to carry on.")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            if kwargs.get("debug"):
+            except KeyboardInterrupt:
+                message("Interrupted. Everything finished so far is kept; run again to carry on.")
+                raise typer.Exit(EXIT_INTERRUPTED) from None
+            except (typer.Exit, typer.Abort):
                 raise
-            fail(error_sentence(error))
+            except Exception as error:
+                if kwargs.get("debug"):
+                    raise
+                fail(error_sentence(error))
 
     return wrapper
 
 
 @contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM, with which schedulers and containers end a job, cleans up as Ctrl-C does."""
+def _one_interruption() -> Iterator[None]:
+    """SIGTERM, with which schedulers and containers end a job, cleans up as Ctrl-C does.
+
+    The clean-up takes a moment; who presses Ctrl-C again meanwhile is not to tear it.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Ignored is what a shell has started in the background.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
     def interrupt(_number: int, _frame: object) -> None:
+        for number in heard:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def error_sentence(error: BaseException) -> str:
@@ -205,7 +228,7 @@ def print_failures(failures: Sequence[tuple[str, str]], more_in: str) -> None:
         more_in: the file that has all of them.
     """
     for name, reason in failures[:FAILURES_SHOWN]:
-        message(f"  {name}: {reason}")
+        message(one_line(f"  {name}: {reason}"))
     if len(failures) > FAILURES_SHOWN:
         message(f"  … and {len(failures) - FAILURES_SHOWN} more, listed in {more_in}")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrm_cli.console import duration, message, standard_error
+from lrm_cli.console import duration, message, one_line, standard_error
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -53,7 +53,7 @@ class Progress:
     def done(self, name: str, note: str = "") -> None:
         """An item is finished."""
         self.done_count += 1
-        self._show_done(f"{name}  {note}".rstrip())
+        self._show_done(one_line(f"{name}  {note}".rstrip()))
 
     def skipped(self) -> None:
         """An item was finished by an earlier run."""
@@ -62,7 +62,7 @@ class Progress:
     def failed(self, name: str, reason: str) -> None:
         """An item failed; `reason` is one sentence."""
         self.failures.append((name, reason))
-        self._show_failed(f"{name}  FAILED: {reason}")
+        self._show_failed(one_line(f"{name}  FAILED: {reason}"))
 
     def _show_done(self, text: str) -> None:
         pass

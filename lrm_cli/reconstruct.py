@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -232,7 +233,7 @@ def reconstruct(
             save_triplane=save_triplane,
             dtype=dtype,
         )
-        if timeout < 0:
+        if not 0 <= timeout < math.inf:
             raise ValueError(f"--timeout is {timeout:g}; it must be 0 (none) or more seconds")
         part = Shard.parse(shard) if shard else Shard(1, 1)
         inputs = _inputs(sources, out, recursive, part, settings)

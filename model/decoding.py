@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
+import re
 import threading
 from pathlib import Path
 
@@ -14,6 +14,10 @@ from PIL import Image, ImageCms, ImageOps
 MAX_MEGAPIXELS = 200
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# How files of the other formats start; some readers do not know their own once the end is missing.
+_SIGNATURES = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF.{4}WEBP|.{4}ftypavif|II\*\0|MM\0\*|GIF8[79]a", re.DOTALL
+)
 _pixel_limit_lock = threading.Lock()
 
 
@@ -33,7 +37,7 @@ def read_photo(source: Path | bytes) -> Image.Image:
     data = source if isinstance(source, bytes) else _read_bytes(source)
     if not data:
         raise PhotoError("the file is empty (0 bytes)")
-    _register_heic()
+    has_heic = _register_heic()
     try:
         with _open_without_pixel_limit(data) as image:
             megapixels = image.width * image.height / 1e6
@@ -47,9 +51,14 @@ def read_photo(source: Path | bytes) -> Image.Image:
     except (PhotoError, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        is_heic = data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS
+        if is_heic and not has_heic:
             raise PhotoError(
                 "reading HEIC pictures needs the package pillow-heif: pip install pillow-heif"
+            ) from None
+        if is_heic or _SIGNATURES.match(data):
+            raise PhotoError(
+                "the picture is damaged or cut off (its header cannot be read)"
             ) from None
         raise PhotoError("the file is not a picture of a known format") from None
     except Exception as error:  # decoders meet damaged data with errors of any kind
@@ -66,22 +75,29 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _open_without_pixel_limit(data: bytes) -> Image.Image:
-    """Read a picture's header. Pillow's own limit lies below ours and is a global: lift it here."""
+    """Read a picture's header. Pillow's own limit lies below ours and is a global: lift it here.
+
+    EPS is left out: Pillow hands what calls itself so, whatever its suffix, to Ghostscript.
+    """
+    Image.init()
+    formats = [name for name in Image.OPEN if name != "EPS"]
     with _pixel_limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(io.BytesIO(data))
+            return Image.open(io.BytesIO(data), formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
 @functools.cache
-def _register_heic() -> None:
-    """Teach Pillow HEIC, where the plug-in is installed."""
-    with contextlib.suppress(ImportError):
+def _register_heic() -> bool:
+    """Teach Pillow HEIC; whether the plug-in is installed."""
+    try:
         from pillow_heif import register_heif_opener
-
-        register_heif_opener()
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def _to_srgb_with_alpha(image: Image.Image) -> Image.Image:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from lrm_cli.batch.sources import walk
+from model.formats.names import WRITABLE_SUFFIXES
 
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
@@ -70,25 +74,28 @@ def find_inputs(sources: Sequence[Path], out: Path, recursive: bool = True) -> l
     Names are relative to the folder when there is one source, else to the deepest folder that
     holds all sources. In folders, hidden entries and files that are not pictures by their
     suffix are passed over, and so is `out` where it lies inside; a file given by name is taken
-    whatever its suffix.
+    whatever its suffix. What is not there (any more) or may not be read is an input too, so that
+    it fails by itself: also a folder in a folder, whose pictures would be missed silently.
 
     Raises:
-        ValueError: a source does not exist, or there is no picture in a folder.
+        ValueError: a source is neither file nor folder, or a folder without a picture or that
+            cannot be read.
     """
     root = _common_root(sources)
-    found: dict[Path, Path] = {}  # real place → path as it was reached
+    found: dict[str, Path] = {}  # real place → path as it was reached
     for source in sources:
-        if source.is_dir():
+        if os.path.isdir(source):
             pictures = list(_pictures_in(source, out, recursive))
             if not pictures:
                 kinds = ", ".join(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES)
                 raise ValueError(f"there is no picture ({kinds}) in the folder {source}")
-        elif source.is_file():
+        elif _may_be_file(source):
             pictures = [source]
         else:
-            raise ValueError(f"there is no file or folder {source}")
+            raise ValueError(f"{source} is neither a file nor a folder")
         for picture in pictures:
-            found.setdefault(picture.resolve(), picture)
+            # Not `Path.resolve`, which takes links in a circle for our mistake.
+            found.setdefault(os.path.realpath(picture), picture)
     names = {PurePosixPath(os.path.relpath(p.absolute(), root)): p for p in found.values()}
     ordered = sorted(names, key=natural_key)
     stems = _distinct_stems(ordered)
@@ -96,28 +103,40 @@ def find_inputs(sources: Sequence[Path], out: Path, recursive: bool = True) -> l
 
 
 def _common_root(sources: Sequence[Path]) -> Path:
-    if len(sources) == 1 and sources[0].is_dir():
+    if len(sources) == 1 and os.path.isdir(sources[0]):
         return sources[0].absolute()
     return Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
 
 
 def _pictures_in(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
-    """Follows links to folders, each folder once, so that links in a circle end."""
-    inside_out = out.resolve() if out.resolve() != folder.resolve() else None
-    seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = Path(place).resolve()
-        if real in seen or real == inside_out:
+    unreadable: list[Path] = []
+
+    def note(error: OSError) -> None:
+        if Path(error.filename) == folder:
+            raise ValueError(f"the folder {folder} cannot be read ({error.strerror})")
+        unreadable.append(Path(error.filename))
+
+    inside_out = os.path.realpath(out)
+    for place, folders, files in walk(folder, note):
+        if Path(place) != folder and os.path.realpath(place) == inside_out:
             folders.clear()
             continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        for name in sorted(files):
+        if not recursive:
+            folders.clear()
+        for name in files:
             path = Path(place, name)
-            # A link that leads nowhere is a picture that will fail; a pipe or socket is none.
-            file_like = path.is_file() or path.is_symlink()
-            if path.suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".") and file_like:
+            is_picture = path.suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".")
+            if is_picture and _may_be_file(path):
                 yield path
+    yield from unreadable
+
+
+def _may_be_file(path: Path) -> bool:
+    """Unlike a pipe or socket. A link that leads nowhere is a file that will fail."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def natural_key(name: PurePosixPath) -> tuple[object, ...]:
@@ -132,18 +151,23 @@ def natural_key(name: PurePosixPath) -> tuple[object, ...]:
 def _distinct_stems(names: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
     """A place for each, that no other has, also where case and Unicode form do not count.
 
-    The suffix goes, unless two pictures would share their place: then both keep it, and what
-    still collides gets a number.
+    The suffix goes, unless two pictures would share their place, or a mesh that of a folder
+    (`cup.png` beside `cup.glb/1.png`): then they keep it, and what still collides gets a number.
     """
     bare = {name: str(name.with_suffix("")) for name in names}
     uses = Counter(_folded(stem) for stem in bare.values())
+    folders = {_folded(str(folder)) for name in names for folder in name.parents}
+
+    def is_free(stem: str) -> bool:
+        return not any(_folded(stem + suffix) in folders for suffix in WRITABLE_SUFFIXES)
+
     stems: dict[PurePosixPath, str] = {}
-    taken = {_folded(stem) for stem in bare.values() if uses[_folded(stem)] == 1}
+    taken = {place for place, count in uses.items() if count == 1 and is_free(place)}
     for name in names:
         stem = bare[name]
-        if uses[_folded(stem)] > 1:
+        if _folded(stem) not in taken or uses[_folded(stem)] > 1:
             candidate, number = str(name), 1
-            while _folded(candidate) in taken:
+            while _folded(candidate) in taken or not is_free(candidate):
                 number += 1
                 candidate = f"{name}-{number}"
             stem = candidate

@@ -22,6 +22,7 @@ from lrm_cli.progress import StageCount
 _DEATHS_IN_LOADING = 2  # in a row: then it is no accident
 _DEATHS_OF_A_BYSTANDER = 3  # of a task's workers: then it may be the cause, and is tried alone
 _LONGEST_LAST_WRITE_S = 5.0
+_LONGEST_WAIT_S = 3600.0  # systems refuse to wait for months
 
 
 class Executor(Protocol):
@@ -152,7 +153,7 @@ class LocalExecutor:
             now = time.monotonic()
             ends = [self._timeout_s - f.worked(now) for f in self._flights() if f.since is not None]
             ends += [] if patience_s is None else [patience_s]
-            patience_s = max(min(ends), 0.0) if ends else None
+            patience_s = max(min(*ends, _LONGEST_WAIT_S), 0.0) if ends else None
         pairs = [(seat.worker.reports, seat) for seat in self._seats if seat.worker is not None]
         ready = wait([reports for reports, _ in pairs], patience_s)
         for reports, seat in pairs:

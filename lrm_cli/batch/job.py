@@ -112,7 +112,8 @@ def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
         return
     for entry in plan:
         state = "done " if entry["done"] else "to do"
-        console.result(f"{state}  {entry['input']} -> {', '.join(entry['outputs'])}")
+        line = f"{state}  {entry['input']} -> {', '.join(entry['outputs'])}"
+        console.result(console.one_line(line))
 
 
 def summarize(
@@ -202,6 +203,6 @@ def _disk_errors(job: Job, progress: Progress) -> Iterator[None]:
 def _stop(job: Job, progress: Progress, why: str) -> NoReturn:
     console.fail(
         f"nothing can be written to {job.out} ({why}); "
-        f"{progress.done_count} of {progress.total} are done and whole, and the same command "
-        "carries on from there"
+        f"{progress.done_count + progress.skipped_count} of {progress.total} are done and whole, "
+        "and the same command carries on from there"
     )

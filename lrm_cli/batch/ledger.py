@@ -68,6 +68,8 @@ class Ledger:
                     known = self._newest.get(name)
                     if known is None or record.finished_at > known.finished_at:
                         self._newest[name] = record
+        by_age = sorted(self._newest.values(), key=lambda record: record.finished_at)
+        self._owners = {output: record.input for record in by_age for output in record.outputs}
 
     def find(
         self,
@@ -78,12 +80,15 @@ class Ledger:
     ) -> Record | None:
         """What says that these outputs exist, made with this model and these settings.
 
-        Its `sha256` tells of what content.
+        Its `sha256` tells of what content. They are another input's, if it took their place since:
+        `a.png` and `a.jpg` may come in commands of their own.
         """
         last = self._newest.get(name)
         # Compared as JSON gives them back, in which tuples are lists.
         wanted = ("done", outputs, model, json.loads(json.dumps(settings)))
         if last is None or wanted != (*(last.status, last.outputs, last.model, last.settings),):
+            return None
+        if any(self._owners[output] != name for output in outputs):
             return None
         return last if all((self.folder / output).is_file() for output in outputs) else None
 
@@ -118,6 +123,7 @@ class Ledger:
             os.fsync(file.fileno())
         as_read = Record(**json.loads(line))  # by a later run
         self._last[record.input] = self._newest[record.input] = as_read
+        self._owners |= dict.fromkeys(record.outputs, record.input)
 
     def compact(self) -> None:
         """Leave one line per input, if there are more.
@@ -160,5 +166,6 @@ def _last_records(path: Path) -> dict[str, Record]:
                 record = Record(**{k: v for k, v in values.items() if k in names})
             except (ValueError, TypeError, AttributeError):
                 continue
+            records.pop(record.input, None)  # so that they stand in the order of their last lines
             records[record.input] = record
     return records

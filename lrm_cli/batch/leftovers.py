@@ -6,7 +6,9 @@ import glob
 import os
 import re
 from collections.abc import Collection, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from model.formats.atomic import part_stem
 
 _PART = re.compile(r"\.(?P<name>.+)\.[^.]+\.part", re.DOTALL)
 
@@ -14,7 +16,7 @@ _PART = re.compile(r"\.(?P<name>.+)\.[^.]+\.part", re.DOTALL)
 def remove_parts(outputs: Iterable[Path]) -> None:
     """Of these files, whose writers have died."""
     for output in outputs:
-        for part in output.parent.glob(f".{glob.escape(output.name)}.*.part"):
+        for part in output.parent.glob(f".{glob.escape(part_stem(output.name))}.*.part"):
             part.unlink(missing_ok=True)
 
 
@@ -24,11 +26,12 @@ def remove_parts_below(folder: Path, names: Collection[str]) -> None:
     Args:
         names: places below the folder, with `/`; parts of other files may be another job's.
     """
+    stems = {(path := PurePosixPath(name)).with_name(part_stem(path.name)) for name in names}
     for place, _, files in os.walk(folder):
         for file in files:
             match = _PART.fullmatch(file)
             if match is None:
                 continue
-            whole = Path(place, match["name"]).relative_to(folder).as_posix()
-            if whole in names:
+            stem = PurePosixPath(Path(place, match["name"]).relative_to(folder).as_posix())
+            if stem in stems:
                 Path(place, file).unlink(missing_ok=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 STANDARD_INPUT = "-"
@@ -19,27 +20,49 @@ def expand_sources(sources: Sequence[str]) -> list[Path]:
     (`*`, `?`, `[…]`, `**` for any folders) stands for what it matches, if no file has that very
     name. Relative paths start at the current folder.
 
+    What a list names need not be there: it may have gone since, and is not to stop the others.
+
     Raises:
-        ValueError: a list cannot be read or is empty, or a pattern matches nothing.
+        ValueError: what an argument names is not there, a list cannot be read or is empty, or a
+            pattern matches nothing.
     """
     return [path for source in sources for path in _expand(source)]
 
 
 def _expand(source: str) -> Iterator[Path]:
     if source == STANDARD_INPUT:
-        yield from _expand_list(sys.stdin.read(), "the list on standard input")
-    elif source.startswith(LIST_MARK) and not Path(source).exists():
+        yield from _expand_list(_standard_input(), "the list on standard input")
+    elif source.startswith(LIST_MARK) and not os.path.exists(source):
         path = Path(source.removeprefix(LIST_MARK))
         try:
             text = path.read_text("utf-8", errors="surrogateescape")
         except OSError as error:
             raise ValueError(f"the list {path} cannot be read ({error.strerror})") from None
-        yield from _expand_list(text.removeprefix("\ufeff"), f"the list {path}")
+        yield from _expand_list(text, f"the list {path}")
     else:
-        yield from _expand_pattern(source)
+        for path in _expand_pattern(source):
+            try:
+                path.lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise ValueError(f"there is no file or folder {path}") from None
+            except OSError:
+                pass  # it will fail by itself, with the system's reason
+            yield path
+
+
+def _standard_input() -> str:
+    """As bytes, since Python reads standard input strictly: names may be no UTF-8.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if sys.stdin is None:
+        raise ValueError("the list on standard input cannot be read (it is closed)")
+    return sys.stdin.buffer.read().decode("utf-8", errors="surrogateescape")
 
 
 def _expand_list(text: str, what: str) -> Iterator[Path]:
+    text = text.removeprefix("\ufeff")
     separator = "\0" if "\0" in text else "\n"
     lines = [line.removesuffix("\r") for line in text.split(separator)]
     entries = [line for line in lines if line.strip()]
@@ -50,10 +73,40 @@ def _expand_list(text: str, what: str) -> Iterator[Path]:
 
 
 def _expand_pattern(source: str) -> Iterator[Path]:
-    if not glob.has_magic(source) or Path(source).exists():
+    if not glob.has_magic(source) or os.path.lexists(source):
         yield Path(source)
         return
-    found = sorted(glob.glob(source, recursive=True))
+    found = sorted(_matches(source))
     if not found:
         raise ValueError(f"nothing matches {source!r}")
     yield from map(Path, found)
+
+
+def _matches(pattern: str) -> set[str]:
+    """As `glob.glob`, which would follow two links in a circle for ever."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return set(glob.glob(pattern))
+    place = parts.index("**")
+    rest = parts[place + 1 :] or ("*",)
+    found = set()
+    for start in glob.glob(os.path.join(*parts[:place])) if place else [os.curdir]:
+        for folder, _, _ in walk(Path(start)):
+            # Path leaves the current folder's name out, as glob does.
+            found |= _matches(os.path.join(glob.escape(str(Path(folder))), *rest))
+    return {os.path.normpath(path) if not place else path for path in found}
+
+
+def walk(
+    folder: Path, onerror: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, sorted and without hidden folders, through links too, but each folder once."""
+    seen = set()
+    for place, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield place, folders, sorted(files)

@@ -6,8 +6,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -112,6 +114,9 @@ def _live(work: Work, place: Place, tasks: Connection, reports: Connection) -> N
     # two busy cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     threading.excepthook = _end_process
+    if not sys.warnoptions:
+        # Libraries' words to developers, about damaged pictures for instance; users get a sentence.
+        warnings.simplefilter("ignore")
     serve(work, place, tasks, reports)
     os._exit(0)  # threads may be in the middle of something that nobody waits for
 

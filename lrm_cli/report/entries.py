@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +15,9 @@ from model.formats.names import WRITABLE_SUFFIXES
 
 # What the viewer and the pictures can be made of, the best first.
 DRAWABLE_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
+
+# Bytes; file systems take 255, of which suffixes as `.view-1.webp` need some.
+_LONGEST_NAME = 230
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,17 @@ class Item:
 
     @property
     def stem(self) -> str:
-        """Place of its files below the output folder, and of its page below the report's items."""
+        """Place of its files below the output folder, and of its page below the report's items.
+
+        Where the name leaves no room for what the report adds, it ends early.
+        """
         meshes = (PurePosixPath(o) for o in self.record.outputs)
-        return str(next(m for m in meshes if m.suffix in WRITABLE_SUFFIXES).with_suffix(""))
+        stem = next(m for m in meshes if m.suffix in WRITABLE_SUFFIXES).with_suffix("")
+        encoded = os.fsencode(stem.name)
+        if len(encoded) > _LONGEST_NAME:
+            digest = hashlib.sha256(encoded).hexdigest()[:16]
+            stem = stem.with_name(f"{stem.name[:40]}-{digest}")
+        return str(stem)
 
     @property
     def drawable(self) -> str | None:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
+
+_LONGEST_NAME = 255  # bytes, on most file systems
+_ADDED = len("..12345678.part")  # what the name of a part has beside its stem
+
+
+def part_stem(name: str) -> str:
+    """What stands for a file's name in the names of its parts, `.STEM.….part`.
+
+    The name itself, unless what is added to it would make it too long for the file system.
+    """
+    encoded = os.fsencode(name)
+    if len(encoded) + _ADDED <= _LONGEST_NAME:
+        return name
+    return hashlib.sha256(encoded).hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -13,7 +28,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: the folder does not exist or cannot be written to.
     """
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, beside = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{part_stem(path.name)}.", suffix=".part"
+    )
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

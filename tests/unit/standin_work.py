@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ def behave(behaviour: str) -> None:
             os.kill(os.getpid(), 9)
         case "hang":
             time.sleep(600)
+        case "warn":
+            warnings.warn("for developers", UserWarning, stacklevel=1)
         case "raise":
             raise ValueError("it is blue")
         case "memory":

@@ -106,6 +106,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         (("--jobs", "0"), "--jobs is 0; it must be at least 1"),
         (("--batch-size", "0"), "--batch-size is 0; it must be at least 1"),
         (("--timeout", "-1"), "--timeout is -1"),
+        (("--timeout", "nan"), "--timeout is nan"),
         (("--model", "lrm-huge"), "'lrm-huge'"),
         (("--model", "photos"), "photos is not a model's folder"),
         (("--device", "tpu"), "device is 'tpu'"),

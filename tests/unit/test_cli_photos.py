@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +184,22 @@ def test_file_names_are_shown_as_they_are(
     assert lrm("reconstruct", "photos", *ARGUMENTS) == 0
     assert name in capsys.readouterr().err
     assert name.replace(".png", ".glb") in files()
+
+
+def test_names_that_a_terminal_cannot_show(lrm: Lrm, scene: Path) -> None:
+    """Line breaks stay out of lists, and an encoding that lacks letters costs no result."""
+    names = ["line\nbreak.png", "no utf-8 \udcff.png", "椅子.png"]
+    for name in names:
+        save_photo(Path("photos") / name)
+    python = (sys.executable, "-m", "lrm_cli", "reconstruct", "photos", *ARGUMENTS, "--dry-run")
+    for encoding in ("ascii", "utf-8:strict"):
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+        ended = subprocess.run(python, capture_output=True, env=environment, check=True)
+        lines = ended.stdout.splitlines()
+        assert len(lines) == 5
+        assert rb"to do  photos/line\nbreak.png -> meshes/line\nbreak.glb" in lines
+        assert rb"to do  photos/no utf-8 \udcff.png -> meshes/no utf-8 \udcff.glb" in lines
 
 
 def test_prepared_pictures_are_kept_and_are_no_inputs(

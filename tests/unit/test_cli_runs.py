@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lrm_cli.batch.executor import LocalExecutor
 from tests.unit.cli_scene import ARGUMENTS, Lrm, files, ledger, run_json, save_photo
 from tests.unit.standin_drawing import draw_nothing
 from tests.unit.tiny_model import save_box_model
@@ -136,19 +137,27 @@ def test_dry_run_lists_and_writes_nothing(
 def test_sigterm_is_ctrl_c_and_the_next_run_carries_on(
     lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
 
     def terminated(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
 
+    def impatient(*arguments: Any) -> Any:
+        """Ctrl-C again while the run is ending."""
+        os.kill(os.getpid(), signal.SIGINT)
+        return drain(*arguments)
+
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", terminated)  # of the first line of the ledger
+        drain = LocalExecutor.drain
+        patch.setattr(LocalExecutor, "drain", impatient)
         assert lrm("reconstruct", "photos", *ARGUMENTS) == 130
     captured = capsys.readouterr()
     assert captured.err.endswith("is kept; run again to carry on.\n")
     assert "Traceback" not in captured.err
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert [signal.getsignal(number) for number in numbers] == before
     summary = run_json(lrm, capsys)
     assert summary["failed"] == 0
     assert summary["skipped"] >= 1
@@ -176,9 +185,12 @@ def test_a_full_disk_ends_the_run_with_a_sentence(
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    assert lrm("reconstruct", "photos/a.png", *ARGUMENTS) == 0
+    capsys.readouterr()
     monkeypatch.setattr(os, "replace" if where == "mesh" else "fsync", full)
     assert lrm("reconstruct", "photos", *ARGUMENTS) == 1
     captured = capsys.readouterr()
+    assert "1 of 2 are done and whole" in captured.err
     assert "nothing can be written to meshes (No space left on device)" in captured.err
     assert "Traceback" not in captured.err
     assert captured.err.count("\n") == 1

@@ -140,10 +140,23 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), n
         (b"this is a text\n" * 50, "not a picture"),
         (encoded(NOISE)[:5000], "damaged or cut off"),
         (encoded(NOISE, "JPEG")[:1500], "damaged or cut off"),
+        (encoded(NOISE, "TIFF", compression="tiff_deflate")[:1500], "damaged or cut off"),
+        (b"\0\0\0\x20ftypavif" + bytes(200), "damaged or cut off"),
+        (encoded(NOISE, "EPS"), "not a picture"),  # a program that Ghostscript would run
         (png_header(20_000, 20_000), "400 megapixels"),
         (png_header(19_000, 10_000), "damaged or cut off"),  # 190: above Pillow's limit, not ours
     ],
-    ids=["empty", "text", "cut PNG", "cut JPEG", "400 Mpx", "190 Mpx"],
+    ids=[
+        "empty",
+        "text",
+        "cut PNG",
+        "cut JPEG",
+        "cut TIFF",
+        "cut AVIF",
+        "EPS",
+        "400 Mpx",
+        "190 Mpx",
+    ],
 )
 def test_bad_files(data: bytes, sentence: str) -> None:
     limit = Image.MAX_IMAGE_PIXELS

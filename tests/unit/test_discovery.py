@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -82,6 +84,18 @@ def test_same_names_in_two_cases(tmp_path: Path) -> None:
     assert sorted(stems(tmp_path).values()) == ["A.png", "a.png-2"]
 
 
+def test_meshes_never_take_the_place_of_folders(tmp_path: Path) -> None:
+    """Turntables of a mesh may lie in a folder of its name."""
+    tree(tmp_path, "mug.png", "mug.glb/1.png", "Cup.png", "cup.PLY/1.png", "cup.png.obj/1.png")
+    assert stems(tmp_path) == {
+        "mug.png": "mug.png",
+        "mug.glb/1.png": "mug.glb/1",
+        "Cup.png": "Cup.png-2",
+        "cup.PLY/1.png": "cup.PLY/1",
+        "cup.png.obj/1.png": "cup.png.obj/1",
+    }
+
+
 def test_several_sources_are_mirrored_below_their_common_folder(tmp_path: Path) -> None:
     tree(tmp_path, "2023/photos/a.png", "2024/photos/a.png", "2024/photos/deep/b.png", "c.png")
     assert list(stems(tmp_path / "2023/photos", tmp_path / "2024/photos")) == [
@@ -114,7 +128,10 @@ def test_links(tmp_path: Path) -> None:
     (tmp_path / "photos/linked").symlink_to(tmp_path / "real")
     (tmp_path / "photos/circle").symlink_to(tmp_path / "photos")
     (tmp_path / "photos/broken.png").symlink_to(tmp_path / "none.png")
-    assert list(stems(tmp_path / "photos")) == ["b.png", "broken.png", "linked/a.png"]
+    (tmp_path / "photos/itself.png").symlink_to("itself.png")
+    assert list(stems(tmp_path / "photos")) == [
+        *("b.png", "broken.png", "itself.png", "linked/a.png"),
+    ]
 
 
 def test_pipes_and_sockets_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +147,33 @@ def test_nothing_there(tmp_path: Path) -> None:
     tree(tmp_path, "texts/notes.txt")
     with pytest.raises(ValueError, match=r"no picture \(png, .*heif\) in the folder .*texts"):
         stems(tmp_path / "texts")
-    with pytest.raises(ValueError, match=r"no file or folder .*none\.png"):
-        stems(tmp_path / "none.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe\.png is neither a file nor a folder"):
+        stems(tmp_path / "pipe.png")
+
+
+def test_what_has_gone_fails_by_itself(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png")
+    assert list(stems(tmp_path / "a.png", tmp_path / "gone.png")) == ["a.png", "gone.png"]
+
+
+def test_what_may_not_be_read_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests may run as root, who may read all: so the system's answers are stood in for."""
+    tree(tmp_path, "a.png", "closed/b.png", "listed/c.png", "listed/notes.txt")
+    scandir, stat = os.scandir, Path.stat
+
+    def refuse(place: Any) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(place))
+
+    monkeypatch.setattr(os, "scandir", lambda p: (refuse if p.endswith("closed") else scandir)(p))
+    monkeypatch.setattr(
+        Path, "stat", lambda p, **k: refuse(p) if p.parent.name == "listed" else stat(p, **k)
+    )
+    assert list(stems(tmp_path)) == ["a.png", "closed", "listed/c.png"]
+    with pytest.raises(ValueError, match=r"the folder .*closed cannot be read \(Permission"):
+        stems(tmp_path / "closed")
 
 
 def test_folders_of_folders_may_be_left_out(tmp_path: Path) -> None:

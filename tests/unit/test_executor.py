@@ -132,6 +132,17 @@ def test_an_item_that_hangs_is_given_up(batch: Batch) -> None:
     assert 2.0 <= time.monotonic() - start < 60
 
 
+def test_patience_may_be_longer_than_systems_wait(batch: Batch) -> None:
+    assert batch.run(batch.executor(timeout_s=1e12), a="", b="") == {"a": None, "b": None}
+
+
+def test_what_libraries_tell_developers_is_not_shown(
+    batch: Batch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    batch.run(batch.executor(), a="prepare warn")
+    assert capfd.readouterr().err == ""
+
+
 def test_tasks_are_asked_for_as_there_is_room(batch: Batch) -> None:
     executor = batch.executor(workers=2)
     finished = 0

@@ -86,6 +86,19 @@ def test_what_is_missing_or_failed_is_not_done(folder: Path) -> None:
     assert not is_done(ledger)
 
 
+def test_outputs_belong_to_who_wrote_them_last(folder: Path) -> None:
+    """`a.png` and `a.jpg`, each in a command of its own, have the same place."""
+    assert is_done(Ledger(folder))
+    Ledger(folder).add(record("a.jpg", outputs=["a.glb"]))
+    ledger = Ledger(folder)
+    assert not is_done(ledger)
+    assert is_done(ledger, "a.jpg", outputs=["a.glb"])
+    ledger.add(record("a"))
+    for reader in (ledger, Ledger(folder)):
+        assert is_done(reader)
+        assert not is_done(reader, "a.jpg", outputs=["a.glb"])
+
+
 def test_last_line_counts(folder: Path) -> None:
     ledger = Ledger(folder)
     ledger.add(record("a", status="failed", outputs=[], error="gone"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 from pathlib import Path
 
@@ -20,12 +21,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def give_standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """As Python opens it: strict."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8", "strict"))
+
+
 def expanded(*sources: str) -> list[str]:
     return [path.as_posix() for path in expand_sources(sources)]
 
 
 def test_files_and_folders_stand_for_themselves(here: Path) -> None:
-    assert expanded("a.png", "deep", "none.png") == ["a.png", "deep", "none.png"]
+    Path("broken.png").symlink_to("nowhere.png")
+    sources = ["a.png", "deep", "broken.png"]
+    assert expanded(*sources) == sources
 
 
 @pytest.mark.parametrize(
@@ -40,6 +48,21 @@ def test_files_and_folders_stand_for_themselves(here: Path) -> None:
 )
 def test_patterns(here: Path, pattern: str, found: list[str]) -> None:
     assert expanded(pattern) == found
+
+
+def test_links_in_circles_end(here: Path) -> None:
+    """Two of them are 2⁴⁰ paths, before the system refuses to go on."""
+    for name in ("deep/up", "deep/er/up", "deep/er/top"):
+        Path(name).symlink_to(here)
+    elsewhere = here.parent / f"{here.name} elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "e.png").touch()
+    Path("deep/linked").symlink_to(elsewhere)
+    wanted = ["deep/c.png", "deep/er/d.png", "deep/linked/e.png"]
+    assert set(expanded("**/*.png")) == {"a.png", "odd[1].png", "two words.png", *wanted}
+    assert set(expanded(f"{glob.escape(str(here))}/**/?.png")) >= {f"{here}/{x}" for x in wanted}
+    assert "deep/er/d.png" in expanded("**/er/**/*.png")
+    assert "deep/er/d.png" in expanded("deep/**")
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(here: Path) -> None:
@@ -61,13 +84,19 @@ def test_lists(here: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> N
     wanted = ["a.png", "two words.png", "deep"]
     assert expanded("@list.txt") == wanted
     assert expanded("b.jpg", "@list.txt") == ["b.jpg", *wanted]
-    monkeypatch.setattr("sys.stdin", io.StringIO(content.decode("utf-8-sig")))
+    give_standard_input(monkeypatch, content)
     assert expanded("-") == wanted
 
 
-def test_lists_may_hold_patterns_and_names_that_are_no_utf8(here: Path) -> None:
-    Path("list.txt").write_bytes(b"deep/*.png\n\xff.png\n")
-    assert expand_sources(["@list.txt"]) == [Path("deep/c.png"), Path("\udcff.png")]
+def test_lists_may_hold_patterns_and_what_is_gone_or_no_utf8(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"deep/*.png\ngone.png\n\xff.png\n"
+    wanted = [Path("deep/c.png"), Path("gone.png"), Path("\udcff.png")]
+    Path("list.txt").write_bytes(content)
+    assert expand_sources(["@list.txt"]) == wanted
+    give_standard_input(monkeypatch, content)
+    assert expand_sources(["-"]) == wanted
 
 
 def test_a_file_that_begins_with_the_mark_is_a_file(here: Path) -> None:
@@ -83,6 +112,12 @@ def test_what_stands_for_nothing_is_told(here: Path, monkeypatch: pytest.MonkeyP
     Path("empty.txt").write_text("\n  \n")
     with pytest.raises(ValueError, match=r"the list empty\.txt is empty"):
         expanded("@empty.txt")
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    give_standard_input(monkeypatch, b"")
     with pytest.raises(ValueError, match="the list on standard input is empty"):
         expanded("-")
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ValueError, match=r"the list on standard input .* \(it is closed\)"):
+        expanded("-")
+    for name in ("none.png", "none/a.png", "a.png/b.png"):
+        with pytest.raises(ValueError, match=f"there is no file or folder {name}"):
+            expanded("a.png", name)
