@@ -12,6 +12,7 @@ inside. The folder is a model like any other: `lrm reconstruct --model FOLDER` t
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from pathlib import Path
 
@@ -96,9 +97,14 @@ def main() -> None:
     parser.add_argument("preset")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--channels", type=int, help="of the planes; default: the preset's")
     parser.add_argument("--dtype", default="fp32", help="of the weights in the file: fp32, bf16")
     arguments = parser.parse_args()
-    model = LRM(preset(arguments.preset))
+    config = preset(arguments.preset)
+    if arguments.channels:
+        triplane = dataclasses.replace(config.triplane, channels=arguments.channels)
+        config = dataclasses.replace(config, triplane=triplane)
+    model = LRM(config)
     initialize(model)
     fit(model, arguments.steps)
     save_model(model, arguments.folder, choose_dtype(arguments.dtype, torch.device("cpu")))
