@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.cameras import BOX_MAX, BOX_MIN
 from model.config import NerfConfig
+from model.kernels.lattice import FusedLattice, kernel_may_run
 from model.triplane import PLANE_AXES, interpolation_matrix, sample_planes
 
 
@@ -97,10 +101,20 @@ class FieldLattice:
     numbers of each hidden unit, and the other layers. All of it in the planes' own dtype: bf16
     would roughen fine surfaces by more than a cell, which also stalls their simplification.
 
+    On a CUDA device one fused kernel answers, where it takes the shapes (`kernel_may_run`) and has
+    proved equal there (`kernel_works`); everywhere else, plain PyTorch.
+
     Legend: N lattice points along an axis, K blocks, S points of a block along an axis.
+
+    Args:
+        axis_world: (N,) coordinates, the same along x, y and z.
+        fused: ask the kernel; None: as said above.
+
+    Raises:
+        ValueError: `fused` is True and the kernel does not take the field.
     """
 
-    def __init__(self, field: Field, axis_world: Tensor) -> None:
+    def __init__(self, field: Field, axis_world: Tensor, fused: bool | None = None) -> None:
         self._mlp = field.mlp
         first = field.mlp.first_layer
         weight = first.weight.unflatten(1, (3, -1)).to(field.planes)  # (width, 3, C)
@@ -112,7 +126,13 @@ class FieldLattice:
         self._planes = folded.new_empty((3, count, count, folded.shape[-1]))
         for resized, plane in zip(self._planes, folded, strict=True):
             resized.copy_(torch.einsum("br,rsw,as->abw", along, plane, along))
-        _, *middle, last = field.mlp.linear_layers()
+        _, *rest = field.mlp.linear_layers()
+        if fused is None:
+            fused = kernel_may_run(self._planes, rest) and kernel_works(
+                field.mlp.config, self._planes.device
+            )
+        self._fused = FusedLattice.of(self._planes, rest, field.mlp.config) if fused else None
+        *middle, last = rest
         self._middle = [(layer.weight, layer.bias) for layer in middle]
         self._density_row = last.weight[3:], last.bias[3:]
 
@@ -124,6 +144,8 @@ class FieldLattice:
             side: S.
             stride: lattice points from one of a block's points to the next.
         """
+        if self._fused is not None:
+            return self._fused.blocks(first, side, stride)
         steps = torch.arange(side, device=first.device) * stride
         numbers = (first[..., None] + steps).clamp(0, self._planes.shape[1] - 1)
         hidden: Tensor | None = None
@@ -137,3 +159,43 @@ class FieldLattice:
             hidden = F.linear(F.relu_(hidden), weight, bias)
         raw = F.linear(F.relu_(hidden), *self._density_row)[..., 0]
         return self._mlp.activate_density(raw)
+
+
+@functools.cache
+def kernel_works(config: NerfConfig, device: torch.device) -> bool:
+    """Whether the kernel can be compiled, runs and is right for such an MLP on this device.
+
+    Tried once in a process, on a small field of random numbers, against plain PyTorch in float64;
+    where it fails, a warning says why.
+    """
+    try:
+        error = _error_of_kernel(config, device)
+    except Exception as failure:  # compilers and drivers raise many kinds
+        reason = str(failure).partition("\n")[0] or type(failure).__name__
+        warnings.warn(f"the lattice kernel cannot be used here: {reason}", stacklevel=2)
+        return False
+    if not error < 1e-3:
+        warnings.warn(
+            f"the lattice kernel is wrong on this device (by {error:.0%}) and is not used",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+@torch.no_grad()
+def _error_of_kernel(config: NerfConfig, device: torch.device) -> float:
+    """Relative to the densities of a random field, blocks inside and at the end of its lattice."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):  # whoever draws numbers draws the same ones after
+        mlp = NerfMLP(config, feature_width=12).requires_grad_(False)
+    for layer in mlp.linear_layers():
+        nn.init.kaiming_normal_(layer.weight, generator=generator)
+        nn.init.normal_(layer.bias, std=0.1, generator=generator)
+    planes = torch.randn(3, 4, 8, 8, generator=generator).to(device)
+    axis = torch.linspace(BOX_MIN, BOX_MAX, 19, device=device)
+    first = torch.cartesian_prod(*[torch.arange(0, 19, 6, device=device)] * 3)
+    found = FieldLattice(Field(planes, mlp.to(device), 1.0), axis, fused=True).blocks(first, 5)
+    exact_field = Field(planes.double(), mlp.double(), 1.0)
+    exact = FieldLattice(exact_field, axis, fused=False).blocks(first, 5)
+    return float((found - exact).norm() / exact.norm())

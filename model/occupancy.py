@@ -22,8 +22,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-# Lattice points evaluated at a time: small batches stay in the CPU's cache.
-POINTS_PER_CALL = 8192
+from model.device import points_per_call
+
+# Lattice points evaluated at a time on a CPU, for the sake of its cache.
+CACHED_POINTS = 8192
 # Stands for zero where a logarithm is taken: far below anything visible, above float32's floor.
 DENSITY_FLOOR = 1e-30
 
@@ -117,7 +119,8 @@ def whole_lattice(lattice: DensityLattice, count: int, device: torch.device) -> 
     side = min(range(6, 12), key=lambda side: -count % side)  # waste as few points as can be
     blocks = -(-count // side)
     first = torch.cartesian_prod(*[torch.arange(blocks, device=device) * side] * 3)
-    parts = [lattice.blocks(part, side).float() for part in first.split(POINTS_PER_CALL // side**3)]
+    per_call = points_per_call(device, CACHED_POINTS) // side**3
+    parts = [lattice.blocks(part, side).float() for part in first.split(per_call)]
     grid = torch.cat(parts).unflatten(0, (blocks,) * 3).permute(0, 3, 1, 4, 2, 5)
     return require_finite(grid.reshape((blocks * side,) * 3)[:count, :count, :count])
 

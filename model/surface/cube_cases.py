@@ -43,16 +43,16 @@ class CubeCases(NamedTuple):
 
 
 @functools.cache
-def cube_cases() -> CubeCases:
-    """The tables, on the CPU."""
+def cube_cases(device: torch.device) -> CubeCases:
+    """The tables, made once for each device."""
     triangles = [_fans(_loops(case)) for case in range(256)]
     most = max(map(len, triangles))
     padded = [fans + [(0, 0, 0)] * (most - len(fans)) for fans in triangles]
     return CubeCases(
-        torch.tensor([len(fans) for fans in triangles]),
-        torch.tensor(padded),
-        torch.tensor([corner for corner, _ in EDGES]),
-        torch.tensor([axis for _, axis in EDGES]),
+        torch.tensor([len(fans) for fans in triangles], device=device),
+        torch.tensor(padded, device=device),
+        torch.tensor([corner for corner, _ in EDGES], device=device),
+        torch.tensor([axis for _, axis in EDGES], device=device),
     )
 
 

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from model.cameras import BOX_MAX, BOX_MIN
+from model.device import points_per_call
 from model.occupancy import (
+    CACHED_POINTS,
     DENSITY_FLOOR,
-    POINTS_PER_CALL,
     DensityBounds,
     DensityField,
     DensityLattice,
@@ -92,8 +93,7 @@ def sample_around_surface(
     lattice = field.lattice(axis)
     per_side = -(-(resolution + 1) // BLOCK_CELLS)
     if exact:
-        everything = border_cells(per_side, field.device).logical_or_(torch.tensor(True))
-        pending = everything.nonzero()
+        pending = torch.cartesian_prod(*[torch.arange(per_side, device=field.device)] * 3)
     else:
         pending = _blocks_with_surface(field, lattice, axis, iso_density, coarse_cells)
     slots = torch.full((per_side,) * 3, -1, dtype=torch.int32, device=field.device)
@@ -134,9 +134,10 @@ def _blocks_with_surface(
         stride //= 2
         cells = _halves_with_surface(lattice, cells, stride, resolution, iso_density)
     blocks = cells * stride // BLOCK_CELLS
-    found = torch.zeros((-(-(resolution + 1) // BLOCK_CELLS),) * 3, dtype=torch.bool)
-    found[tuple(blocks.cpu().T)] = True
-    return found.nonzero().to(axis.device)
+    per_side = -(-(resolution + 1) // BLOCK_CELLS)
+    found = torch.zeros((per_side,) * 3, dtype=torch.bool, device=axis.device)
+    found[tuple(blocks.T)] = True
+    return found.nonzero()
 
 
 def _halves_with_surface(
@@ -149,7 +150,7 @@ def _halves_with_surface(
     """
     corners = torch.cartesian_prod(*[torch.arange(2, device=cells.device)] * 3)
     found = []
-    for part in cells.split(POINTS_PER_CALL // 27):
+    for part in cells.split(points_per_call(cells.device, CACHED_POINTS) // 27):
         density = require_finite(lattice.blocks(part * 2 * stride - 1, 3, stride).float())
         halves = 2 * part[:, None] + corners  # (K, 8, 3)
         start = halves * stride
@@ -167,12 +168,8 @@ def _evaluate(
     side = BLOCK_CELLS + 1
     gap = _CLEARANCE * iso_density
     values = torch.empty((len(blocks), side, side, side), device=blocks.device)
-    parts = zip(
-        blocks.split(POINTS_PER_CALL // side**3),
-        values.split(POINTS_PER_CALL // side**3),
-        strict=True,
-    )
-    for part, place in parts:
+    per_call = points_per_call(blocks.device, CACHED_POINTS) // side**3
+    for part, place in zip(blocks.split(per_call), values.split(per_call), strict=True):
         density = require_finite(lattice.blocks(part * BLOCK_CELLS - 1, side).float())
         density = density.clamp(DENSITY_FLOOR, _CEILING * iso_density)
         near = (density - iso_density).abs() < gap
@@ -193,16 +190,18 @@ def _share_layers(values: Tensor, blocks: Tensor, slots: Tensor, count: int) -> 
     # From the least to the most authoritative: what is written last stays.
     lower = [(offset, True) for offset in sorted(offsets, reverse=True) if offset < (0, 0, 0)]
     older = [(offset, False) for offset in offsets]
-    fresh = blocks[count:]
-    for offset, among_new in lower + (older if count else []):
-        neighbors = fresh + torch.tensor(offset, device=fresh.device)
-        inside = ((neighbors >= 0) & (neighbors < len(slots))).all(1)
-        slot = slots[tuple(neighbors.clamp(0, len(slots) - 1).T)].long()
-        shared = inside & (slot >= 0) & ((slot >= count) == among_new)
-        theirs: list[slice | int] = [_THEIR_LAYER[step] for step in offset]
-        ours: list[slice | int] = [_OUR_LAYER[step] for step in offset]
-        receivers = shared.nonzero()[:, 0] + count
-        values[(receivers, *ours)] = values[(slot[shared], *theirs)]
+    fresh = values[count:]
+    x, y, z = blocks[count:].T
+    around = torch.nn.functional.pad(slots, (1, 1) * 3, value=-1)
+    for (dx, dy, dz), among_new in lower + (older if count else []):
+        slot = around[x + (1 + dx), y + (1 + dy), z + (1 + dz)].long()
+        shared = (slot >= count) if among_new else (slot >= 0) & (slot < count)
+        ours = (slice(None), _OUR_LAYER[dx], _OUR_LAYER[dy], _OUR_LAYER[dz])
+        theirs = (slot, _THEIR_LAYER[dx], _THEIR_LAYER[dy], _THEIR_LAYER[dz])
+        own = fresh[ours]
+        # Chosen with `where`: a GPU would stop for the CPU at every selection of rows.
+        chosen = shared.view(-1, *(1,) * (own.ndim - 1))
+        fresh[ours] = torch.where(chosen, values[theirs], own)
 
 
 def _blocks_behind_crossed_faces(solid: Tensor, blocks: Tensor, slots: Tensor) -> Tensor:
@@ -211,11 +210,11 @@ def _blocks_behind_crossed_faces(solid: Tensor, blocks: Tensor, slots: Tensor) -
     Args:
         solid: (K, S, S, S) bool.
     """
-    found = torch.zeros_like(slots, dtype=torch.bool)
+    inner = slice(1, -1)  # around it a layer for what leaves the box
+    found = torch.zeros([size + 2 for size in slots.shape], dtype=torch.bool, device=slots.device)
     for dim, (end, step) in itertools.product(range(3), ((0, -1), (-1, 1))):
         face = solid.select(1 + dim, end).flatten(1)
-        neighbors = blocks[face.any(1) & ~face.all(1)]
-        neighbors[:, dim] += step
-        inside = (neighbors[:, dim] >= 0) & (neighbors[:, dim] < len(slots))
-        found[tuple(neighbors[inside].T)] = True
-    return (found & (slots < 0)).nonzero()
+        place = list((blocks + 1).T)
+        place[dim] = place[dim] + step
+        found[tuple(place)] |= face.any(1) & ~face.all(1)
+    return (found[inner, inner, inner] & (slots < 0)).nonzero()

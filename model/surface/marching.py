@@ -81,11 +81,12 @@ def _numbers_in_blocks(samples: SurfaceSamples, edges: Tensor) -> Tensor:
     numbers[:, inner, inner, inner] = own
     slots = torch.nn.functional.pad(samples.slots, (0, 1) * 3, value=-1)
     for offset in CORNERS[1:]:
-        slot = slots[tuple((samples.blocks + samples.blocks.new_tensor(offset)).T)].long()
+        places = (along + step for along, step in zip(samples.blocks.T, offset, strict=True))
+        slot = slots[tuple(places)].long()
         ours = tuple(BLOCK_CELLS if step else inner for step in offset)
         theirs = tuple(0 if step else slice(None) for step in offset)
-        present = slot >= 0
-        numbers[(present.nonzero()[:, 0], *ours)] = own[(slot[present], *theirs)]
+        # Where there is no next block, nothing is crossed, and any number will do.
+        numbers[(slice(None), *ours)] = own[(slot, *theirs)]
     return numbers
 
 
@@ -102,7 +103,7 @@ def _faces(solid: Tensor, numbers: Tensor) -> Tensor:
         x, y, z = (slice(low, low + BLOCK_CELLS) for low in corner)
         case += solid[:, x, y, z].byte() << bit
     cells = ((case != 0) & (case != 255)).nonzero()
-    counts, triangles, edge_corners, edge_axes = (table.to(device) for table in cube_cases())
+    counts, triangles, edge_corners, edge_axes = cube_cases(device)
     strides = torch.tensor(numbers.stride()[:4], device=device)
     edge_offsets = (edge_corners * strides[1:]).sum(1) + edge_axes
     case_of_cell = case[tuple(cells.T)].long()

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.cameras import BOX_MAX
+from model.device import points_per_call
 from model.occupancy import DENSITY_FLOOR
-from model.surface.colors import POINTS_PER_CALL, ColorField
+from model.surface.colors import CACHED_POINTS, ColorField
 from model.surface.mesh import vertex_normals
 
 _STEPS = 2
@@ -89,7 +90,8 @@ def _face_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> ND
 
 def _log_density(field: ColorField, points: Tensor) -> Tensor:
     """(N,) of (N, 3)."""
-    densities = [field.density_and_color(part)[0] for part in points.split(POINTS_PER_CALL)]
+    parts = points.split(points_per_call(field.device, CACHED_POINTS))
+    densities = [field.density_and_color(part)[0] for part in parts]
     return torch.cat(densities).float().clamp_min(DENSITY_FLOOR).log()
 
 

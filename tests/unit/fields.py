@@ -53,7 +53,7 @@ class AnalyticLattice:
     axis_world: Tensor
 
     def blocks(self, first: Tensor, side: int, stride: int = 1) -> Tensor:
-        numbers = first[..., None] + torch.arange(side) * stride
+        numbers = first[..., None] + torch.arange(side, device=first.device) * stride
         numbers = numbers.clamp(0, len(self.axis_world) - 1)
         x, y, z = self.axis_world[numbers].unbind(1)
         points = torch.broadcast_tensors(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
 from model.cameras import canonical_camera, intersect_box, pixel_centers, rays_through_pixels
 from model.config import NerfConfig
 from model.kernels.field import fused_field
-from model.nerf import NerfMLP
+from model.nerf import Field, NerfMLP
 from model.triplane import sample_planes
 
 
@@ -19,6 +21,11 @@ def make_mlp(layers: int = 4, width: int = 16, channels: int = 5) -> NerfMLP:
         torch.nn.init.kaiming_normal_(layer.weight)
         torch.nn.init.normal_(layer.bias, std=0.3)
     return mlp
+
+
+def in_float64(field: Field) -> Field:
+    """The same field, computed exactly."""
+    return Field(field.planes.double(), copy.deepcopy(field.mlp).double(), field.iso_density)
 
 
 def points_on_rays(side: int, samples: int, batch: int = 1) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model import device as device_module
-from model.device import choose_device, choose_devices, choose_dtype
+from model.device import choose_device, choose_devices, choose_dtype, points_per_call
 
 
 @pytest.fixture
@@ -86,3 +86,11 @@ def test_auto_dtype_is_fp32_where_nothing_was_measured() -> None:
 
 def test_the_measurement_runs_on_this_machine() -> None:
     assert choose_dtype("auto", torch.device("cpu")) in (torch.bfloat16, torch.float32)
+
+
+def test_points_per_call() -> None:
+    assert points_per_call(torch.device("cpu"), 8192) == 8192
+    assert points_per_call(torch.device("cuda", 1), 8192) == points_per_call(
+        torch.device("cuda"), 32768
+    )
+    assert points_per_call(torch.device("cuda"), 8192) > 100_000

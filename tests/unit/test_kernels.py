@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,19 +14,11 @@ from triton.compiler import ASTSource  # noqa: E402
 
 from model.kernels import field_kernels  # noqa: E402
 from tests.unit.fused_field import check_fused_field, make_mlp, points_on_rays  # noqa: E402
-
-INTERPRETED = Path(__file__).with_name("interpreted_kernels.py")
+from tests.unit.interpreting import run_interpreted  # noqa: E402
 
 
 def test_equal_to_plain_pytorch_in_the_interpreter() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(INTERPRETED)],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "passed" in done.stdout
+    run_interpreted(Path(__file__).with_name("interpreted_kernels.py"))
 
 
 @pytest.mark.slow

@@ -1,0 +1,108 @@
+"""What a GPU would mind in the way to a surface, found without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from model.config import NerfConfig
+from model.nerf import Field, NerfMLP
+from model.surface import extract_mesh
+from model.surface.cube_cases import cube_cases
+from model.surface.grid import sample_around_surface
+from model.surface.marching import triangulate
+from tests.unit.fields import COARSE_CELLS, ISO_DENSITY, RESOLUTION, SHAPES, AnalyticField
+
+aten = torch.ops.aten
+# What has to know numbers before it can go on: their sizes depend on them.
+WAITS = {
+    aten.nonzero.default,
+    aten._local_scalar_dense.default,
+    aten.masked_select.default,
+    aten._unique2.default,
+    aten.unique_dim.default,
+    aten.repeat_interleave.Tensor,
+    aten.equal.default,
+}
+INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
+
+
+class CountingWaits(TorchDispatchMode):
+    """Counts where a GPU's results would be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        masks = func in INDEXING and any(i is not None and i.dtype == torch.bool for i in args[1])
+        self.count += func in WAITS or masks
+        return func(*args, **(kwargs or {}))
+
+
+class PlacedField(AnalyticField):
+    """Makes its own tensors on the CPU, whatever the default device is."""
+
+    calls = 0
+
+    def density(self, points_world: Tensor) -> Tensor:
+        self.calls += 1
+        with torch.device("cpu"):
+            return super().density(points_world)
+
+
+def surface(field: AnalyticField) -> tuple[np.ndarray, np.ndarray]:
+    samples = sample_around_surface(field, RESOLUTION, ISO_DENSITY, coarse_cells=COARSE_CELLS)
+    return triangulate(samples)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("name", ["torus", "ball cut by the box"])
+def test_all_tensors_are_on_the_fields_device(name: str, exact: bool) -> None:
+    # The field is on the CPU, and tensors without a stated device are on one that has no numbers:
+    # the two do not mix, as the CPU and a GPU do not.
+    cube_cases.cache_clear()
+    expected = extract_mesh(PlacedField(SHAPES[name]), 49, exact=exact)
+    cube_cases.cache_clear()
+    with torch.device("meta"):
+        found = extract_mesh(PlacedField(SHAPES[name]), 49, exact=exact)
+    np.testing.assert_array_equal(found.vertices_world, expected.vertices_world)
+    np.testing.assert_array_equal(found.colors_srgb, expected.colors_srgb)
+    np.testing.assert_array_equal(found.faces, expected.faces)
+
+
+def test_all_tensors_of_a_lattice_are_on_the_fields_device() -> None:
+    field = Field(
+        torch.randn(3, 4, 6, 6), NerfMLP(NerfConfig(3, 8), 12).requires_grad_(False), 10.0
+    )
+    axis, first = torch.linspace(-1, 1, 9), torch.tensor([[0, 3, 7]])
+    expected = field.lattice(axis).blocks(first, 4)
+    with torch.device("meta"):
+        found = field.lattice(axis).blocks(first, 4)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["torus", "ball cut by the box", "wire"])
+def test_large_calls_give_the_same_surface(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = PlacedField(SHAPES[name]), PlacedField(SHAPES[name])
+    expected = surface(small)
+    for module in ("occupancy", "surface.grid"):
+        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device, cached: 2**20)
+    vertices, faces = surface(large)
+    np.testing.assert_array_equal(vertices, expected[0])
+    np.testing.assert_array_equal(faces, expected[1])
+    assert large.calls <= min(10, small.calls - 1)
+
+
+@pytest.mark.parametrize("name", ["torus", "ball cut by the box", "wire"])
+def test_a_gpu_is_rarely_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("occupancy", "surface.grid"):
+        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device, cached: 2**20)
+    with CountingWaits() as waits:
+        surface(PlacedField(SHAPES[name]))
+    assert 5 < waits.count < 30, waits.count
