@@ -31,7 +31,8 @@ from torch import Tensor
 
 from benchmarks.hardware import PeakMemory, commit, hardware, measured_peak, synchronize
 from benchmarks.plain import PlainMesh, deviations, plain_reconstruction
-from model.device import choose_device, choose_dtype
+from model.device import choose_device
+from model.folders import load_config, model_folder
 from model.formats.writing import write_mesh
 from model.lrm import LRM
 from model.matting import DEFAULT_MATTING_MODEL, Matting
@@ -45,7 +46,7 @@ from model.surface.extraction import FLOATER_SHARE
 from model.surface.grid import sample_around_surface
 from model.surface.marching import triangulate
 from model.surface.refinement import refine
-from model.weights import load_model
+from model.weights import inference_dtype, load_model
 from train.costs import flops_per_sample
 from train.recipe import Recipe
 
@@ -155,7 +156,8 @@ def flops_by_stage(model: LRM, field: CountingField) -> dict[str, int]:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     device = choose_device(arguments.device)
-    dtype = choose_dtype(arguments.dtype, device)
+    config = load_config(model_folder(arguments.model))
+    dtype = inference_dtype(arguments.dtype, device, config)
     stages = Stages(device)
     with stages.measure("load"):
         model = load_model(arguments.model, device, dtype)

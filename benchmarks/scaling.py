@@ -21,19 +21,21 @@ import torch
 
 from benchmarks.hardware import PeakMemory, commit, hardware
 from benchmarks.reconstruct import PHOTO, CountingField
-from model.device import choose_device, choose_dtype
+from model.device import choose_device
+from model.folders import load_config, model_folder
 from model.matting import DEFAULT_MATTING_MODEL, Matting
 from model.photos import prepare_photo
 from model.surface.grid import sample_around_surface
 from model.surface.marching import triangulate
-from model.weights import load_model
+from model.weights import inference_dtype, load_model
 
 
 @torch.inference_mode()
 def measure_one(model_name: str, photo: Path, resolution: int, repeats: int) -> dict[str, Any]:
     """Medians at one resolution."""
     device = choose_device("auto")
-    model = load_model(model_name, device, choose_dtype("auto", device))
+    dtype = inference_dtype("auto", device, load_config(model_folder(model_name)))
+    model = load_model(model_name, device, dtype)
     matting = Matting("alpha", DEFAULT_MATTING_MODEL)
     picture = prepare_photo(photo.read_bytes(), model.config, matting, "auto", 1).picture
     found = model.reconstruct(picture[None].to(next(model.parameters())))[0]

@@ -25,10 +25,11 @@ import torch
 
 from benchmarks.hardware import commit, hardware
 from benchmarks.reconstruct import PHOTO, TO_COLORED_TRIANGLES, Stages, reconstruct
-from model.device import choose_device, choose_dtype
+from model.device import choose_device
+from model.folders import load_config
 from model.matting import DEFAULT_MATTING_MODEL, Matting
 from model.photos import prepare_photo
-from model.weights import load_model
+from model.weights import inference_dtype, load_model
 
 _CHUNK = 8192  # the default of its run.py
 # The published config.yaml, which its weights come with.
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     device = choose_device("cpu")
-    dtype = choose_dtype("auto", device)
+    dtype = inference_dtype("auto", device, load_config(arguments.standin))
     model = load_model(arguments.standin, device, dtype)
     matting = Matting("alpha", DEFAULT_MATTING_MODEL)
     photo = prepare_photo(PHOTO.read_bytes(), model.config, matting, "auto", 1)

@@ -89,15 +89,16 @@ class _Steps:
     def __init__(self, work: Reconstructor, place: Place) -> None:
         import torch
 
-        from model.device import choose_dtype
+        from model.folders import load_config
         from model.matting import Matting
-        from model.weights import load_model
+        from model.weights import inference_dtype, load_model
 
         torch.set_num_threads(place.threads)
         self._work = work
         self._settings = work.settings
         self._device = torch.device(place.device)
-        self._dtype = choose_dtype(work.settings.dtype, self._device)
+        config = load_config(work.folder)
+        self._dtype = inference_dtype(work.settings.dtype, self._device, config)
         self._matting = Matting(work.settings.matting, work.settings.matting_model)
         self._model = load_model(work.folder, self._device, self._dtype)
         self._config = self._model.config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from pathlib import Path
 
 from lrm_cli.batch.work import Place
 
-# One process with all threads, measured with `lrm reconstruct examples/photos` on two busy cores
-# against two processes with one each, CPU seconds (wall): 47 against 49 (91 against 77), and with
-# --resolution 128 12 against 14 (19 against 26). The second process needs as much memory again.
-DEFAULT_CPU_JOBS = 1
+# Processes with few threads use the cores better than one with many: the seven pictures of
+# examples/photos took 25 s in two processes on two cores, 33 s in one (45 and 46 CPU seconds).
+# Each needs memory for model, matting network and a mesh; more of them gain little.
+_MOST_CPU_JOBS = 8
+_GIGABYTES_PER_CPU_JOB = 4.0
 DEFAULT_GPU_BATCH_SIZE = 8  # not measured yet
 _MOST_GPU_JOBS = 8
 
@@ -55,7 +57,8 @@ def spread(device: str, jobs: int | None, batch_size: int | None, items: int) ->
     devices = _devices(device)
     cores = _cores()
     if devices == ["cpu"]:
-        workers = max(min(jobs or DEFAULT_CPU_JOBS, items), 1)
+        chosen = min(cores, _MOST_CPU_JOBS, _free_gigabytes() / _GIGABYTES_PER_CPU_JOB)
+        workers = max(min(jobs or int(chosen), items), 1)
         place = Place("cpu", max(cores // workers, 1))
         return Spread((place,) * workers, 1, batch_size or 1)
     share = max(cores // len(devices), 1)
@@ -80,6 +83,21 @@ def _may_have_accelerator() -> bool:
         return True
     # NVIDIA's driver, AMD's, and Windows' below WSL.
     return any(any(Path("/dev").glob(name)) for name in ("nvidia[0-9]*", "kfd", "dxg"))
+
+
+def _free_gigabytes() -> float:
+    """Memory that new processes may take; endless where the system does not say."""
+    free = float("inf")
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        free = int(available.split()[1]) * 1024 / 1e9
+    with contextlib.suppress(OSError, ValueError):  # a container's share; "max" is no number
+        limit, used = (
+            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current")
+        )
+        free = min(free, (limit - used) / 1e9)
+    return free
 
 
 def _cores() -> int:

@@ -18,6 +18,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
 
     def pretend(cores: int, gpus: int) -> None:
         monkeypatch.setattr(places, "_cores", lambda: cores)
+        monkeypatch.setattr(places, "_free_gigabytes", lambda: 14.0)
         monkeypatch.setattr(places, "_may_have_accelerator", lambda: gpus > 0)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
@@ -29,12 +30,24 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
 def test_processes_on_the_cpu_share_its_cores(machine: Callable[[int, int], None]) -> None:
     machine(8, 0)
     for device in ("auto", "cpu"):
-        assert spread(device, None, None, 100).places == (Place("cpu", 8),)
+        assert spread(device, None, None, 100).places == (Place("cpu", 2),) * 3  # 14 GB: three
         assert spread(device, 3, None, 100).places == (Place("cpu", 2),) * 3
     assert spread("cpu", 3, None, 1).places == (Place("cpu", 8),)  # one item, all cores
     assert spread("cpu", 99, None, 100).places == (Place("cpu", 1),) * 99
     assert spread("cpu", None, None, 100).batch_size == 1
     assert spread("cpu", None, 5, 100).batch_size == 5
+
+
+def test_processes_on_the_cpu_are_no_more_than_memory_and_items_allow(
+    machine: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(2, 0)
+    assert spread("cpu", None, None, 100).places == (Place("cpu", 1),) * 2
+    assert spread("cpu", None, None, 1).places == (Place("cpu", 2),)
+    for free, workers in ((0.5, 1), (9.0, 2), (float("inf"), 8)):
+        machine(64, 0)
+        monkeypatch.setattr(places, "_free_gigabytes", lambda free=free: free)
+        assert len(spread("cpu", None, None, 100).places) == workers
 
 
 def test_gpus_get_a_process_each(machine: Callable[[int, int], None]) -> None:

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import folders as folders_module
+from model.config import preset
 from model.folders import available_models, model_folder
 from model.lrm import LRM
-from model.weights import load_model, save_model
+from model.weights import inference_dtype, load_model, save_model
 
 
 @pytest.fixture
@@ -121,3 +122,11 @@ def test_models_that_ship_are_found_by_name(
     save_model(tiny_model, tmp_path / "lrm-test")
     assert available_models() == ["lrm-test"]
     assert load_model("lrm-test").config == tiny_model.config
+
+
+def test_small_networks_stay_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.weights.choose_dtype", lambda name, device: torch.bfloat16)
+    cpu = torch.device("cpu")
+    assert inference_dtype("auto", cpu, preset("lrm-tiny")) == torch.float32
+    assert inference_dtype("auto", cpu, preset("lrm-large")) == torch.bfloat16
+    assert inference_dtype("bf16", cpu, preset("lrm-tiny")) == torch.bfloat16
