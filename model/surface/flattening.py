@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.surface.charts import Neighbours, face_areas
+from model.surface.charts import LEAST_COSINE, Neighbours, face_areas
 
 # Of an edge's length squared: what lies this near to a line counts as on it.
 _ON_LINE = 1e-9
@@ -71,11 +71,12 @@ def flatten(
             return FlatCharts(charts, cut, flat, outline)
         suspects = np.flatnonzero(np.isin(charts, charts[culprits]))
         charts = _divided(charts, culprits, points.mean(axis=1), borders, attempt < _PEELINGS)
-        flat[suspects], facing[suspects] = project(
-            points[suspects],
-            weighted[suspects],
-            np.unique(charts[suspects], return_inverse=True)[1],
-        )
+        part = np.unique(charts[suspects], return_inverse=True)[1]
+        again, cosine = project(points[suspects], weighted[suspects], part)
+        # Some faces may look away from the mean of a part: it then stays as it was projected.
+        away = (cosine < LEAST_COSINE) & (areas[suspects] > 0)
+        better = np.bincount(part, away)[part] == 0
+        flat[suspects[better]], facing[suspects[better]] = again[better], cosine[better]
         cut = cut_corners(charts, borders)
     raise AssertionError("unreachable")
 

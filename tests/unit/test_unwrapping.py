@@ -52,6 +52,13 @@ def degenerate() -> Surface:
     return vertices, np.concatenate([faces, [[0, 0, 1], [2, 2, 2], [0, 1, 2]]]).astype(np.int32)
 
 
+def crumpled() -> Surface:
+    """A sheet so rough that charts fold over themselves in many ways."""
+    vertices, faces = sheet(40, 40, lambda u, v: (u, v, 0 * u))
+    noise = np.random.default_rng(1).normal(size=vertices.shape) * 0.02
+    return (vertices + noise).astype(np.float32), faces
+
+
 def pieces() -> Surface:
     ball = trimesh.creation.icosphere(2, 0.2)
     return of(trimesh.util.concatenate([ball.copy().apply_translation([i, 0, 0]) for i in (0, 1)]))
@@ -69,6 +76,7 @@ SURFACES = {
     "crossing planes": crossing_planes(),
     "degenerate": degenerate(),
     "a point": (np.zeros((3, 3), np.float32), np.array([[0, 1, 2]], np.int32)),
+    "crumpled": crumpled(),
     "pieces": pieces(),
     "soup": (
         np.random.default_rng(0).normal(size=(900, 3)).astype(np.float32),
