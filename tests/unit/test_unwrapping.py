@@ -55,7 +55,7 @@ def degenerate() -> Surface:
 def crumpled() -> Surface:
     """A sheet so rough that charts fold over themselves in many ways."""
     vertices, faces = sheet(40, 40, lambda u, v: (u, v, 0 * u))
-    noise = np.random.default_rng(1).normal(size=vertices.shape) * 0.02
+    noise = np.random.default_rng(1).normal(size=vertices.shape) * 0.008
     return (vertices + noise).astype(np.float32), faces
 
 
