@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 # Least cosine between a face's normal and its chart's: what is seen at a slant is squeezed.
 LEAST_COSINE = 0.35
-# Seams that are worth one unit of squeezed area, as a share of the square root of all area.
+# Area lost by projecting that it is worth to save a unit of seam, over the root of all area.
+# From 0.004 to 0.009 makes no difference to how sharp textures come out.
 SEAM_PRICE = 0.006
 _PRICE_STEPS = 8
 # Faces this thin (area over the longest side's square) face nowhere.
