@@ -37,7 +37,7 @@ def with_texture(
     """
     if size < SMALLEST_TEXTURE:
         raise ValueError(f"texture is {size}; it must be at least {SMALLEST_TEXTURE} texels")
-    source, faces, uv = unwrap(mesh.vertices_world, mesh.faces, mesh.normals_world, size)
+    source, faces, uv = unwrap(mesh.vertices_world, mesh.faces, size)
     cut = Mesh(
         mesh.vertices_world[source], faces, mesh.colors_srgb[source], mesh.normals_world[source]
     )

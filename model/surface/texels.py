@@ -6,12 +6,15 @@ Legend of shapes: N vertices, M faces, T texels per side, K texels that lie on t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.surface.mesh import Mesh
 from model.surface.rasterization import rasterize
+
+Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def texels_on_surface(mesh: Mesh, uv: NDArray[np.float32], size: int) -> Surface
     return SurfaceTexels(size, texels, values[:, :3].astype(np.float32), normals.astype(np.float32))
 
 
-def fill(texels: SurfaceTexels, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def fill(texels: SurfaceTexels, values: NDArray[Value]) -> NDArray[Value]:
     """(T, T, C) from (K, C) of the surface's texels; all others take their nearest one's.
 
     Filtering and mipmaps look beyond the charts' edges and find the same colour there.

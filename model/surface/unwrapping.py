@@ -8,40 +8,33 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from model.surface.charts import divide, neighbours
+from model.surface.flattening import flatten
+from model.surface.packing import pack
+
 PADDING = 4  # texels between charts: two mipmap levels do not mix them
 
 
 def unwrap(
-    vertices: NDArray[np.float32],
-    faces: NDArray[np.int32],
-    normals: NDArray[np.float32],
-    size: int,
+    vertices: NDArray[np.float32], faces: NDArray[np.int32], size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-    """Cut and lay out by xatlas.
+    """Cut a surface into charts, project each along its mean normal, and pack them.
 
     Args:
         vertices: (N, 3).
         faces: (M, 3).
-        normals: (N, 3).
         size: texels per side of the texture that the charts are packed for.
 
     Returns:
         source (N',), the old number of each new vertex; faces (M, 3) of new vertices, in the old
-        order; uv (N', 2) in 0..1.
+        order; uv (N', 2) in 0..1, of faces that are counter-clockwise there too.
     """
-    import xatlas
-
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(
-        np.ascontiguousarray(vertices, np.float32),
-        np.ascontiguousarray(faces, np.uint32),
-        np.ascontiguousarray(normals, np.float32),
-    )
-    packing = xatlas.PackOptions()
-    packing.resolution = size
-    packing.padding = PADDING
-    packing.bilinear = True
-    packing.create_image = False
-    atlas.generate(xatlas.ChartOptions(), packing)
-    source, cut_faces, uv = atlas[0]
-    return source.astype(np.int64), cut_faces.astype(np.int32), uv.astype(np.float32)
+    borders = neighbours(faces)
+    flat = flatten(vertices, faces, divide(vertices, faces, borders), borders)
+    places = pack(flat.corners, flat.charts, flat.outline, PADDING / size)
+    count = int(flat.faces.max()) + 1
+    source = np.empty(count, np.int64)
+    source[flat.faces] = faces
+    uv = np.empty((count, 2), np.float32)
+    uv[flat.faces] = places
+    return source, flat.faces.astype(np.int32), uv.clip(0, 1)
