@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ from model.initialization import initialize
 from model.lrm import LRM
 from tests.balls import write_balls
 from train.recipe import DataConfig, LossConfig, OptimizerConfig, Recipe, RunConfig
+
+# Started in the background of a script, tests and all their processes would ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and results stay the same
 
