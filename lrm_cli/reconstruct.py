@@ -49,8 +49,9 @@ def reconstruct(
         int | None,
         typer.Option(
             metavar="N",
-            help="On the CPU: processes, which share its cores (default 1). On GPUs: threads for "
-            "each that prepare photos and finish meshes (default: the cores' share, at most 8).",
+            help="On the CPU: processes, which share its cores (default: as many as cores and "
+            "memory allow, at most 8). On GPUs: threads for each that prepare photos and finish "
+            "meshes (default: the cores' share, at most 8).",
         ),
     ] = None,
     batch_size: Annotated[
