@@ -130,7 +130,7 @@ def _blocks_with_surface(
     bounds = density_bounds(field, axis[points.clamp(0, resolution - 1)])
     border = border_cells(per_side, axis.device)
     cells = bounds.crossing(iso_density, border).nonzero()
-    while stride > BLOCK_CELLS // 2 and stride > 1:
+    while stride > BLOCK_CELLS // 2:
         stride //= 2
         cells = _halves_with_surface(lattice, cells, stride, resolution, iso_density)
     blocks = cells * stride // BLOCK_CELLS
