@@ -25,7 +25,7 @@ _FEWEST_PARAMETERS_FOR_BF16 = 50_000_000
 def inference_dtype(name: str, device: torch.device, config: LrmConfig) -> torch.dtype:
     """`choose_dtype` for a model: `auto` is float32 where the network is small.
 
-    bf16 would gain nothing there, and moves lrm-tiny's surface by a fifth of a cell at 384³.
+    bf16 would gain nothing there, and moves lrm-tiny's surface by a quarter of a cell at 384³.
 
     Raises:
         ValueError: the dtype's name is unknown.
