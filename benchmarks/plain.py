@@ -1,9 +1,15 @@
-"""A reconstruction as public code does it: float32, the whole lattice, in large chunks."""
+"""A reconstruction as public code does it: float32, the whole lattice, in large chunks.
+
+It runs in a process of its own, in the environment that PyTorch finds by default.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +25,7 @@ from model.lrm import LRM
 from model.nerf import Field
 from model.rendering import render_view
 from model.surface.mesh import Mesh
+from model.weights import load_model
 
 # As OpenLRM's synthesizer cuts its lattice; TripoSR's default of 8192 is slower on GPUs.
 POINTS_PER_CHUNK = 1 << 20
@@ -33,6 +40,34 @@ class PlainMesh:
     vertices_world: NDArray[np.float32]
     resolution: int
     seconds: dict[str, float]
+
+
+def plain_in_own_process(
+    model: str, picture: Tensor, resolution: int, share: float = 1.0
+) -> PlainMesh:
+    """See `plain_reconstruction`; on the CPU without what `model.environment` sets.
+
+    Args:
+        model: its name or folder.
+    """
+    # What libgomp and PyTorch take when nothing is said.
+    default = {"GOMP_SPINCOUNT": "300000", "THP_MEM_ALLOC_ENABLE": "0"}
+    before = dict(os.environ)
+    context = multiprocessing.get_context("spawn")
+    try:
+        os.environ |= default
+        with ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(_run_plain, model, picture, resolution, share).result()
+    finally:
+        for name in default:
+            del os.environ[name]
+        os.environ |= before
+
+
+def _run_plain(model: str, picture: Tensor, resolution: int, share: float) -> PlainMesh:
+    return plain_reconstruction(
+        load_model(model, picture.device, torch.float32), picture, resolution, share
+    )
 
 
 @torch.inference_mode()

@@ -3,11 +3,11 @@
     python -m benchmarks.reconstruct MODEL [--resolution 384] [--dtype auto] [--json FILE]
 
 MODEL is a shipped model or a folder; `benchmarks.standin` makes one of any preset's shape whose
-field has a surface. The plain way runs in the same process on the same weights, as public code
-does it: float32, the whole lattice in chunks of 2^20 points through plane sampling and MLP,
-PyMCubes on all of it, colours at its vertices. `seconds_total` and `reference_seconds_total` both
-go from the prepared picture to triangles with vertex colours, weights loaded; simplification,
-texture and file come after.
+field has a surface. The plain way runs afterwards on the same weights, as public code does it:
+float32, the whole lattice in chunks of 2^20 points through plane sampling and MLP, PyMCubes on all
+of it, colours at its vertices, in a process with PyTorch's default environment.
+`seconds_total` and `reference_seconds_total` both go from the prepared picture to triangles with
+vertex colours, weights loaded; simplification, texture and file come after.
 
 `--reference-share 0.1` evaluates every tenth chunk of the plain lattice, multiplies its seconds
 and says so; accuracy is then not measured. `--reference-share 0` leaves the plain way out.
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.hardware import PeakMemory, commit, hardware, measured_peak, synchronize
-from benchmarks.plain import PlainMesh, deviations, plain_reconstruction
+from benchmarks.plain import PlainMesh, deviations, plain_in_own_process
 from model.device import choose_device
 from model.folders import load_config, model_folder
 from model.formats.writing import write_mesh
@@ -65,13 +65,13 @@ class CountingField(Field):
         self.points += len(points_world)
         return super().density_and_color(points_world)
 
-    def lattice(self, axis_world: Tensor) -> FieldLattice:
-        return _CountingLattice(self, axis_world)
+    def lattice(self, axis_world: Tensor, *, rough: bool = False) -> FieldLattice:
+        return _CountingLattice(self, axis_world, rough=rough)
 
 
 class _CountingLattice(FieldLattice):
-    def __init__(self, field: CountingField, axis_world: Tensor) -> None:
-        super().__init__(field, axis_world)
+    def __init__(self, field: CountingField, axis_world: Tensor, rough: bool) -> None:
+        super().__init__(field, axis_world, rough=rough)
         self._field = field
 
     def blocks(self, first: Tensor, side: int, stride: int = 1) -> Tensor:
@@ -205,9 +205,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds_total": round(sum(seconds[name] for name in TO_COLORED_TRIANGLES), 4),
     }
     if arguments.reference_share > 0:
-        plain_model = load_model(arguments.model, device, torch.float32)
-        plain = plain_reconstruction(
-            plain_model, photo.picture.to(device), arguments.resolution, arguments.reference_share
+        plain = plain_in_own_process(
+            arguments.model,
+            photo.picture.to(device),
+            arguments.resolution,
+            arguments.reference_share,
         )
         figures |= compare(figures["seconds_total"], plain, field, raw, arguments.reference_share)
     return figures

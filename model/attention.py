@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import functools
 import math
-import time
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from model.device import best_seconds
 
 _QUERIES_PER_CHUNK = 512
 _FEWEST_SCORES = 1 << 19  # of a head; below, starting the products costs more than they gain
@@ -70,15 +70,6 @@ def _products_are_faster() -> bool:
     """Time both once, on a part of what the large models need."""
     query, key, value = (torch.zeros(1, 2, 2048, 64, dtype=torch.bfloat16) for _ in range(3))
     with torch.no_grad():
-        fused = _best_seconds(lambda: F.scaled_dot_product_attention(query, key, value))
-        products = _best_seconds(lambda: attention_by_products(query, key, value))
+        fused = best_seconds(lambda: F.scaled_dot_product_attention(query, key, value))
+        products = best_seconds(lambda: attention_by_products(query, key, value))
     return products < 0.8 * fused
-
-
-def _best_seconds(run: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(6):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 CAMERA_FEATURES = 20  # E (16) and fx, fy, px, py
@@ -31,6 +32,10 @@ class ModulatedLayerNorm(nn.Module):
         )
 
     def forward(self, tokens: Tensor, camera_embedding: Tensor) -> Tensor:
-        """(B, N, C) tokens and (B, camera_width) embedding to (B, N, C)."""
+        """(B, N, C) tokens and (B or 1, camera_width) embedding to (B, N, C)."""
         scale, shift = self.mlp(camera_embedding)[:, None].chunk(2, dim=-1)
+        if len(camera_embedding) == 1:
+            # LN ends in a scale and a shift of its own: with these in it, one pass does it all.
+            weight, bias = self.norm.weight * (1 + scale), self.norm.bias * (1 + scale) + shift
+            return F.layer_norm(tokens, weight.shape[-1:], weight[0, 0], bias[0, 0], self.norm.eps)
         return self.norm(tokens) * (1 + scale) + shift

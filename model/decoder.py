@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from model.attention import attention
 from model.conditioning import ModulatedLayerNorm
 from model.config import DecoderConfig
+from model.fused_linear import activated_linear
 
 
 class CrossAttention(nn.Module):
@@ -48,6 +49,19 @@ class SelfAttention(nn.Module):
         return self.to_out(_merge_heads(attention(query, key, value)))
 
 
+class FeedForward(nn.Sequential):
+    """The MLP of a layer: GELU between two linear layers, four times as wide (App. A.2)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) to (B, N, C)."""
+        expand, _, contract = self
+        assert isinstance(expand, nn.Linear)
+        return contract(activated_linear(tokens, expand.weight, expand.bias, "gelu"))
+
+
 class DecoderLayer(nn.Module):
     """Cross-attention, self-attention, MLP; each modulated and residual (Eq. 3–5)."""
 
@@ -59,9 +73,7 @@ class DecoderLayer(nn.Module):
         self.self_norm = ModulatedLayerNorm(width, config.camera_width)
         self.self_attention = SelfAttention(width, config.heads)
         self.mlp_norm = ModulatedLayerNorm(width, config.camera_width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
-        )
+        self.mlp = FeedForward(width)
 
     def norms(self) -> tuple[ModulatedLayerNorm, ModulatedLayerNorm, ModulatedLayerNorm]:
         """The modulated norms in the order of their sub-layers."""

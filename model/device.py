@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -69,17 +70,15 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if _bf16_is_faster(device.type) else torch.float32
 
 
-def points_per_call(device: torch.device, cached: int) -> int:
+def points_per_call(device: torch.device) -> int:
     """How many points of a field to evaluate at a time.
 
-    On the CPU a batch stays in the caches, whatever the number of calls. A GPU is idle between
-    calls, and one with a few thousand points leaves most of it idle during them: there a million,
-    which take some 2 KB each on the way through plane sampling and MLP.
-
-    Args:
-        cached: how many suit a CPU's caches, which differs with what is asked of a point.
+    On the CPU the hidden units of a batch (256 bytes a point) stay in the caches of the cores that
+    work on it. A GPU is idle between calls, and one with a few thousand points leaves most of it
+    idle during them: there a million, which take some 2 KB each on the way through plane sampling
+    and MLP.
     """
-    return cached if device.type == "cpu" else 2**20
+    return 2**14 * torch.get_num_threads() if device.type == "cpu" else 2**20
 
 
 @functools.cache
@@ -92,14 +91,24 @@ def _bf16_is_faster(device_type: str) -> bool:
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         left, right = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        left @ right
-        # The best of several: beside other work the mean may say one thing now and another next
-        # time, and the same photo would give another mesh.
-        seconds[dtype] = min(_seconds_of_product(left, right) for _ in range(10))
+        seconds[dtype] = best_seconds(functools.partial(torch.matmul, left, right))
     return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]
 
 
-def _seconds_of_product(left: torch.Tensor, right: torch.Tensor) -> float:
-    start = time.perf_counter()
-    left @ right
-    return time.perf_counter() - start
+def best_seconds(run: Callable[[], object], repeats: int = 10) -> float:
+    """How fast something is on the CPU when nothing disturbs it: one thread, the best of several.
+
+    Beside other work a mean says one thing now and another next time, and threads that wait for
+    each other take as long for little as for much; the same photo would give another mesh.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        seconds = []
+        for _ in range(repeats + 1):  # the first warms up
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return min(seconds)

@@ -35,7 +35,7 @@ class LRM(nn.Module):
         self.nerf = NerfMLP(config.nerf, 3 * config.triplane.channels)
 
     def forward(self, images: Tensor, cameras: Cameras) -> Tensor:
-        """Planes (B, 3, C, R, R) of pictures (B, 3, H, W) in 0..1 taken by (B,) cameras."""
+        """Planes (B, 3, C, R, R) of pictures (B, 3, H, W) in 0..1 taken by (B,) or (1,) cameras."""
         image_tokens = self.encoder(images)
         embedding = self.camera_embedding(cameras.features().to(image_tokens))
         return self.upsampler(self.decoder(image_tokens, embedding))
@@ -47,11 +47,7 @@ class LRM(nn.Module):
             images: (B, 3, H, W) sRGB in 0..1, matted and framed on the model's background.
         """
         camera = self.input_camera().to(images.device)
-        count = images.shape[0]
-        cameras = Cameras(
-            camera.camera_to_world.expand(count, 4, 4), camera.intrinsics.expand(count, 4)
-        )
-        planes = self(images, cameras).float()
+        planes = self(images, camera[None]).float()
         iso_density = self.config.view.iso_density
         return [Field(p, self.nerf, iso_density) for p in planes]
 

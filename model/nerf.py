@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from model.cameras import BOX_MAX, BOX_MIN
 from model.config import NerfConfig
+from model.device import choose_dtype
+from model.fused_linear import activated_linear
 from model.kernels.lattice import FusedLattice, kernel_may_run
 from model.triplane import PLANE_AXES, interpolation_matrix, sample_planes
 
@@ -88,9 +90,13 @@ class Field:
         """(N, 3) points to densities (N,)."""
         return self.density_and_color(points_world)[0]
 
-    def lattice(self, axis_world: Tensor) -> FieldLattice:
-        """The field on the lattice that coordinates (N,) span, the same along x, y and z."""
-        return FieldLattice(self, axis_world)
+    def lattice(self, axis_world: Tensor, *, rough: bool = False) -> FieldLattice:
+        """The field on the lattice that coordinates (N,) span, the same along x, y and z.
+
+        Args:
+            rough: in bf16 on a CPU that is faster in it, a third of the time; see `ROUGH_ERROR`.
+        """
+        return FieldLattice(self, axis_world, rough=rough)
 
 
 class FieldLattice:
@@ -98,8 +104,9 @@ class FieldLattice:
 
     The MLP's first layer is linear, so it is applied to the planes once; a plane on the lattice
     is a separable resize, done once for all points. What is left per point is adding up three
-    numbers of each hidden unit, and the other layers. All of it in the planes' own dtype: bf16
-    would roughen fine surfaces by more than a cell, which also stalls their simplification.
+    numbers of each hidden unit, and the other layers. All of it in the planes' own dtype, unless a
+    rough answer is enough: bf16 would roughen fine surfaces by more than a cell, which also stalls
+    their simplification.
 
     On a CUDA device one fused kernel answers, where it takes the shapes (`kernel_may_run`) and has
     proved equal there (`kernel_works`); everywhere else, plain PyTorch.
@@ -109,12 +116,15 @@ class FieldLattice:
     Args:
         axis_world: (N,) coordinates, the same along x, y and z.
         fused: ask the kernel; None: as said above.
+        rough: see `Field.lattice`.
 
     Raises:
         ValueError: `fused` is True and the kernel does not take the field.
     """
 
-    def __init__(self, field: Field, axis_world: Tensor, fused: bool | None = None) -> None:
+    def __init__(
+        self, field: Field, axis_world: Tensor, fused: bool | None = None, rough: bool = False
+    ) -> None:
         self._mlp = field.mlp
         first = field.mlp.first_layer
         weight = first.weight.unflatten(1, (3, -1)).to(field.planes)  # (width, 3, C)
@@ -123,9 +133,14 @@ class FieldLattice:
         along = interpolation_matrix(axis_world.to(folded), folded.shape[1])
         count = len(axis_world)
         # (3, N, N, width): points along both of a plane's axes
+        if rough and folded.device.type == "cpu":
+            folded = folded.to(choose_dtype("auto", folded.device))
+            along = along.to(folded)
         self._planes = folded.new_empty((3, count, count, folded.shape[-1]))
         for resized, plane in zip(self._planes, folded, strict=True):
-            resized.copy_(torch.einsum("br,rsw,as->abw", along, plane, along))
+            # Columns first, so that the second product leaves each number where it belongs.
+            columns = along @ plane.transpose(0, 1).flatten(1)
+            torch.matmul(along, columns.unflatten(1, plane.shape[::2]), out=resized)
         _, *rest = field.mlp.linear_layers()
         if fused is None:
             fused = kernel_may_run(self._planes, rest) and kernel_works(
@@ -133,8 +148,8 @@ class FieldLattice:
             )
         self._fused = FusedLattice.of(self._planes, rest, field.mlp.config) if fused else None
         *middle, last = rest
-        self._middle = [(layer.weight, layer.bias) for layer in middle]
-        self._density_row = last.weight[3:], last.bias[3:]
+        self._middle = [(layer.weight.to(folded), layer.bias.to(folded)) for layer in middle]
+        self._density_row = last.weight[3:].to(folded), last.bias[3:].to(folded)
 
     def blocks(self, first: Tensor, side: int, stride: int = 1) -> Tensor:
         """Densities (K, S, S, S) of blocks of lattice points.
@@ -155,9 +170,10 @@ class FieldLattice:
             part = part.unsqueeze(1 + missing)
             hidden = part if hidden is None else hidden + part
         assert hidden is not None
+        hidden = F.relu_(hidden)
         for weight, bias in self._middle:
-            hidden = F.linear(F.relu_(hidden), weight, bias)
-        raw = F.linear(F.relu_(hidden), *self._density_row)[..., 0]
+            hidden = activated_linear(hidden, weight, bias, "relu")
+        raw = F.linear(hidden, *self._density_row)[..., 0]
         return self._mlp.activate_density(raw)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from lrm_cli import console
 from lrm_cli.batch.pipeline import Pipeline
 from lrm_cli.batch.work import Failure, Place, Task, Work
+from model.environment import prepare_environment
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,7 @@ def _without_ctrl_c() -> Iterator[None]:
 def _live(work: Work, place: Place, tasks: Connection, reports: Connection) -> None:
     """A worker process from start to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Before the first heavy import: the libraries of linear algebra read these when they load.
-    os.environ["OMP_NUM_THREADS"] = str(place.threads)
-    # Threads that wait must not spin: other stages need the cores. 60 -> 48 s for seven photos on
-    # two busy cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_environment(place.threads)
     threading.excepthook = _end_process
     if not sys.warnoptions:
         # Libraries' words to developers, about damaged pictures for instance; users get a sentence.

@@ -11,9 +11,6 @@ from torch import Tensor
 
 from model.device import points_per_call
 
-# Points asked for at a time on a CPU, for the sake of its cache.
-CACHED_POINTS = 32768
-
 
 class ColorField(Protocol):
     """What colouring needs to know of a field."""
@@ -30,7 +27,7 @@ class ColorField(Protocol):
 def colors_at(field: ColorField, points_world: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(N, 3) sRGB colours of a field at (N, 3) points."""
     points = torch.from_numpy(np.ascontiguousarray(points_world)).to(field.device)
-    parts = points.split(points_per_call(field.device, CACHED_POINTS))
+    parts = points.split(points_per_call(field.device))
     colors = [field.density_and_color(part)[1] for part in parts]
     levels = torch.cat(colors).float().clamp(0, 1).mul(255).round()
     return levels.to(torch.uint8).cpu().numpy()

@@ -24,8 +24,8 @@ from torch import Tensor
 from model.cameras import BOX_MAX, BOX_MIN
 from model.device import points_per_call
 from model.occupancy import (
-    CACHED_POINTS,
     DENSITY_FLOOR,
+    ROUGH_ERROR,
     DensityBounds,
     DensityField,
     DensityLattice,
@@ -90,12 +90,12 @@ def sample_around_surface(
     if not 0 < iso_density < float("inf"):
         raise ValueError(f"iso_density is {iso_density}; it must be a positive number")
     axis = torch.linspace(BOX_MIN, BOX_MAX, resolution, device=field.device)
-    lattice = field.lattice(axis)
     per_side = -(-(resolution + 1) // BLOCK_CELLS)
     if exact:
         pending = torch.cartesian_prod(*[torch.arange(per_side, device=field.device)] * 3)
     else:
-        pending = _blocks_with_surface(field, lattice, axis, iso_density, coarse_cells)
+        pending = _blocks_with_surface(field, axis, iso_density, coarse_cells)
+    lattice = field.lattice(axis)
     slots = torch.full((per_side,) * 3, -1, dtype=torch.int32, device=field.device)
     blocks, values = pending[:0], torch.empty((0, *(BLOCK_CELLS + 1,) * 3), device=field.device)
     while len(pending):
@@ -113,7 +113,6 @@ def sample_around_surface(
 
 def _blocks_with_surface(
     field: DensityField,
-    lattice: DensityLattice,
     axis: Tensor,
     iso_density: float,
     coarse_cells: int,
@@ -130,9 +129,10 @@ def _blocks_with_surface(
     bounds = density_bounds(field, axis[points.clamp(0, resolution - 1)])
     border = border_cells(per_side, axis.device)
     cells = bounds.crossing(iso_density, border).nonzero()
+    rough = field.lattice(axis, rough=True)
     while stride > BLOCK_CELLS // 2:
         stride //= 2
-        cells = _halves_with_surface(lattice, cells, stride, resolution, iso_density)
+        cells = _halves_with_surface(rough, cells, stride, resolution, iso_density)
     blocks = cells * stride // BLOCK_CELLS
     per_side = -(-(resolution + 1) // BLOCK_CELLS)
     found = torch.zeros((per_side,) * 3, dtype=torch.bool, device=axis.device)
@@ -150,12 +150,13 @@ def _halves_with_surface(
     """
     corners = torch.cartesian_prod(*[torch.arange(2, device=cells.device)] * 3)
     found = []
-    for part in cells.split(points_per_call(cells.device, CACHED_POINTS) // 27):
+    for part in cells.split(points_per_call(cells.device) // 27):
         density = require_finite(lattice.blocks(part * 2 * stride - 1, 3, stride).float())
         halves = 2 * part[:, None] + corners  # (K, 8, 3)
         start = halves * stride
         border = ((start == 0) | ((start <= resolution) & (start + stride > resolution))).any(-1)
-        crossing = DensityBounds.of(density).crossing(iso_density, border.unflatten(1, (2, 2, 2)))
+        bounds = DensityBounds.of(density, ROUGH_ERROR)
+        crossing = bounds.crossing(iso_density, border.unflatten(1, (2, 2, 2)))
         inside = (start <= resolution).all(-1)
         found.append(halves[crossing.flatten(1) & inside])
     return torch.cat(found) if found else cells
@@ -168,7 +169,7 @@ def _evaluate(
     side = BLOCK_CELLS + 1
     gap = _CLEARANCE * iso_density
     values = torch.empty((len(blocks), side, side, side), device=blocks.device)
-    per_call = points_per_call(blocks.device, CACHED_POINTS) // side**3
+    per_call = points_per_call(blocks.device) // side**3
     for part, place in zip(blocks.split(per_call), values.split(per_call), strict=True):
         density = require_finite(lattice.blocks(part * BLOCK_CELLS - 1, side).float())
         density = density.clamp(DENSITY_FLOOR, _CEILING * iso_density)

@@ -17,7 +17,7 @@ from torch import Tensor
 from model.cameras import BOX_MAX
 from model.device import points_per_call
 from model.occupancy import DENSITY_FLOOR
-from model.surface.colors import CACHED_POINTS, ColorField
+from model.surface.colors import ColorField
 from model.surface.mesh import vertex_normals
 
 _STEPS = 2
@@ -90,7 +90,7 @@ def _face_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> ND
 
 def _log_density(field: ColorField, points: Tensor) -> Tensor:
     """(N,) of (N, 3)."""
-    parts = points.split(points_per_call(field.device, CACHED_POINTS))
+    parts = points.split(points_per_call(field.device))
     densities = [field.density_and_color(part)[0] for part in parts]
     return torch.cat(densities).float().clamp_min(DENSITY_FLOOR).log()
 

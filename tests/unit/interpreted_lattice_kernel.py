@@ -109,8 +109,8 @@ def test_what_is_damaged_stays_visible(activation: str, where: str) -> None:
 
 def test_a_surface_through_the_kernel() -> None:
     class ThroughKernel(Field):
-        def lattice(self, axis_world: Tensor) -> FieldLattice:
-            return FieldLattice(self, axis_world, fused=True)
+        def lattice(self, axis_world: Tensor, *, rough: bool = False) -> FieldLattice:
+            return FieldLattice(self, axis_world, fused=True, rough=rough)
 
     plain = make_field(NerfConfig(4, 16))
     fused = ThroughKernel(plain.planes, plain.mlp, 10.0)

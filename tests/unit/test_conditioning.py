@@ -38,6 +38,17 @@ def test_modulation_is_equations_1_and_2() -> None:
     np.testing.assert_allclose(module(tokens, embedding).detach(), expected, atol=1e-12)
 
 
+def test_one_camera_for_all_pictures_gives_what_each_its_own_would() -> None:
+    torch.manual_seed(0)
+    module = ModulatedLayerNorm(width=6, camera_width=5).double()
+    torch.nn.init.normal_(module.norm.weight)
+    torch.nn.init.normal_(module.norm.bias)
+    tokens, embedding = torch.randn(3, 4, 6).double(), torch.randn(1, 5).double()
+    torch.testing.assert_close(
+        module(tokens, embedding), module(tokens, embedding.expand(3, 5)), atol=1e-12, rtol=0
+    )
+
+
 def test_gradients() -> None:
     torch.manual_seed(0)
     module = ModulatedLayerNorm(width=4, camera_width=3).double()

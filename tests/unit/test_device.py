@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from model import device as device_module
-from model.device import choose_device, choose_devices, choose_dtype, points_per_call
+from model.device import best_seconds, choose_device, choose_devices, choose_dtype, points_per_call
 
 
 @pytest.fixture
@@ -88,9 +89,20 @@ def test_the_measurement_runs_on_this_machine() -> None:
     assert choose_dtype("auto", torch.device("cpu")) in (torch.bfloat16, torch.float32)
 
 
-def test_points_per_call() -> None:
-    assert points_per_call(torch.device("cpu"), 8192) == 8192
-    assert points_per_call(torch.device("cuda", 1), 8192) == points_per_call(
-        torch.device("cuda"), 32768
-    )
-    assert points_per_call(torch.device("cuda"), 8192) > 100_000
+def test_points_per_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert points_per_call(torch.device("cpu")) == 3 * 16384  # each core has a cache of its own
+    assert points_per_call(torch.device("cuda", 1)) == points_per_call(torch.device("cuda"))
+    assert points_per_call(torch.device("cuda")) > 100_000
+
+
+def test_timing_takes_the_best_on_one_thread_and_leaves_the_threads_as_they_were() -> None:
+    before, threads, pauses = torch.get_num_threads(), [], iter([0.05, 0.03, 0.001, 0.03])
+
+    def run() -> None:
+        threads.append(torch.get_num_threads())
+        time.sleep(next(pauses))
+
+    assert 0.001 <= best_seconds(run, repeats=3) < 0.03
+    assert threads == [1] * 4
+    assert torch.get_num_threads() == before

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from model import nerf as nerf_module
 from model.config import NerfConfig
+from model.matting import DEFAULT_MATTING_MODEL, Matting
 from model.nerf import Field, NerfMLP
+from model.occupancy import ROUGH_ERROR, whole_lattice
+from model.photos import prepare_photo
+from model.weights import load_model
+
+PHOTO = Path(__file__).parents[2] / "examples" / "photos" / "bed.png"
 
 
 def make_mlp(config: NerfConfig | None = None, channels: int = 4) -> NerfMLP:
@@ -19,6 +28,17 @@ def make_mlp(config: NerfConfig | None = None, channels: int = 4) -> NerfMLP:
         torch.nn.init.kaiming_normal_(layer.weight)
         torch.nn.init.normal_(layer.bias)
     return mlp
+
+
+@functools.cache
+def trained_field() -> Field:
+    """What lrm-tiny makes of a picture."""
+    model = load_model("lrm-tiny")
+    picture = PHOTO.read_bytes()
+    matting = Matting("alpha", DEFAULT_MATTING_MODEL)
+    photo = prepare_photo(picture, model.config, matting, "auto", 1)
+    with torch.inference_mode():
+        return model.reconstruct(photo.picture[None])[0]
 
 
 def test_mlp_is_linear_layers_with_relu_between() -> None:
@@ -75,6 +95,22 @@ def test_a_lattice_equals_density(dtype: torch.dtype, tolerance: float) -> None:
             expected = field.density(points.flatten(0, 2)).view(4, 4, 4)
             assert expected.std() > 1  # a constant would prove nothing
             torch.testing.assert_close(block, expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_rough_lattice_is_as_exact_as_bounds_need(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(nerf_module, "choose_dtype", lambda _name, _device: dtype)
+    field, axis = trained_field(), torch.linspace(-1, 1, 65)
+    exact, rough = (
+        whole_lattice(field.lattice(axis, rough=rough), 65, field.device).log()
+        for rough in (False, True)
+    )
+    error = (rough - exact)[(exact - math.log(field.iso_density)).abs() < 1].abs()
+    assert len(error) > 500  # there is a surface
+    assert error.max() < ROUGH_ERROR
+    assert (error.max() > 1e-3) == (dtype == torch.bfloat16)
 
 
 def test_field_reads_its_planes() -> None:
