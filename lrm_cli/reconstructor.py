@@ -6,14 +6,14 @@ Nothing heavy is imported until a worker loads it.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from lrm_cli.batch.work import Place, Source, Stage
 from lrm_cli.mesh_settings import INPUT_SUFFIX, MeshSettings
+from lrm_cli.photo_steps import Elevation, PhotoSteps, elevation_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,21 +22,8 @@ if TYPE_CHECKING:
 
     from model.formats.pictures import TextureFormat
     from model.nerf import Field
-    from model.photos import Framing
     from model.surface import Mesh
     from model.surface.file_frame import Origin
-
-
-@dataclass(frozen=True)
-class Elevation:
-    """By how much a mesh is turned upright.
-
-    Attributes:
-        source: `given` on the command line, `estimated` from the mesh, or `unclear` and so 0.
-    """
-
-    degrees: float
-    source: Literal["given", "estimated", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -89,40 +76,19 @@ class _Steps:
     def __init__(self, work: Reconstructor, place: Place) -> None:
         import torch
 
-        from model.folders import load_config
-        from model.matting import Matting
-        from model.weights import inference_dtype, load_model
-
         torch.set_num_threads(place.threads)
         self._work = work
         self._settings = work.settings
-        self._device = torch.device(place.device)
-        config = load_config(work.folder)
-        self._dtype = inference_dtype(work.settings.dtype, self._device, config)
-        self._matting = Matting(work.settings.matting, work.settings.matting_model)
-        self._model = load_model(work.folder, self._device, self._dtype)
-        self._config = self._model.config
-        if (ratio := work.settings.foreground_ratio) is not None:
-            view = dataclasses.replace(self._config.view, foreground_ratio=ratio)
-            self._config = dataclasses.replace(self._config, view=view)
+        self._photos = PhotoSteps(work.folder, work.settings, place)
 
     def prepare(self, source: Source) -> _Prepared:
-        from model.photos import prepare_photo
-
         settings = self._settings
-        framing = cast("Framing", settings.framing)
-        photo = prepare_photo(
-            source.content, self._config, self._matting, framing, max(settings.texture, 1)
-        )
+        photo = self._photos.prepare(source.content, max(settings.texture, 1))
         square = photo.square if settings.texture and settings.project_photo else None
         return _Prepared(dataclasses.replace(source, content=b""), photo.picture, square)
 
     def reconstruct(self, photos: list[_Prepared]) -> list[_Prepared]:
-        import torch
-
-        with torch.inference_mode():
-            pictures = torch.stack([photo.picture for photo in photos])
-            fields = self._model.reconstruct(pictures.to(self._device, self._dtype))
+        fields = self._photos.reconstruct([photo.picture for photo in photos])
         return [
             dataclasses.replace(photo, field=field)
             for photo, field in zip(photos, fields, strict=True)
@@ -143,16 +109,8 @@ class _Steps:
                 smallest_share=0.0 if settings.keep_floaters else FLOATER_SHARE,
                 target_faces=settings.faces or None,
             )
-        return dataclasses.replace(photo, mesh=mesh, elevation=self._elevation_of(mesh))
-
-    def _elevation_of(self, mesh: Mesh) -> Elevation:
-        from model.surface.upright import find_elevation
-
-        setting = self._settings.input_elevation
-        if isinstance(setting, float):
-            return Elevation(setting, "given")
-        found = find_elevation(mesh.vertices_world, mesh.faces)
-        return Elevation(0.0, "unclear") if found is None else Elevation(found, "estimated")
+        elevation = elevation_of(mesh, settings.input_elevation)
+        return dataclasses.replace(photo, mesh=mesh, elevation=elevation)
 
     def paint(self, photo: _Prepared) -> _Prepared:
         import torch
@@ -167,7 +125,7 @@ class _Steps:
             framed = None
             if photo.square is not None:
                 rgba = photo.square / 255
-                framed = FramedPhoto(rgba, self._model.input_camera())
+                framed = FramedPhoto(rgba, self._photos.input_camera())
             with torch.inference_mode():
                 mesh = with_texture(photo.field, mesh, self._settings.texture, framed)
         field = photo.field if self._settings.save_triplane else None
@@ -242,19 +200,8 @@ class _Steps:
             model=self._work.identity,
             source=photo.source.name,
             source_sha256=photo.source.sha256,
-            view=self._config.view,
+            view=self._photos.view,
             file_from_world=tuple(map(tuple, frame.tolist())),
         )
         # With the run's own threshold, so that the file gives the run's own mesh.
         save_triplane(path, Field(photo.field.planes, photo.field.mlp, iso_density), notes)
-
-
-def model_digest(folder: Path) -> str:
-    """Hex SHA-256 over a model's config and weights: a run's folder changes under its name."""
-    from model.folders import CONFIG_NAME, WEIGHTS_NAME
-
-    digest = hashlib.sha256()
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

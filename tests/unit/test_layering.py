@@ -22,6 +22,8 @@ ORDER = {
             "folders",
             "device",
             "cameras",
+            "views",
+            "camera_paths",
             "decoding",
             "matting",
             "photos",
@@ -49,9 +51,11 @@ ORDER = {
         *("evaluation",),
     ],
     "lrm_cli": [
-        *("console", "progress", "batch", "report"),
+        *("console", "progress", "options", "batch", "report"),
         *(
             "preprocess",
+            "photo_settings",
+            "photo_steps",
             "mesh_settings",
             "reconstructor",
             "reconstruct",
@@ -65,8 +69,8 @@ ORDER = {
     ],
 }
 BATCH_ORDER = [
-    *("sources", "discovery", "ledger", "leftovers"),
-    *("work", "pipeline", "workers", "places", "executor", "job"),
+    *("sources", "discovery", "ledger", "made", "leftovers"),
+    *("work", "pipeline", "workers", "places", "executor", "job", "command"),
 ]
 
 
