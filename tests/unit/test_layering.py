@@ -22,6 +22,8 @@ ORDER = {
             "folders",
             "device",
             "cameras",
+            "views",
+            "frames",
             "decoding",
             "matting",
             "photos",
