@@ -25,6 +25,7 @@ ORDER = {
             "views",
             "camera_paths",
             "moved_views",
+            "frames",
             "decoding",
             "matting",
             "photos",
