@@ -41,9 +41,35 @@ def video_path(stem: Path, form: VideoFormat) -> Path:
     return stem if form == "png" else stem.with_name(f"{stem.name}.{form}")
 
 
-def has_alpha(form: VideoFormat) -> bool:
+def has_alpha(form: str) -> bool:
     """Whether the format can be transparent."""
     return form != "mp4"
+
+
+def check_video(form: str, size: tuple[int, int], fps: float, *, alpha: bool = False) -> None:
+    """See, before any work, that a format can hold such frames.
+
+    Raises:
+        ValueError: an unknown format, a size, rate or transparency that it cannot have.
+    """
+    if form not in get_args(VideoFormat):
+        raise ValueError(
+            f"format is {form!r}; it must be one of {', '.join(get_args(VideoFormat))}"
+        )
+    if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in size):
+        raise ValueError(
+            f"frames have {size[0]} × {size[1]} pixels; each side of a video must be from "
+            f"{SMALLEST_SIDE} to {LARGEST_SIDE}"
+        )
+    if alpha and not has_alpha(form):
+        raise ValueError(
+            f"{form} cannot be transparent; take webm, webp, gif or png, or another background"
+        )
+    rate = exact_fps(fps)
+    if rate > _FASTEST.get(form, rate):
+        raise ValueError(
+            f"fps is {fps:g}; programs show {form} at no more than {_FASTEST[form]} frames a second"
+        )
 
 
 @contextmanager
@@ -70,25 +96,8 @@ def open_video(
             another shape, or none.
         OSError: the file cannot be written.
     """
-    if form not in get_args(VideoFormat):
-        raise ValueError(
-            f"format is {form!r}; it must be one of {', '.join(get_args(VideoFormat))}"
-        )
-    if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in size):
-        raise ValueError(
-            f"frames have {size[0]} × {size[1]} pixels; each side of a video must be from "
-            f"{SMALLEST_SIDE} to {LARGEST_SIDE}"
-        )
-    if alpha and not has_alpha(form):
-        raise ValueError(
-            f"{form} cannot be transparent; take webm, webp, gif or png, or another background"
-        )
-    rate = exact_fps(fps)
-    if rate > _FASTEST.get(form, rate):
-        raise ValueError(
-            f"fps is {fps:g}; programs show {form} at no more than {_FASTEST[form]} frames a second"
-        )
-    with _open(path, form, size, rate, alpha) as encoder:
+    check_video(form, size, fps, alpha=alpha)
+    with _open(path, form, size, exact_fps(fps), alpha) as encoder:
         video = _Checked(encoder, (size[1], size[0], 4 if alpha else 3))
         yield video
         if not video.frames:
