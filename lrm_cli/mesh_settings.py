@@ -17,6 +17,7 @@ RESOLUTIONS = (16, 1024)  # grid points per side
 TEXTURES = (16, 8192)  # texels per side
 FEWEST_FACES = 4  # that enclose anything
 INPUT_SUFFIX = ".input.png"  # of prepared pictures that are kept
+TURNTABLE_SUFFIX = ".mp4"
 
 # What each profile sets; single flags take precedence. docs/formats.md tells which published
 # budgets they meet.
@@ -47,6 +48,7 @@ class MeshSettings(PhotoSettings):
     fail_on: tuple[str, ...]
     save_inputs: bool
     save_triplane: bool
+    turntable: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,6 +100,8 @@ class MeshSettings(PhotoSettings):
             files.append(seen_file(mesh))
         if self.save_triplane:
             files.append(triplane_file(mesh))
+        if self.turntable:
+            files.append(Path(stem + TURNTABLE_SUFFIX))
         if self.save_inputs:
             files.append(Path(stem + INPUT_SUFFIX))
         return list(dict.fromkeys(file.as_posix() for file in files))

@@ -105,6 +105,13 @@ def reconstruct(
             help="Keep the field of which the mesh was made, as NAME.triplane.safetensors.",
         ),
     ] = False,
+    turntable: Annotated[
+        bool,
+        typer.Option(
+            "--turntable",
+            help="Also make a video of each mesh, NAME.mp4, as lrm render makes it by default.",
+        ),
+    ] = False,
     length: Annotated[
         float, typer.Option(metavar="METRES", help="Longest side of each mesh.")
     ] = 1.0,
@@ -189,6 +196,7 @@ def reconstruct(
             foreground_ratio=foreground_ratio,
             save_inputs=save_inputs,
             save_triplane=save_triplane,
+            turntable=turntable,
             dtype=dtype,
         )
         batch = plan_batch(flags, settings)

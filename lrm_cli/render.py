@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,15 @@ from lrm_cli.batch.command import BatchFlags, plan_batch
 from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Wanted
 from lrm_cli.photo_settings import elevation_in, names_in
 from lrm_cli.photo_steps import find_model
-from lrm_cli.render_settings import OUTPUT_SUFFIXES, RenderSettings, kind_of, size_in
+from lrm_cli.render_settings import (
+    OUTPUT_SUFFIXES,
+    RenderSettings,
+    TurntableSettings,
+    kind_of,
+    size_in,
+)
 from lrm_cli.renderer import ObjectRenderer
 from model.formats.names import TRIPLANE
-
-DEFAULT_FRAMES = 120
 
 
 @console.guarded
@@ -51,9 +56,12 @@ def render(
         ),
     ] = "mp4",
     frames: Annotated[
-        int | None, typer.Option(metavar="N", help=f"Pictures of each object [{DEFAULT_FRAMES}].")
+        int | None,
+        typer.Option(metavar="N", help="Pictures of each object [120, or what a sheet shows]."),
     ] = None,
-    fps: Annotated[float, typer.Option(metavar="N", help="Frames a second.")] = 30.0,
+    fps: Annotated[
+        float, typer.Option(metavar="N", help="Frames a second.")
+    ] = TurntableSettings.fps,
     size: Annotated[
         str, typer.Option(metavar="PIXELS|WxH", help="Of each picture: 512, or 640x360.")
     ] = "512",
@@ -72,7 +80,7 @@ def render(
     fov: Annotated[
         float,
         typer.Option(metavar="DEGREES", help="Field of view across the picture's shorter side."),
-    ] = 40.0,
+    ] = TurntableSettings.fov,
     distance: Annotated[
         float | None,
         typer.Option(
@@ -116,7 +124,7 @@ def render(
     ] = None,
     samples: Annotated[
         int, typer.Option(metavar="N", help="Points per ray through a field.")
-    ] = 128,
+    ] = TurntableSettings.samples,
     unlit: Annotated[
         bool, typer.Option("--unlit", help="Meshes in their plain colours, without lights.")
     ] = False,
@@ -151,6 +159,8 @@ def render(
     object fills the picture. What is done and unchanged is skipped when the command runs again.
     Exit code: 0 all is done, 1 some input failed, 2 wrong usage. A still: --frames 1 --format png.
     """
+    from model.formats.sheets import parse_sheet
+
     with console.usage_errors():
         flags = BatchFlags(
             sources=sources,
@@ -167,30 +177,38 @@ def render(
             quiet=quiet,
             debug=debug,
         )
-        picture_size = size_in(size)
         camera_file = None
-        if cameras is not None:
-            if not (frames is orbit is elevation is distance is None):
-                raise ValueError(
-                    "--frames, --orbit, --elevation and --distance are a turntable's; "
-                    "--cameras gives the cameras outright"
-                )
-            camera_file, frames = _read_camera_file(cameras, fov, picture_size)
+        if cameras is None:
+            orbit = TurntableSettings.orbit if orbit is None else orbit
+            elevation = TurntableSettings.elevation if elevation is None else elevation
+        elif frames is orbit is elevation is distance is None:
+            camera_file, frames = _read_camera_file(cameras)
+        else:
+            raise ValueError(
+                "--frames, --orbit, --elevation and --distance are a turntable's; "
+                "--cameras gives the cameras outright"
+            )
+        formats = () if format_.strip() == "none" else names_in(format_)
+        depth_formats = names_in(depth_format)
+        if frames is None:
+            frames = TurntableSettings.frames
+            if sheet is not None and not (formats or depth_formats):
+                frames = math.prod(parse_sheet(sheet))
         settings = RenderSettings(
             mode=mode,
-            formats=() if format_.strip() == "none" else names_in(format_),
-            frames=DEFAULT_FRAMES if frames is None else frames,
+            formats=formats,
+            frames=frames,
             fps=fps,
-            size=picture_size,
-            orbit=360.0 if orbit is None and cameras is None else orbit,
-            elevation=20.0 if elevation is None and cameras is None else elevation,
+            size=size_in(size),
+            orbit=orbit,
+            elevation=elevation,
             distance=distance,
             fov=fov,
             cameras=None if camera_file is None else hashlib.sha256(camera_file).hexdigest(),
             background=background,
             channels=names_in(channels),
             separate=separate,
-            depth_formats=names_in(depth_format),
+            depth_formats=depth_formats,
             sheet=sheet,
             samples=samples,
             unlit=unlit,
@@ -220,7 +238,7 @@ def _wanted() -> Wanted:
     return Wanted(((*MESH_SUFFIXES, TRIPLANE), PICTURE_SUFFIXES), "object", OUTPUT_SUFFIXES)
 
 
-def _read_camera_file(path: Path, fov: float, size: tuple[int, int]) -> tuple[bytes, int]:
+def _read_camera_file(path: Path) -> tuple[bytes, int]:
     """A file of cameras, seen to be one, and their number.
 
     Raises:
@@ -230,8 +248,7 @@ def _read_camera_file(path: Path, fov: float, size: tuple[int, int]) -> tuple[by
 
     try:
         content = path.read_bytes()
-        width, height = size
-        return content, len(read_cameras(content, fov, height, width).intrinsics)
+        return content, len(read_cameras(content, TurntableSettings.fov, 1, 1).intrinsics)
     except OSError as error:
         raise ValueError(f"--cameras {path} cannot be read ({error.strerror})") from None
     except ValueError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lrm_cli.render_settings import Output, RenderSettings
+from lrm_cli.render_settings import Output, TurntableSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ _NEAREST = 1e-3  # of the farthest depth: where a camera stands inside of the ob
 
 @contextlib.contextmanager
 def open_outputs(
-    settings: RenderSettings, paths: Mapping[Output, Path], cameras: Cameras, sphere: Sphere
+    settings: TurntableSettings, paths: Mapping[Output, Path], cameras: Cameras, sphere: Sphere
 ) -> Iterator[Callable[[View, Cameras], None]]:
     """Give a function that takes each view with its camera.
 
@@ -76,7 +76,7 @@ def open_outputs(
 
 @contextlib.contextmanager
 def _open(
-    settings: RenderSettings, output: Output, path: Path, far: float
+    settings: TurntableSettings, output: Output, path: Path, far: float
 ) -> Iterator[Callable[[Any], object]]:
     """What takes an output's frames."""
     from model.formats.atomic import atomically

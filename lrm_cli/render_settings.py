@@ -46,8 +46,8 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderSettings(PhotoSettings):
-    """What decides how an object's pictures come out; kept in the ledger.
+class TurntableSettings:
+    """What decides how an object's pictures come out.
 
     Attributes:
         orbit, elevation, distance: degrees, degrees, units; None where a file gives the cameras,
@@ -55,33 +55,28 @@ class RenderSettings(PhotoSettings):
         cameras: SHA-256 of that file.
     """
 
-    mode: str
-    formats: tuple[str, ...]
-    frames: int
-    fps: float
-    size: tuple[int, int]  # width, height
-    orbit: float | None
-    elevation: float | None
-    distance: float | None
-    fov: float
-    cameras: str | None
-    background: str
-    channels: tuple[str, ...]
-    separate: bool
-    depth_formats: tuple[str, ...]
-    sheet: str | None
-    samples: int
-    unlit: bool
-    up: str
+    formats: tuple[str, ...] = ("mp4",)
+    frames: int = 120
+    fps: float = 30.0
+    size: tuple[int, int] = (512, 512)  # width, height
+    orbit: float | None = 360.0
+    elevation: float | None = 20.0
+    distance: float | None = None
+    fov: float = 40.0
+    cameras: str | None = None
+    background: str = "white"
+    channels: tuple[str, ...] = ("rgb",)
+    separate: bool = False
+    depth_formats: tuple[str, ...] = ()
+    sheet: str | None = None
+    samples: int = 128
+    unlit: bool = False
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for flag, values, choices in (
-            ("--mode", (self.mode,), MODES),
             ("--format", self.formats, FORMATS),
             ("--channels", self.channels, CHANNELS),
             ("--depth-format", self.depth_formats, DEPTH_FORMATS),
-            ("--up", (self.up,), UPS),
         ):
             check_choices(flag, values, choices)
         if not self.channels:
@@ -143,6 +138,24 @@ class RenderSettings(PhotoSettings):
         if self.depth_formats:
             outputs.append(Output(f"{stem}.cameras.json", "cameras"))
         return outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderSettings(TurntableSettings, PhotoSettings):
+    """What decides how an input's pictures come out; kept in the ledger.
+
+    Attributes:
+        up: the axis of mesh files.
+    """
+
+    mode: str
+    up: str
+
+    def __post_init__(self) -> None:
+        PhotoSettings.__post_init__(self)
+        TurntableSettings.__post_init__(self)
+        check_choices("--mode", (self.mode,), MODES)
+        check_choices("--up", (self.up,), UPS)
 
     def files_of(self, stem: str) -> list[str]:
         """The names of `outputs_of`."""

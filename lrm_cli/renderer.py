@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lrm_cli.batch.work import Place, Source, Stage
 from lrm_cli.photo_settings import PhotoSettings
 from lrm_cli.photo_steps import PhotoSteps, elevation_of
-from lrm_cli.render_outputs import open_outputs
+from lrm_cli.render_frames import render_frames
 from lrm_cli.render_settings import RenderSettings, kind_of
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from model.camera_paths import Sphere
-    from model.cameras import Cameras
     from model.formats.meshes import UpAxis
     from model.nerf import Field
     from model.scenes import Scene
@@ -152,29 +150,11 @@ class _Steps:
 
     def render(self, thing: _Object) -> Generator[tuple[int, int], None, _Object]:
         """All frames, into files that are not in their places yet."""
-        scene, settings = thing.scene, self._settings
-        assert scene is not None
-        cameras, facts = cameras_of(settings, self._cameras, scene.sphere)
-        names = settings.outputs_of("")
-        paths = dict(zip(names, thing.source.outputs, strict=True))
-        for path in paths.values():
-            path.parent.mkdir(parents=True, exist_ok=True)
-        width, height = settings.size
-        with contextlib.ExitStack() as files:
-            take = files.enter_context(open_outputs(settings, paths, cameras, scene.sphere))
-            renderer = scene.open(
-                samples=settings.samples,
-                lighting="unlit" if settings.unlit else "soft",
-                depth="depth" in settings.channels or bool(settings.depth_formats),
-                normals="normal" in settings.channels,
-            )
-            with contextlib.closing(renderer):
-                for number in range(settings.frames):
-                    camera = cameras[number]
-                    take(renderer.render(camera, height, width), camera)
-                    yield number + 1, settings.frames
-            opened = files.pop_all()
-        return _Object(thing.source, facts={**thing.facts, **facts}, files=opened)
+        assert thing.scene is not None
+        files, facts = yield from render_frames(
+            thing.scene, self._settings, thing.source.outputs, self._cameras
+        )
+        return _Object(thing.source, facts={**thing.facts, **facts}, files=files)
 
     def write(self, thing: _Object) -> dict[str, Any]:
         """Put the files in their places; returns figures, as the ledger keeps them."""
@@ -193,32 +173,3 @@ def _frame_of(surface: Mesh, settings: PhotoSettings) -> tuple[NDArray[np.float6
         "input_elevation_degrees": elevation.degrees,
         "input_elevation_source": elevation.source,
     }
-
-
-def cameras_of(
-    settings: RenderSettings, file: bytes | None, sphere: Sphere
-) -> tuple[Cameras, dict[str, Any]]:
-    """The (V,) cameras of an object, and what the ledger keeps of them.
-
-    Args:
-        file: that gives them, if one does.
-        sphere: that holds the object.
-    """
-    from model.camera_paths import (
-        cameras_around,
-        fitting_distance,
-        intrinsics_of,
-        read_cameras,
-        turntable,
-    )
-
-    facts: dict[str, Any] = {"center": list(sphere.center), "radius": sphere.radius}
-    width, height = settings.size
-    if file is not None:
-        return read_cameras(file, settings.fov, height, width), facts
-    assert settings.orbit is not None
-    assert settings.elevation is not None
-    distance = settings.distance or fitting_distance(sphere.radius, settings.fov)
-    directions = turntable(settings.frames, settings.orbit, settings.elevation)
-    intrinsics = intrinsics_of(settings.fov, height, width)
-    return cameras_around(directions, sphere, distance, intrinsics), {**facts, "distance": distance}

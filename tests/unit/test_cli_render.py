@@ -11,11 +11,13 @@ import pytest
 import trimesh
 from PIL import Image
 
+from lrm_cli.render_settings import TurntableSettings
 from model.camera_paths import read_cameras
+from model.formats.meshes import TexturedMesh, read_mesh
 from model.formats.saved_triplane import save_triplane
 from model.scenes import Scene
 from tests.unit.cli_scene import Lrm, files, ledger, save_photo
-from tests.unit.standin_renderers import open_ball
+from tests.unit.standin_renderers import BallRenderer, open_ball
 from tests.unit.test_saved_triplane import NOTES, make_field
 
 SHARED = ("--out", "out", "--model", "model", "--device", "cpu")
@@ -321,3 +323,44 @@ def test_usage_errors(
     assert "Traceback" not in captured.err
     assert captured.out == ""
     assert not Path("out").exists()
+
+
+def small_turntable() -> TurntableSettings:
+    return TurntableSettings(frames=2, size=(16, 16))
+
+
+def test_reconstruct_makes_turntables_of_its_meshes(
+    lrm: Lrm, assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Scene] = []
+
+    def open_and_note(scene: Scene, **flags: Any) -> BallRenderer:
+        seen.append(scene)
+        return open_ball(scene, **flags)
+
+    monkeypatch.setattr(Scene, "open", open_and_note)
+    monkeypatch.setattr("lrm_cli.reconstructor.TurntableSettings", small_turntable)
+    flags = ("--out", "made", "--model", "model", "--resolution", "24", "--length", "3")
+    flags += ("--texture", "16", "--turntable")
+    assert lrm("reconstruct", "photos", *flags) == 0
+    made = {f"{name}.{kind}" for name in ("a", "b/c") for kind in ("glb", "mp4")}
+    assert files(Path("made")) == made | {"results.jsonl"}
+    record = ledger(Path("made"))["a.png"]
+    assert record["outputs"] == ["a.glb", "a.mp4"]
+    assert "turntable" in record["seconds"]
+    # What was turned is what is in the file, z up.
+    scene, written = seen[0], read_mesh(Path("made/a.glb"))
+    assert isinstance(scene.content, TexturedMesh)
+    (part,) = scene.content.parts
+    to_scene = scene.scene_from_content
+    shown = part.vertices_world @ to_scene[:3, :3].T + to_scene[:3, 3]
+    np.testing.assert_allclose(shown, written.parts[0].vertices_world, atol=1e-5)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ValueError("it is blue")
+
+    monkeypatch.setattr("model.formats.writing.write_mesh", refuse)
+    Path("made/a.mp4").unlink()
+    assert lrm("reconstruct", "photos/a.png", *flags, "--overwrite") == 1
+    assert not list(Path("made").rglob("*.part"))
+    assert not Path("made/a.mp4").exists()

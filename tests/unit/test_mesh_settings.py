@@ -39,6 +39,7 @@ def settings(**changes: Any) -> MeshSettings:
         "foreground_ratio": None,
         "save_inputs": False,
         "save_triplane": False,
+        "turntable": False,
         "dtype": "auto",
     }
     return MeshSettings(**{**values, **changes})
