@@ -22,6 +22,7 @@ from model.formats.frame_rate import shown_for
 
 _TICKS_PER_SECOND = 100
 _COLORS = 256
+_TRANSPARENT = 255
 _OPAQUE = 128  # alpha from which a pixel is shown
 _SAMPLES = 4096  # pixels that a palette is made of: all would take ten times as long
 _CELL_BITS = 6  # of each channel, when a pixel's colour of the palette is looked up
@@ -52,23 +53,20 @@ class _Gif:
         self._frames = 0
 
     def add(self, frame: NDArray[np.uint8]) -> None:
-        colors = frame[..., :3]
-        if self._alpha:
-            shown = frame[..., 3] >= _OPAQUE
-            palette = _palette(colors[shown], _COLORS - 1)
-            indices = np.where(shown, _nearest(colors, palette), _COLORS - 1)
-        else:
-            palette = _palette(colors.reshape(-1, 3), _COLORS)
-            indices = _nearest(colors, palette)
+        shown = frame[..., 3] >= _OPAQUE if self._alpha else np.ones(frame.shape[:2], bool)
+        colors = frame[shown, :3]
+        palette = _palette(colors, _COLORS - self._alpha)
+        indices = np.full(shown.shape, _TRANSPARENT, np.uint8)
+        indices[shown] = _nearest(colors, palette)
         control = struct.pack(
             "<BBBBHBB",
             *(0x21, 0xF9, 4),
             _CLEAR | 1 if self._alpha else _KEEP,
             shown_for(self._frames, self._fps, _TICKS_PER_SECOND),
-            _COLORS - 1 if self._alpha else 0,
+            _TRANSPARENT if self._alpha else 0,
             0,
         )
-        self._file.write(control + _image(indices.astype(np.uint8), palette))
+        self._file.write(control + _image(indices, palette))
         self._frames += 1
 
 
@@ -86,20 +84,22 @@ def _palette(colors: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     return np.array(picture.getpalette(), np.uint8).reshape(-1, 3)[:count]
 
 
-def _nearest(colors: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """(H, W) index of the palette's colour for each pixel, by the cell of colours it is in.
+def _nearest(colors: NDArray[np.uint8], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N,) index of the palette's colour for (N, 3): of their cell's mean, in a grid of colours.
 
-    Not dithered: that would shimmer as the object turns, and 256 colours for one object are many.
+    The mean, and not the cell's centre, so that flat areas keep their colour exactly. Not dithered:
+    that would shimmer as the object turns, and 256 colours for one object are many.
     """
     from scipy.spatial import cKDTree
 
-    shift = 8 - _CELL_BITS
-    red, green, blue = np.moveaxis(colors >> shift, -1, 0).astype(np.int32)
+    channels = np.ascontiguousarray(colors.T)
+    red, green, blue = (channels >> (8 - _CELL_BITS)).astype(np.int32)
     cells = (red << 2 * _CELL_BITS) | (green << _CELL_BITS) | blue
-    index_of_cell = np.zeros(1 << 3 * _CELL_BITS, np.intp)
-    used = np.flatnonzero(np.bincount(cells.ravel()))
-    corners = np.stack(np.unravel_index(used, (1 << _CELL_BITS,) * 3), axis=1) << shift
-    index_of_cell[used] = cKDTree(palette).query(corners + ((1 << shift) - 1) / 2)[1]
+    counts = np.bincount(cells)
+    used = np.flatnonzero(counts)
+    sums = np.stack([np.bincount(cells, channel)[used] for channel in channels], axis=1)
+    index_of_cell = np.zeros(len(counts), np.uint8)
+    index_of_cell[used] = cKDTree(palette).query(sums / counts[used, None])[1]
     return index_of_cell[cells]
 
 
@@ -113,8 +113,7 @@ def _image(indices: NDArray[np.uint8], palette: NDArray[np.uint8]) -> bytes:
     picture = Image.fromarray(indices)
     picture.putpalette(table.tobytes())
     file = io.BytesIO()
-    # All of the palette, in its order.
-    picture.save(file, "GIF", optimize=False)
+    picture.save(file, "GIF", optimize=False, interlace=0)  # the whole palette in its order
     still = file.getvalue()
     descriptor = _HEADER_SIZE + table.size
     assert still[descriptor : descriptor + 1] == b","
