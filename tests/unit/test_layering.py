@@ -22,6 +22,7 @@ ORDER = {
             "folders",
             "device",
             "cameras",
+            "views",
             "decoding",
             "matting",
             "photos",
