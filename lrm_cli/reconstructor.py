@@ -56,7 +56,7 @@ class Reconstructor:
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""
         steps = _Steps(self, place)
-        turntable = Stage("turntable", steps.turn)  # in one thread: VTK wants it
+        turntable = Stage("turntable", steps.turn)  # in one thread: VTK draws one picture at a time
         return (
             Stage("prepare", steps.prepare, self.threads),
             Stage("model", steps.reconstruct, batch_size=self.batch_size),

@@ -21,8 +21,6 @@ def render_frames(
 ) -> Generator[tuple[int, int], None, tuple[contextlib.ExitStack, dict[str, Any]]]:
     """Render an object; yields how many frames of all are done.
 
-    To be called by one thread only, since VTK draws the meshes.
-
     Args:
         places: of `settings.outputs_of`.
         file: that gives the cameras, if one does.

@@ -62,7 +62,7 @@ class ObjectRenderer:
             Stage("read", steps.read, self.threads),
             *((model,) if self.folder else ()),
             Stage("surface", steps.find_surface, self.threads),
-            Stage("render", steps.render),  # in one thread: VTK wants it
+            Stage("render", steps.render),  # in one thread: VTK draws one picture at a time
             Stage("write", steps.write),
         )
 

@@ -81,7 +81,7 @@ class Scene:
         depth: bool = False,
         normals: bool = False,
     ) -> Renderer:
-        """What renders it, in the scene's coordinates; to be used by the thread that opens it.
+        """What renders it, in the scene's coordinates.
 
         Args:
             samples: points per ray, of fields.
