@@ -14,7 +14,7 @@ from model.camera_paths import Sphere
 from model.formats.meshes import TexturedMesh, textured_mesh
 from model.moved_views import MovedRenderer
 from model.nerf import Field
-from model.rasterizing import Lighting
+from model.rasterizing import Lighting, MeshRenderer
 from model.surface.extraction import extract_mesh
 from model.surface.file_frame import FileMesh, moved
 from model.surface.mesh import Mesh
@@ -88,13 +88,12 @@ class Scene:
             lighting: of meshes.
             depth, normals: whether the views have these.
         """
-        from model.field_rendering import FieldRenderer
-        from model.rasterizing import MeshRenderer
-
         renderer: Renderer
         if isinstance(self.content, TexturedMesh):
             renderer = MeshRenderer(self.content, lighting=lighting, depth=depth, normals=normals)
         else:
+            from model.field_rendering import FieldRenderer
+
             renderer = FieldRenderer(self.content, samples=samples, depth=depth, normals=normals)
         return MovedRenderer(renderer, self.scene_from_content)
 
