@@ -119,18 +119,19 @@ class TurntableSettings:
 
     def outputs_of(self, stem: str) -> list[Output]:
         """What an object becomes."""
+        from model.formats.videos import video_suffix
+
         looks = [("", self.channels)]
         if self.separate:
             looks = [(f".{channel}", (channel,)) for channel in self.channels]
         outputs = []
         for look, channels in looks:
             for form in self.formats:
-                if form != "png":
-                    outputs.append(Output(f"{stem}{look}.{form}", "video", channels, form))
-                elif self.frames == 1:
+                if form == "png" and self.frames == 1:
                     outputs.append(Output(f"{stem}{look}.png", "still", channels))
-                else:
-                    outputs.append(Output(f"{stem}{look}.frames", "video", channels, form))
+                    continue
+                name = f"{stem}{look}{video_suffix(form)}"
+                outputs.append(Output(name, "video", channels, form))
             if self.sheet is not None:
                 outputs.append(Output(f"{stem}{look}.sheet.png", "sheet", channels))
         for form in self.depth_formats:

@@ -36,9 +36,9 @@ class FrameWriter(Protocol):
         ...
 
 
-def video_path(stem: Path, form: VideoFormat) -> Path:
-    """The place of a video: `DIR/cup.mp4` for `DIR/cup`, and the folder `DIR/cup` for `png`."""
-    return stem if form == "png" else stem.with_name(f"{stem.name}.{form}")
+def video_suffix(form: str) -> str:
+    """Of its file, or of the folder of frames that `png` makes."""
+    return ".frames" if form == "png" else f".{form}"
 
 
 def has_alpha(form: str) -> bool:
