@@ -12,7 +12,9 @@ import trimesh
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_blocks_make_a_textured_mesh_and_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_make_a_textured_mesh_and_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)

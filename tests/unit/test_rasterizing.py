@@ -379,3 +379,12 @@ def test_behind_the_camera_is_nothing() -> None:
     assert view.depth_world is not None
     assert not view.opacity.any()
     assert not view.depth_world.any()
+
+
+@pytest.mark.parametrize("vertices", [CORNERS[:4] * 0, CORNERS[[0, 1, 1, 1]], CORNERS[:4]])
+def test_triangles_without_an_area_are_harmless(vertices: np.ndarray) -> None:
+    faces = np.array([[0, 1, 2], [1, 1, 1], [1, 2, 3]])
+    with renderer(TexturedMesh((MeshPart(vertices, faces, RED),)), normals=True) as opened:
+        view = opened.render(front_camera()[0], 16, 16)
+    assert np.isfinite(view.colors).all()
+    assert np.isfinite(view.normals_world).all()  # type: ignore[call-overload]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lrm_cli.batch.leftovers import remove_parts
 from model.formats.bleeding import bleed_colors
 from model.formats.frame_rate import exact_fps, shown_for
-from model.formats.videos import VideoFormat, check_video, has_alpha, open_video, video_suffix
+from model.formats.videos import VideoFormat, has_alpha, open_video, video_suffix
 from tests.unit.video_readers import read_video
 
 FORMATS = get_args(VideoFormat)
@@ -222,10 +222,11 @@ def test_a_full_disk_is_an_os_error(tmp_path: Path, form: VideoFormat) -> None:
 
 def test_stills_of_a_longer_video_go_and_other_files_stay(tmp_path: Path) -> None:
     write(tmp_path / "cup", "png", 5)
-    (tmp_path / "cup" / "notes.txt").write_text("mine")
+    folder = tmp_path / "cup.frames"
+    (folder / "notes.txt").write_text("mine")
     write(tmp_path / "cup", "png", 3)
-    assert sorted(os.listdir(tmp_path / "cup")) == ["0000.png", "0001.png", "0002.png", "notes.txt"]
-    assert os.listdir(tmp_path) == ["cup"]
+    assert sorted(os.listdir(folder)) == ["0000.png", "0001.png", "0002.png", "notes.txt"]
+    assert os.listdir(tmp_path) == ["cup.frames"]
 
 
 @pytest.mark.parametrize(
