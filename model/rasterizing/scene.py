@@ -6,6 +6,7 @@ the colour of every point of it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -81,6 +82,8 @@ def geometry_scene(parts: Sequence[MeshPart], surfaces: Sequence[Any]) -> Any:
     counts glass as a surface. Only what is wholly transparent is left out."""
     scene = _empty_scene()
     for part, surface in zip(parts, surfaces, strict=True):
+        if part.texture is not None and part.texture.shape[2] == 3:  # opaque: not worth reading
+            part = dataclasses.replace(part, texture=None)
         actor = _actor(part, surface, "unlit", "flat", anisotropy=1)
         actor.ForceOpaqueOn()
         _write_normals(actor)
