@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.camera_paths import Sphere
+from model.field_rendering import FieldRenderer
 from model.formats.meshes import TexturedMesh, textured_mesh
 from model.moved_views import MovedRenderer
 from model.nerf import Field
@@ -92,8 +93,6 @@ class Scene:
         if isinstance(self.content, TexturedMesh):
             renderer = MeshRenderer(self.content, lighting=lighting, depth=depth, normals=normals)
         else:
-            from model.field_rendering import FieldRenderer
-
             renderer = FieldRenderer(self.content, samples=samples, depth=depth, normals=normals)
         return MovedRenderer(renderer, self.scene_from_content)
 

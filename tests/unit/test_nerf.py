@@ -77,6 +77,17 @@ def test_a_lattice_equals_density(dtype: torch.dtype, tolerance: float) -> None:
             torch.testing.assert_close(block, expected, atol=tolerance, rtol=tolerance)
 
 
+def test_points_equal_density_and_color() -> None:
+    torch.manual_seed(0)
+    mlp = NerfMLP(NerfConfig(layers=4, width=16), feature_width=12).requires_grad_(False)
+    field = Field(torch.randn(3, 4, 5, 5), mlp, iso_density=1.0)
+    points = torch.rand(200, 3) * 2.2 - 1.1  # beyond the outermost texels too
+    for found, expected in zip(
+        field.at_points().density_and_color(points), field.density_and_color(points), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
 def test_field_reads_its_planes() -> None:
     mlp = make_mlp()
     torch.manual_seed(1)
