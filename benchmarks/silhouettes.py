@@ -110,7 +110,7 @@ def measure_photo(field: Field, samples: int, resolution: int) -> dict[str, Any]
     around = in_the_world(cameras, matrix)
     return {
         "field": overlaps(outlines_of_field(field, around, samples, hard=False), of_mesh),
-        "hard_field": overlaps(outlines_of_field(field, around, 4 * samples, hard=True), of_mesh),
+        "hard_field": overlaps(outlines_of_field(field, around, 2 * samples, hard=True), of_mesh),
     }
 
 
