@@ -127,45 +127,47 @@ class FieldRenderer:
             spacing_world: (N, 1) its length.
         """
         first, step = (x.T[..., None].contiguous() for x in (first_world, step_world))  # (3, N, 1)
-        begin = torch.arange(0, self._samples, self._bins, device=first.device)  # (Q,)
+        # Numbers of bins are floats, which they are multiplied with.
+        begin = torch.arange(0, self._samples, self._bins, device=first.device).to(first)  # (Q,)
         bins = (self._samples - begin).clamp_max(self._bins)
         middle = begin + (bins - 1) / 2
         stretches = self._cells.blocks_at(torch.addcmul(first, step, middle))
         optical = stretches.densities * (bins * spacing_world)  # (N, Q)
-        light = stretches.light
+        light = stretches.light  # (N, Q, L)
         light[..., 3] = middle
         if self._normals:
             light = F.pad(light, (0, 3))
-        ray, stretch = (stretches.is_open & (_before(optical) < HIDDEN)).nonzero(as_tuple=True)
 
-        inside = begin[stretch, None] + torch.arange(self._bins, device=first.device)  # (K, G)
-        points = torch.addcmul(first[:, ray], step[:, ray], inside)
+        # (K,) numbers of open stretches that are not hidden. One index: two take twice as long.
+        opened = (stretches.is_open & (_before(optical) < HIDDEN)).flatten().nonzero().squeeze(1)
+        ray = opened // len(begin)
+        offsets = torch.arange(self._bins, device=first.device).to(first)
+        inside = begin[opened % len(begin), None] + offsets  # (K, G)
+        points = torch.addcmul(first.index_select(1, ray), step.index_select(1, ray), inside)
         cells = self._cells.cells_at(points)
         cells.light[..., 3] = inside
-        widths = spacing_world[ray] * (inside < self._samples)
+        widths = spacing_world.index_select(0, ray) * (inside < self._samples)
         certain = cells.densities * widths
-        optical[ray, stretch] = certain.sum(-1)
-        hidden = _before(optical)[ray, stretch, None] + _before(certain) >= HIDDEN
-        asked = (cells.is_open & (widths > 0) & ~hidden).nonzero(as_tuple=True)
-        self._ask(points, asked, cells.densities, cells.light)
+        optical.view(-1).index_copy_(0, opened, certain.sum(-1))
+        before = _before(optical).flatten().index_select(0, opened)
+        visible = (before[:, None] + _before(certain) < HIDDEN) & (widths > 0)
+        asked = (cells.is_open & visible).flatten().nonzero().squeeze(1)
+        numbers = cells.light[..., : light.shape[-1]]
+        self._ask(points.flatten(1), asked, cells.densities.view(-1), numbers.flatten(0, 1))
 
-        carried, opacity, _ = composite(
-            cells.densities, cells.light[..., : light.shape[-1]], widths
-        )
-        optical[ray, stretch] = (cells.densities * widths).sum(-1)
-        light[ray, stretch] = carried / opacity.clamp_min(1e-12)[:, None]
+        carried, opacity, _ = composite(cells.densities, numbers, widths)
+        carried /= opacity.clamp_min(1e-12)[:, None]
+        optical.view(-1).index_copy_(0, opened, (cells.densities * widths).sum(-1))
+        light.flatten(0, 1).index_copy_(0, opened, carried)
         carried, opacity, _ = composite(optical, light, torch.ones_like(spacing_world))
         return carried, opacity
 
-    def _ask(
-        self, points: Tensor, asked: tuple[Tensor, ...], densities: Tensor, light: Tensor
-    ) -> None:
-        """Put in the field's densities and colours at A of the (3, K, G) points."""
-        per_call = points_per_call(self._device, CACHED_POINTS)
-        for stretch, place in zip(*(index.split(per_call) for index in asked), strict=True):
-            density, color = self._field.density_and_color(points[:, stretch, place].T)
-            densities[stretch, place] = density
-            light[..., :3][stretch, place] = color
+    def _ask(self, points: Tensor, asked: Tensor, densities: Tensor, light: Tensor) -> None:
+        """Put the field's densities and colours at A of (3, M) points into (M,) and (M, L)."""
+        for some in asked.split(points_per_call(self._device, CACHED_POINTS)):
+            density, color = self._field.density_and_color(points.index_select(1, some).T)
+            densities.index_copy_(0, some, density)
+            light[:, :3].index_copy_(0, some, color)
 
 
 def _before(optical: Tensor) -> Tensor:
