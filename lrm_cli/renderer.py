@@ -130,14 +130,17 @@ class _Steps:
     def find_surface(self, thing: _Object) -> _Object:
         import torch
 
-        from model.scenes import BOUNDS_RESOLUTION, Scene
+        from model.scenes import Scene, coarse_surface
         from model.surface.extraction import extract_mesh
 
         if thing.field is None:
             return thing
         as_mesh = self._settings.mode == "mesh"
         with torch.inference_mode():
-            surface = extract_mesh(thing.field, MESH_RESOLUTION if as_mesh else BOUNDS_RESOLUTION)
+            if as_mesh:
+                surface = extract_mesh(thing.field, MESH_RESOLUTION)
+            else:
+                surface = coarse_surface(thing.field)
         frame, facts = thing.file_from_world, thing.facts
         if frame is None:
             frame, facts = _frame_of(surface, self._settings)
