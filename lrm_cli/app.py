@@ -10,6 +10,7 @@ import typer
 from lrm_cli import console, models
 from lrm_cli.preprocess import preprocess
 from lrm_cli.reconstruct import reconstruct
+from lrm_cli.render import render
 from lrm_cli.train import train
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(reconstruct)
+app.command()(render)
 app.command()(preprocess)
 app.command()(train)
 app.add_typer(models.app, name="models")

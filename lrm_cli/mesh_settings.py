@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrm_cli.photo_settings import PhotoSettings, check_choices
+
 FORMATS = ("glb", "obj", "ply", "stl", "usdz")  # a test holds them equal to `model.formats`
 TEXTURE_FORMATS = ("png", "jpeg", "webp")  # as those of `model.formats`
 ORIGINS = ("center", "base")  # as those of `model.surface`
 FLAGS = ("fragments", "open", "touches-box", "misfit")  # as those of `model.surface.quality`
-DTYPES = ("auto", "fp32", "bf16", "fp16")  # as those of `model.device`
 RESOLUTIONS = (16, 1024)  # grid points per side
 TEXTURES = (16, 8192)  # texels per side
 FEWEST_FACES = 4  # that enclose anything
 INPUT_SUFFIX = ".input.png"  # of prepared pictures that are kept
+TURNTABLE_SUFFIX = ".mp4"
 
 # What each profile sets; single flags take precedence. docs/formats.md tells which published
 # budgets they meet.
@@ -27,8 +29,8 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class MeshSettings:
+@dataclass(frozen=True, kw_only=True)
+class MeshSettings(PhotoSettings):
     """What decides how a mesh comes out, besides the photo and the model; kept in the ledger."""
 
     formats: tuple[str, ...]
@@ -42,20 +44,14 @@ class MeshSettings:
     save_visibility: bool
     length: float  # metres
     origin: str
-    input_elevation: float | str  # degrees, or "auto": from the mesh
     copyright: str | None
     fail_on: tuple[str, ...]
-    matting: str
-    matting_model: str
-    framing: str
-    foreground_ratio: float | None  # None: the model's
     save_inputs: bool
     save_triplane: bool
-    dtype: str
+    turntable: bool
 
     def __post_init__(self) -> None:
-        from model.matting import check_matting
-
+        super().__post_init__()
         if not self.formats:
             raise ValueError(f"--format names none of {', '.join(FORMATS)}")
         for flag, values, choices in (
@@ -63,12 +59,8 @@ class MeshSettings:
             ("--texture-format", (self.texture_format,), TEXTURE_FORMATS),
             ("--origin", (self.origin,), ORIGINS),
             ("--fail-on", self.fail_on, FLAGS),
-            ("--framing", (self.framing,), ("auto", "none")),
-            ("--dtype", (self.dtype,), DTYPES),
         ):
-            for value in values:
-                if value not in choices:
-                    raise ValueError(f"{flag} is {value!r}; it must be one of {', '.join(choices)}")
+            check_choices(flag, values, choices)
         low, high = RESOLUTIONS
         if not low <= self.resolution <= high:
             raise ValueError(
@@ -89,16 +81,6 @@ class MeshSettings:
             raise ValueError("--save-visibility goes with a texture and a projected photo")
         if not (math.isfinite(self.length) and self.length > 0):
             raise ValueError(f"--length is {self.length}; it must be a positive number of metres")
-        elevation = self.input_elevation
-        if elevation != "auto" and not (isinstance(elevation, float) and -90 <= elevation <= 90):
-            raise ValueError(
-                f"--input-elevation is {elevation}; it must be auto or lie from -90 to 90 degrees"
-            )
-        if self.foreground_ratio is not None and not 0 < self.foreground_ratio <= 1:
-            raise ValueError(
-                f"--foreground-ratio is {self.foreground_ratio}; it must be above 0 and at most 1"
-            )
-        check_matting(self.matting, self.matting_model)
         if "usdz" in self.formats:
             from model.formats.names import check_writable
 
@@ -118,6 +100,8 @@ class MeshSettings:
             files.append(seen_file(mesh))
         if self.save_triplane:
             files.append(triplane_file(mesh))
+        if self.turntable:
+            files.append(Path(stem + TURNTABLE_SUFFIX))
         if self.save_inputs:
             files.append(Path(stem + INPUT_SUFFIX))
         return list(dict.fromkeys(file.as_posix() for file in files))
@@ -132,17 +116,3 @@ def with_profile(profile: str, **given: Any) -> dict[str, Any]:
     if profile not in PROFILES:
         raise ValueError(f"--profile is {profile!r}; it must be one of {', '.join(PROFILES)}")
     return PROFILES[profile] | {name: value for name, value in given.items() if value is not None}
-
-
-def elevation_in(text: str) -> float | str:
-    """Degrees, where the text is a number; what else may stand there is `MeshSettings`' matter."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def names_in(text: str) -> tuple[str, ...]:
-    """The names of a list with commas, each once."""
-    names = (name.strip().lower() for name in text.split(","))
-    return tuple(dict.fromkeys(name for name in names if name))

@@ -207,7 +207,7 @@ def fill_dataset(
     from train.shards import ShardWriter
 
     summary = Summary()
-    ledger = Ledger(out)
+    ledger = Ledger(out, command="preprocess")
     with ShardWriter(out) as writer, show_progress(len(tasks), "Rendering", quiet) as progress:
         there = writer.uids
         todo = [task for task in tasks if task.uid not in there]
@@ -234,6 +234,7 @@ def fill_dataset(
                     status="failed" if reason else "done",
                     seconds={"render": round(outcome.seconds, 3)},
                     error=reason,
+                    command=ledger.command,
                 )
             )
         summary.seconds = progress.seconds

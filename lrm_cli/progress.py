@@ -20,12 +20,15 @@ class StageCount:
 
     Attributes:
         seconds: of all that are done.
+        step, steps: how far those are that are in the stage now, where it tells.
     """
 
     name: str
     done: int = 0
     waiting: int = 0
     seconds: float = 0.0
+    step: int = 0
+    steps: int = 0
 
 
 StageCounts = Callable[[], Sequence[StageCount]]
@@ -102,15 +105,19 @@ class _LiveProgress(Progress):
             state = f"{count.waiting} waiting"
             if count.done:
                 state += f", {count.seconds / count.done:.2f} s each"
+            if count.steps:
+                state = f"at step {count.step} of {count.steps}, {state}"
             # Some are done twice, where a worker has died.
             done = min(self.skipped_count + count.done, self.total)
-            table.add_row(f"  {count.name}", *self._bar(done), state)
+            partly = count.step / count.steps if count.steps else 0.0
+            table.add_row(f"  {count.name}", *self._bar(done, partly), state)
         return table
 
-    def _bar(self, done: int) -> tuple[RenderableType, str]:
+    def _bar(self, done: int, partly: float = 0.0) -> tuple[RenderableType, str]:
         from rich.progress_bar import ProgressBar
 
-        return ProgressBar(total=self.total, completed=done, width=30), f"{done}/{self.total}"
+        bar = ProgressBar(total=self.total, completed=min(done + partly, self.total), width=30)
+        return bar, f"{done}/{self.total}"
 
     def _state(self) -> str:
         parts = [duration(self.seconds)]

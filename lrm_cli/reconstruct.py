@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lrm_cli import console
-from lrm_cli.batch.discovery import Input, Shard, find_inputs
-from lrm_cli.batch.executor import LocalExecutor
-from lrm_cli.batch.job import Job, list_plan, make_folder, run, summarize
-from lrm_cli.batch.places import spread
-from lrm_cli.batch.sources import expand_sources
-from lrm_cli.mesh_settings import MeshSettings, elevation_in, names_in, with_profile
-from lrm_cli.progress import show_progress
-from lrm_cli.reconstructor import Reconstructor, model_digest
-from lrm_cli.report.gallery import is_of_report, write_report
+from lrm_cli import console, options
+from lrm_cli.batch.command import BatchFlags, plan_batch
+from lrm_cli.mesh_settings import MeshSettings, with_profile
+from lrm_cli.photo_settings import elevation_in, names_in
+from lrm_cli.photo_steps import find_model
+from lrm_cli.reconstructor import Reconstructor
+from lrm_cli.report.gallery import write_report
 
 
 @console.guarded
@@ -31,37 +25,12 @@ def reconstruct(
             "(@list.txt), or - for a list on standard input.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for the meshes and results.jsonl.")
-    ],
-    model: Annotated[
-        str, typer.Option(metavar="NAME|DIR", help="A model's name, or its or a run's folder.")
-    ] = "lrm-tiny",
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="auto, cpu, mps, cuda, or some of the GPUs (cuda:0,2). auto and cuda take all "
-            "GPUs, each with a process of its own.",
-        ),
-    ] = "auto",
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="On the CPU: processes, which share its cores (default: as many as cores and "
-            "memory allow, at most 8). On GPUs: threads for each that prepare photos and finish "
-            "meshes (default: the cores' share, at most 8).",
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Photos through the network at once (default: 1 on the CPU, 8 on GPUs).",
-        ),
-    ] = None,
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, fp32, bf16 or fp16.")] = "auto",
+    out: options.OutOption,
+    model: options.ModelOption = "lrm-tiny",
+    device: options.DeviceOption = "auto",
+    jobs: options.JobsOption = None,
+    batch_size: options.BatchSizeOption = None,
+    dtype: options.DtypeOption = "auto",
     resolution: Annotated[
         int, typer.Option(metavar="POINTS", help="Grid points per side of the box.")
     ] = 384,
@@ -114,21 +83,9 @@ def reconstruct(
             "--save-visibility", help="Keep what of the texture is the photo's, as NAME.seen.png."
         ),
     ] = False,
-    matting: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|alpha|rembg|none",
-            help="How objects are cut out: by a picture's transparency where it has some, else "
-            "by rembg (auto); only by transparency, so that photos without fail (alpha); always "
-            "by rembg; or not at all (none).",
-        ),
-    ] = "auto",
-    matting_model: Annotated[
-        str, typer.Option(metavar="NAME", help="Which of rembg's networks cuts out.")
-    ] = "isnet-general-use",
-    framing: Annotated[
-        str, typer.Option(metavar="auto|none", help="Centre and rescale the object, or not.")
-    ] = "auto",
+    matting: options.MattingOption = "auto",
+    matting_model: options.MattingModelOption = "isnet-general-use",
+    framing: options.FramingOption = "auto",
     foreground_ratio: Annotated[
         float | None,
         typer.Option(
@@ -148,6 +105,13 @@ def reconstruct(
             help="Keep the field of which the mesh was made, as NAME.triplane.safetensors.",
         ),
     ] = False,
+    turntable: Annotated[
+        bool,
+        typer.Option(
+            "--turntable",
+            help="Also make a video of each mesh, NAME.mp4, as lrm render makes it by default.",
+        ),
+    ] = False,
     length: Annotated[
         float, typer.Option(metavar="METRES", help="Longest side of each mesh.")
     ] = 1.0,
@@ -157,14 +121,7 @@ def reconstruct(
             metavar="center|base", help="The middle of each mesh, or of the ground it stands on."
         ),
     ] = "center",
-    input_elevation: Annotated[
-        str,
-        typer.Option(
-            metavar="DEGREES|auto",
-            help="How far from above the photos were taken; meshes are turned upright by it. "
-            "auto: by what each mesh stands on, where that is clear.",
-        ),
-    ] = "0",
+    input_elevation: options.InputElevationOption = "0",
     copyright_: Annotated[
         str | None, typer.Option("--copyright", metavar="TEXT", help="A credit inside each mesh.")
     ] = None,
@@ -176,18 +133,10 @@ def reconstruct(
             "touches-box, misfit (another silhouette than the photo's).",
         ),
     ] = "",
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Look into folders of folders.")
-    ] = True,
-    shard: Annotated[
-        str | None,
-        typer.Option(metavar="I/N", help="Do only the I-th of N parts: one job on each machine."),
-    ] = None,
-    timeout: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", help="Give a photo up after so much work; 0: never."),
-    ] = 0.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Redo what is done.")] = False,
+    recursive: options.RecursiveFlag = True,
+    shard: options.ShardOption = None,
+    timeout: options.TimeoutOption = 0.0,
+    overwrite: options.OverwriteFlag = False,
     report: Annotated[
         bool,
         typer.Option(
@@ -196,10 +145,10 @@ def reconstruct(
             "figures, failures.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done.")] = False,
-    json: console.JsonFlag = False,
-    quiet: console.QuietFlag = False,
-    debug: console.DebugFlag = False,
+    dry_run: options.DryRunFlag = False,
+    json: options.JsonFlag = False,
+    quiet: options.QuietFlag = False,
+    debug: options.DebugFlag = False,
 ) -> None:
     """Turn photos into 3D meshes.
 
@@ -208,6 +157,21 @@ def reconstruct(
     command runs again. Exit code: 0 all is done, 1 some photo failed, 2 wrong usage.
     """
     with console.usage_errors():
+        flags = BatchFlags(
+            sources=sources,
+            out=out,
+            recursive=recursive,
+            device=device,
+            jobs=jobs,
+            batch_size=batch_size,
+            shard=shard,
+            timeout=timeout,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            json=json,
+            quiet=quiet,
+            debug=debug,
+        )
         chosen = with_profile(
             profile, format=format_, faces=faces, texture=texture, texture_format=texture_format
         )
@@ -232,62 +196,18 @@ def reconstruct(
             foreground_ratio=foreground_ratio,
             save_inputs=save_inputs,
             save_triplane=save_triplane,
+            turntable=turntable,
             dtype=dtype,
         )
-        if not 0 <= timeout < math.inf:
-            raise ValueError(f"--timeout is {timeout:g}; it must be 0 (none) or more seconds")
-        part = Shard.parse(shard) if shard else Shard(1, 1)
-        inputs = _inputs(sources, out, recursive, part, settings)
-        identity, folder = _find_model(model)
-        places = spread(device, jobs, batch_size, len(inputs))
-        if not dry_run:
-            make_folder(out)
-    job = Job(
-        out=out,
-        files=settings.files_of,
-        model=identity,
-        settings=asdict(settings),
-        shard=(part.number, part.count) if shard else None,
-        overwrite=overwrite,
-        debug=debug,
-    )
-    if dry_run:
-        list_plan(job, inputs, json)
-        return
+        batch = plan_batch(flags, settings)
+        identity, folder = find_model(model)
+    places = batch.places
     work = Reconstructor(folder, identity, settings, places.threads, places.batch_size)
-    executor = LocalExecutor(work, places.places, places.window, timeout)
-    with show_progress(len(inputs), "Reconstructing", quiet, executor.stage_counts) as progress:
-        run(job, inputs, executor, progress)
-    index = None
-    if report:
-        index = write_report(out, {item.name: item.path for item in inputs}, quiet)
-    summarize(job, progress, json, quiet, index)
-    if progress.failures:
-        raise typer.Exit(console.EXIT_FAILED)
-
-
-def _inputs(
-    sources: list[str], out: Path, recursive: bool, part: Shard, settings: MeshSettings
-) -> list[Input]:
-    """This job's, without the pictures that an earlier run has left beside its meshes."""
-    inputs = find_inputs(expand_sources(sources), out, recursive)
-    made = {(out / file).absolute() for item in inputs for file in settings.files_of(item.stem)}
-    return [
-        item
-        for item in inputs
-        if part.takes(item.name)
-        and item.path.absolute() not in made
-        and not is_of_report(item.path, out)
-    ]
-
-
-def _find_model(name_or_dir: str) -> tuple[dict[str, str], Path]:
-    """Name and digest of a model, and its folder.
-
-    Raises:
-        ValueError: there is none, or its config is not valid.
-    """
-    from model.folders import load_config, model_folder
-
-    folder = model_folder(name_or_dir)
-    return {"name": load_config(folder).name, "sha256": model_digest(folder)}, folder
+    photos = {item.name: item.path for item in batch.inputs}
+    batch.carry_out(
+        "reconstruct",
+        "Reconstructing",
+        work,
+        lambda _: identity,
+        (lambda: write_report(out, photos, quiet)) if report else None,
+    )

@@ -1,19 +1,22 @@
-"""What `lrm reconstruct` does with a photo: prepare, model, surface, texture, write.
+"""What `lrm reconstruct` does with a photo: prepare, model, surface, texture, turntable, write.
 
 Nothing heavy is imported until a worker loads it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from lrm_cli.batch.work import Place, Source, Stage
-from lrm_cli.mesh_settings import INPUT_SUFFIX, MeshSettings
+from lrm_cli.mesh_settings import INPUT_SUFFIX, TURNTABLE_SUFFIX, MeshSettings
+from lrm_cli.photo_steps import Elevation, PhotoSteps, elevation_of
+from lrm_cli.render_frames import render_frames
+from lrm_cli.render_settings import TurntableSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,21 +25,9 @@ if TYPE_CHECKING:
 
     from model.formats.pictures import TextureFormat
     from model.nerf import Field
-    from model.photos import Framing
     from model.surface import Mesh
     from model.surface.file_frame import Origin
-
-
-@dataclass(frozen=True)
-class Elevation:
-    """By how much a mesh is turned upright.
-
-    Attributes:
-        source: `given` on the command line, `estimated` from the mesh, or `unclear` and so 0.
-    """
-
-    degrees: float
-    source: Literal["given", "estimated", "unclear"]
+    from model.surface.quality import Quality
 
 
 @dataclass(frozen=True)
@@ -56,18 +47,23 @@ class Reconstructor:
     threads: int
     batch_size: int
 
-    stage_names = ("prepare", "model", "surface", "texture", "write")
+    @property
+    def stage_names(self) -> Sequence[str]:
+        """See `batch.work.Work`."""
+        turntable = ("turntable",) if self.settings.turntable else ()
+        return ("prepare", "model", "surface", "texture", *turntable, "write")
 
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""
         steps = _Steps(self, place)
-        prepare, model, surface, texture, write = self.stage_names
+        turntable = Stage("turntable", steps.turn)  # in one thread: VTK draws one picture at a time
         return (
-            Stage(prepare, steps.prepare, self.threads),
-            Stage(model, steps.reconstruct, batch_size=self.batch_size),
-            Stage(surface, steps.find_surface, self.threads),
-            Stage(texture, steps.paint, self.threads),
-            Stage(write, steps.write),
+            Stage("prepare", steps.prepare, self.threads),
+            Stage("model", steps.reconstruct, batch_size=self.batch_size),
+            Stage("surface", steps.find_surface, self.threads),
+            Stage("texture", steps.paint, self.threads),
+            *((turntable,) if self.settings.turntable else ()),
+            Stage("write", steps.write),
         )
 
 
@@ -81,6 +77,8 @@ class _Prepared:
     field: Field | None = None
     mesh: Mesh | None = None
     elevation: Elevation | None = None
+    frame: NDArray[np.float64] | None = None  # (4, 4), `file_from_world`
+    video: contextlib.ExitStack | None = None  # to be closed when it takes its place
 
 
 class _Steps:
@@ -89,40 +87,19 @@ class _Steps:
     def __init__(self, work: Reconstructor, place: Place) -> None:
         import torch
 
-        from model.folders import load_config
-        from model.matting import Matting
-        from model.weights import inference_dtype, load_model
-
         torch.set_num_threads(place.threads)
         self._work = work
         self._settings = work.settings
-        self._device = torch.device(place.device)
-        config = load_config(work.folder)
-        self._dtype = inference_dtype(work.settings.dtype, self._device, config)
-        self._matting = Matting(work.settings.matting, work.settings.matting_model)
-        self._model = load_model(work.folder, self._device, self._dtype)
-        self._config = self._model.config
-        if (ratio := work.settings.foreground_ratio) is not None:
-            view = dataclasses.replace(self._config.view, foreground_ratio=ratio)
-            self._config = dataclasses.replace(self._config, view=view)
+        self._photos = PhotoSteps(work.folder, work.settings, place)
 
     def prepare(self, source: Source) -> _Prepared:
-        from model.photos import prepare_photo
-
         settings = self._settings
-        framing = cast("Framing", settings.framing)
-        photo = prepare_photo(
-            source.content, self._config, self._matting, framing, max(settings.texture, 1)
-        )
+        photo = self._photos.prepare(source.content, max(settings.texture, 1))
         square = photo.square if settings.texture and settings.project_photo else None
         return _Prepared(dataclasses.replace(source, content=b""), photo.picture, square)
 
     def reconstruct(self, photos: list[_Prepared]) -> list[_Prepared]:
-        import torch
-
-        with torch.inference_mode():
-            pictures = torch.stack([photo.picture for photo in photos])
-            fields = self._model.reconstruct(pictures.to(self._device, self._dtype))
+        fields = self._photos.reconstruct([photo.picture for photo in photos])
         return [
             dataclasses.replace(photo, field=field)
             for photo, field in zip(photos, fields, strict=True)
@@ -143,16 +120,8 @@ class _Steps:
                 smallest_share=0.0 if settings.keep_floaters else FLOATER_SHARE,
                 target_faces=settings.faces or None,
             )
-        return dataclasses.replace(photo, mesh=mesh, elevation=self._elevation_of(mesh))
-
-    def _elevation_of(self, mesh: Mesh) -> Elevation:
-        from model.surface.upright import find_elevation
-
-        setting = self._settings.input_elevation
-        if isinstance(setting, float):
-            return Elevation(setting, "given")
-        found = find_elevation(mesh.vertices_world, mesh.faces)
-        return Elevation(0.0, "unclear") if found is None else Elevation(found, "estimated")
+        elevation = elevation_of(mesh, settings.input_elevation)
+        return dataclasses.replace(photo, mesh=mesh, elevation=elevation)
 
     def paint(self, photo: _Prepared) -> _Prepared:
         import torch
@@ -167,11 +136,47 @@ class _Steps:
             framed = None
             if photo.square is not None:
                 rgba = photo.square / 255
-                framed = FramedPhoto(rgba, self._model.input_camera())
+                framed = FramedPhoto(rgba, self._photos.input_camera())
             with torch.inference_mode():
                 mesh = with_texture(photo.field, mesh, self._settings.texture, framed)
         field = photo.field if self._settings.save_triplane else None
-        return dataclasses.replace(photo, field=field, square=None, mesh=mesh)
+        frame = self._frame_of(mesh, photo.elevation)
+        return dataclasses.replace(photo, field=field, square=None, mesh=mesh, frame=frame)
+
+    def _frame_of(self, mesh: Mesh, elevation: Elevation | None) -> NDArray[np.float64]:
+        from model.surface.file_frame import file_from_world
+
+        assert elevation is not None
+        settings = self._settings
+        origin = cast("Origin", settings.origin)
+        return file_from_world(mesh, settings.length, origin, elevation.degrees)
+
+    def turn(self, photo: _Prepared) -> Generator[tuple[int, int], None, _Prepared]:
+        """The mesh that will be written, all around."""
+        from model.scenes import Scene
+
+        assert photo.mesh is not None
+        assert photo.frame is not None
+        self._check_quality(photo.mesh)
+        scene = Scene.of_surface(photo.mesh, photo.frame)
+        places = [path for path in photo.source.outputs if path.name.endswith(TURNTABLE_SUFFIX)]
+        video, _ = yield from render_frames(scene, TurntableSettings(), places)
+        return dataclasses.replace(photo, video=video)
+
+    def _check_quality(self, mesh: Mesh) -> Quality:
+        """A mesh's figures.
+
+        Raises:
+            ValueError: it has a flag that is not wanted.
+        """
+        from model.surface.projection import SILHOUETTE_FIT
+        from model.surface.quality import quality_of
+
+        quality = quality_of(mesh, SILHOUETTE_FIT)
+        unwanted = [flag for flag in quality.flags if flag in self._settings.fail_on]
+        if unwanted:
+            raise ValueError(f"the mesh has flags that --fail-on names: {', '.join(unwanted)}")
+        return quality
 
     def write(self, photo: _Prepared) -> dict[str, Any]:
         """The mesh's figures, as the ledger keeps them.
@@ -179,36 +184,33 @@ class _Steps:
         Raises:
             ValueError: the mesh has a flag that is not wanted.
         """
+        with photo.video or contextlib.nullcontext():
+            return self._write(photo)
+
+    def _write(self, photo: _Prepared) -> dict[str, Any]:
         from model.formats.atomic import write_atomically
         from model.formats.names import TRIPLANE
         from model.formats.writing import write_mesh, write_seen
         from model.photos import picture_to_png
-        from model.surface.file_frame import file_from_world, moved
-        from model.surface.projection import SILHOUETTE_FIT
-        from model.surface.quality import quality_of
+        from model.surface.file_frame import moved
 
         assert photo.mesh is not None
         assert photo.elevation is not None
+        assert photo.frame is not None
         settings, source = self._settings, photo.source
-        quality = quality_of(photo.mesh, SILHOUETTE_FIT)
-        unwanted = [flag for flag in quality.flags if flag in settings.fail_on]
-        if unwanted:
-            raise ValueError(f"the mesh has flags that --fail-on names: {', '.join(unwanted)}")
+        quality = self._check_quality(photo.mesh)
         facts: dict[str, Any] = {
             "model": self._work.identity,
             "source": source.name,
             "source_sha256": source.sha256,
         }
-        frame = file_from_world(
-            photo.mesh, settings.length, cast("Origin", settings.origin), photo.elevation.degrees
-        )
-        mesh = moved(photo.mesh, frame)
+        mesh = moved(photo.mesh, photo.frame)
         for path in source.outputs:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.name.endswith(INPUT_SUFFIX):
                 write_atomically(path, picture_to_png(photo.picture))
             elif path.name.endswith(TRIPLANE):
-                self._save_triplane(path, photo, frame)
+                self._save_triplane(path, photo, photo.frame)
             elif path.suffix.removeprefix(".") in settings.formats:
                 write_mesh(
                     path,
@@ -228,7 +230,7 @@ class _Steps:
             **figures,
             "elevation_degrees": photo.elevation.degrees,
             "elevation_source": photo.elevation.source,
-            "file_from_world": frame.tolist(),
+            "file_from_world": photo.frame.tolist(),
         }
 
     def _save_triplane(self, path: Path, photo: _Prepared, frame: NDArray[np.float64]) -> None:
@@ -242,19 +244,8 @@ class _Steps:
             model=self._work.identity,
             source=photo.source.name,
             source_sha256=photo.source.sha256,
-            view=self._config.view,
+            view=self._photos.view,
             file_from_world=tuple(map(tuple, frame.tolist())),
         )
         # With the run's own threshold, so that the file gives the run's own mesh.
         save_triplane(path, Field(photo.field.planes, photo.field.mlp, iso_density), notes)
-
-
-def model_digest(folder: Path) -> str:
-    """Hex SHA-256 over a model's config and weights: a run's folder changes under its name."""
-    from model.folders import CONFIG_NAME, WEIGHTS_NAME
-
-    digest = hashlib.sha256()
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        with (folder / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

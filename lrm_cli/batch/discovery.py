@@ -1,4 +1,4 @@
-"""Which pictures a command works on, in which order, where results go, and who does which."""
+"""Which files a command works on, in which order, where results go, and who does which."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lrm_cli.batch.sources import walk
-from model.formats.names import WRITABLE_SUFFIXES
+from model.formats.names import TRIPLANE, WRITABLE_SUFFIXES
 
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
@@ -23,7 +23,7 @@ PICTURE_SUFFIXES = (
 
 @dataclass(frozen=True)
 class Input:
-    """One picture to work on.
+    """One file to work on.
 
     Attributes:
         path: where it is.
@@ -34,6 +34,33 @@ class Input:
     path: Path
     name: str
     stem: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a command takes from the folders that are given to it.
+
+    Attributes:
+        groups: suffixes that belong together, in small letters. Of a folder, with all that is
+            below it, only files of the first group that has any there are taken: among meshes,
+            pictures are textures and previews.
+        what: the files in a word, for messages.
+        outputs: suffixes of what the command writes; no input's place may become a folder's.
+    """
+
+    groups: tuple[tuple[str, ...], ...] = (PICTURE_SUFFIXES,)
+    what: str = "picture"
+    outputs: tuple[str, ...] = WRITABLE_SUFFIXES
+
+    def group_of(self, name: str) -> int | None:
+        """The number of the group to which a file belongs by its name."""
+        for number, suffixes in enumerate(self.groups):
+            if name.lower().endswith(suffixes) and not name.startswith("."):
+                return number
+        return None
+
+
+PICTURES = Wanted()
 
 
 @dataclass(frozen=True)
@@ -68,37 +95,47 @@ class Shard:
         return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
 
 
-def find_inputs(sources: Sequence[Path], out: Path, recursive: bool = True) -> list[Input]:
-    """The pictures of files and folders, each once, in natural order.
+def find_inputs(
+    sources: Sequence[Path],
+    out: Path,
+    recursive: bool = True,
+    wanted: Wanted = PICTURES,
+    made: Container[Path] = (),
+) -> list[Input]:
+    """What is wanted of files and folders, each once, in natural order.
 
     Names are relative to the folder when there is one source, else to the deepest folder that
-    holds all sources. In folders, hidden entries and files that are not pictures by their
+    holds all sources. In folders, hidden entries and files that are not wanted by their
     suffix are passed over, and so is `out` where it lies inside; a file given by name is taken
     whatever its suffix. What is not there (any more) or may not be read is an input too, so that
-    it fails by itself: also a folder in a folder, whose pictures would be missed silently.
+    it fails by itself: also a folder in a folder, whose files would be missed silently.
+
+    Args:
+        made: files that are no inputs even where they are given by name, as patterns do.
 
     Raises:
-        ValueError: a source is neither file nor folder, or a folder without a picture or that
-            cannot be read.
+        ValueError: a source is neither file nor folder, or a folder without a wanted file or
+            that cannot be read.
     """
     root = _common_root(sources)
     found: dict[str, Path] = {}  # real place → path as it was reached
     for source in sources:
         if os.path.isdir(source):
-            pictures = list(_pictures_in(source, out, recursive))
-            if not pictures:
-                kinds = ", ".join(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES)
-                raise ValueError(f"there is no picture ({kinds}) in the folder {source}")
+            files = _files_in(source, out, recursive, wanted)
+            if not files:
+                kinds = ", ".join(s.removeprefix(".") for group in wanted.groups for s in group)
+                raise ValueError(f"there is no {wanted.what} ({kinds}) in the folder {source}")
         elif _may_be_file(source):
-            pictures = [source]
+            files = [source]
         else:
             raise ValueError(f"{source} is neither a file nor a folder")
-        for picture in pictures:
+        for file in files:
             # Not `Path.resolve`, which takes links in a circle for our mistake.
-            found.setdefault(os.path.realpath(picture), picture)
+            if file not in made:
+                found.setdefault(os.path.realpath(file), file)
     names = {PurePosixPath(os.path.relpath(p.absolute(), root)): p for p in found.values()}
     ordered = sorted(names, key=natural_key)
-    stems = _distinct_stems(ordered)
+    stems = _distinct_stems(ordered, wanted.outputs)
     return [Input(names[name], str(name), stems[name]) for name in ordered]
 
 
@@ -108,7 +145,8 @@ def _common_root(sources: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
 
 
-def _pictures_in(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
+def _files_in(folder: Path, out: Path, recursive: bool, wanted: Wanted) -> list[Path]:
+    groups: list[list[Path]] = [[] for _ in wanted.groups]
     unreadable: list[Path] = []
 
     def note(error: OSError) -> None:
@@ -124,11 +162,10 @@ def _pictures_in(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
         if not recursive:
             folders.clear()
         for name in files:
-            path = Path(place, name)
-            is_picture = path.suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".")
-            if is_picture and _may_be_file(path):
-                yield path
-    yield from unreadable
+            path, group = Path(place, name), wanted.group_of(name)
+            if group is not None and _may_be_file(path):
+                groups[group].append(path)
+    return [*next(filter(None, groups), []), *unreadable]
 
 
 def _may_be_file(path: Path) -> bool:
@@ -148,18 +185,30 @@ def natural_key(name: PurePosixPath) -> tuple[object, ...]:
     return (parts, str(name))
 
 
-def _distinct_stems(names: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
+def bare_name(name: PurePosixPath) -> str:
+    """Without its suffix, of which saved triplanes have two."""
+    if name.name.lower().endswith(TRIPLANE) and len(name.name) > len(TRIPLANE):
+        return str(name)[: -len(TRIPLANE)]
+    return str(name.with_suffix(""))
+
+
+def _distinct_stems(
+    names: Sequence[PurePosixPath], outputs: Sequence[str]
+) -> dict[PurePosixPath, str]:
     """A place for each, that no other has, also where case and Unicode form do not count.
 
-    The suffix goes, unless two pictures would share their place, or a mesh that of a folder
+    The suffix goes, unless two inputs would share their place, or an output that of a folder
     (`cup.png` beside `cup.glb/1.png`): then they keep it, and what still collides gets a number.
+
+    Args:
+        outputs: suffixes of what is written.
     """
-    bare = {name: str(name.with_suffix("")) for name in names}
+    bare = {name: bare_name(name) for name in names}
     uses = Counter(_folded(stem) for stem in bare.values())
     folders = {_folded(str(folder)) for name in names for folder in name.parents}
 
     def is_free(stem: str) -> bool:
-        return not any(_folded(stem + suffix) in folders for suffix in WRITABLE_SUFFIXES)
+        return not any(_folded(stem + suffix) in folders for suffix in outputs)
 
     stems: dict[PurePosixPath, str] = {}
     taken = {place for place, count in uses.items() if count == 1 and is_free(place)}

@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from lrm_cli.batch.leftovers import remove_parts
-from lrm_cli.batch.pipeline import Ended, Started
+from lrm_cli.batch.pipeline import Advanced, Ended, Started
 from lrm_cli.batch.work import Failure, Outcome, Place, Task, Work
 from lrm_cli.batch.workers import Halted, Ready, Refused, Worker
 from lrm_cli.progress import StageCount
@@ -53,6 +53,8 @@ class _Flight:
     stage: int = 0  # where it is, or what it waits for
     since: float | None = None  # when it entered the stage; None while it waits
     seconds: float = 0.0  # in the stages before
+    step: int = 0  # of so many, where the stage tells
+    steps: int = 0
 
     def worked(self, now: float) -> float:
         return self.seconds + (0.0 if self.since is None else now - self.since)
@@ -113,11 +115,14 @@ class LocalExecutor:
 
     def stage_counts(self) -> list[StageCount]:
         """See `Executor`."""
-        waiting = [flight.stage for flight in self._flights() if flight.since is None]
-        return [
-            StageCount(count.name, count.done, waiting.count(stage), count.seconds)
-            for stage, count in enumerate(self._counts)
-        ]
+        flights = self._flights()
+        counts = []
+        for stage, count in enumerate(self._counts):
+            here = [flight for flight in flights if flight.stage == stage]
+            waiting = sum(flight.since is None for flight in here)
+            step, steps = sum(flight.step for flight in here), sum(flight.steps for flight in here)
+            counts.append(replace(count, waiting=waiting, step=step, steps=steps))
+        return counts
 
     def close(self) -> None:
         """See `Executor`."""
@@ -181,9 +186,12 @@ class LocalExecutor:
                 for number in numbers:
                     seat.flights[number].stage = stage
                     seat.flights[number].since = time.monotonic()
+            case Advanced(number, _, step, steps):
+                seat.flights[number].step, seat.flights[number].steps = step, steps
             case Ended(number, stage, seconds):
                 flight = seat.flights[number]
                 flight.stage, flight.since = stage + 1, None
+                flight.step = flight.steps = 0
                 flight.seconds += seconds
                 self._counts[stage].done += 1
                 self._counts[stage].seconds += seconds

@@ -25,8 +25,9 @@ class Job:
     Attributes:
         out: the output folder.
         files: an input's outputs, by its stem: paths below the output folder, with `/`.
-        model: name and digest of what makes them.
+        model: name and digest of what makes an input's; empty where no model does.
         settings: the flags that decide what they look like.
+        command: of `lrm`.
         shard: number and count, where several jobs share the inputs.
         overwrite: also those that are there and up to date.
         debug: show tracebacks.
@@ -34,15 +35,16 @@ class Job:
 
     out: Path
     files: Callable[[str], list[str]]
-    model: dict[str, str]
+    model: Callable[[Input], dict[str, str]]
     settings: dict[str, Any]
+    command: str
     shard: tuple[int, int] | None = None
     overwrite: bool = False
     debug: bool = False
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ledger", Ledger(self.out, self.shard))
+        object.__setattr__(self, "ledger", Ledger(self.out, self.shard, self.command))
 
     def outputs_of(self, item: Input) -> list[str]:
         """Files below the output folder, with `/`."""
@@ -55,7 +57,8 @@ class Job:
         """
         if self.overwrite:
             return None
-        before = self.ledger.find(item.name, self.outputs_of(item), self.model, self.settings)
+        outputs = self.outputs_of(item)
+        before = self.ledger.find(item.name, outputs, self.model(item), self.settings)
         try:
             same = before is not None and sha256_of(item.path.read_bytes()) == before.sha256
         except OSError:
@@ -178,8 +181,9 @@ def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
         status="done" if failure is None else "failed",
         outputs=job.outputs_of(item) if failure is None else [],
         seconds={stage: round(value, 3) for stage, value in outcome.seconds.items()},
-        model=job.model,
+        model=job.model(item),
         settings=job.settings,
+        command=job.command,
         error=None if failure is None else failure.sentence,
         facts=outcome.facts,
     )

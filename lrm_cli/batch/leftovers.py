@@ -1,10 +1,11 @@
-"""What a killed writer leaves: `.NAME.….part` beside the file that it was to become."""
+"""What a killed writer leaves: `.NAME.….part` beside the file or folder that it was to become."""
 
 from __future__ import annotations
 
 import glob
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
@@ -14,24 +15,31 @@ _PART = re.compile(r"\.(?P<name>.+)\.[^.]+\.part", re.DOTALL)
 
 
 def remove_parts(outputs: Iterable[Path]) -> None:
-    """Of these files, whose writers have died."""
+    """Of these files and folders, whose writers have died."""
     for output in outputs:
         for part in output.parent.glob(f".{glob.escape(part_stem(output.name))}.*.part"):
-            part.unlink(missing_ok=True)
+            _remove(part)
 
 
 def remove_parts_below(folder: Path, names: Collection[str]) -> None:
-    """As `remove_parts`, for many files of a folder of any depth, in one walk.
+    """As `remove_parts`, for many outputs below a folder of any depth, in one walk.
 
     Args:
-        names: places below the folder, with `/`; parts of other files may be another job's.
+        names: places below the folder, with `/`; parts of other outputs may be another job's.
     """
     stems = {(path := PurePosixPath(name)).with_name(part_stem(path.name)) for name in names}
-    for place, _, files in os.walk(folder):
-        for file in files:
-            match = _PART.fullmatch(file)
+    for place, folders, files in os.walk(folder):
+        for entry in [*folders, *files]:
+            match = _PART.fullmatch(entry)
             if match is None:
                 continue
             stem = PurePosixPath(Path(place, match["name"]).relative_to(folder).as_posix())
             if stem in stems:
-                Path(place, file).unlink(missing_ok=True)
+                _remove(Path(place, entry))
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir() and not part.is_symlink():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)

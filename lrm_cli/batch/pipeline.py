@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,16 @@ class Ended:
     number: int
     stage: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """A task is at this of several steps of a stage, which take long together."""
+
+    number: int
+    stage: int
+    step: int
+    steps: int
 
 
 @dataclass
@@ -88,7 +98,7 @@ class Pipeline:
         in_batch = (stage.batch_size or 1) > 1 and not single
         start = time.perf_counter()
         try:
-            values = _apply(stage, items, fill=in_batch)
+            values = self._apply(index, items, fill=in_batch)
         except Exception as error:
             if not in_batch:
                 self._end(items[0], _failure_of(error))
@@ -108,24 +118,35 @@ class Pipeline:
             else:
                 self._end(item, None)
 
+    def _apply(self, index: int, items: list[_Item], fill: bool) -> list[Any]:
+        """What a stage makes of items.
+
+        Args:
+            fill: a batch that is short of items up with copies of its last.
+        """
+        stage = self._stages[index]
+        if stage.batch_size is None:
+            return [self._result(index, item, stage.function(_content(item))) for item in items]
+        values = [item.value for item in items]
+        if fill:
+            values += values[-1:] * (stage.batch_size - len(values))
+        return list(stage.function(values))[: len(items)]
+
+    def _result(self, index: int, item: _Item, value: Any) -> Any:
+        """What a function returned, or returns after its steps."""
+        if not isinstance(value, Generator):
+            return value
+        while True:
+            try:
+                step, steps = next(value)
+            except StopIteration as end:
+                return end.value
+            self._report(Advanced(item.task.number, index, step, steps))
+
     def _end(self, item: _Item, failure: Failure | None) -> None:
         facts = item.value if failure is None else {}
         item.value = None
         self._report(Outcome(item.task, item.sha256, item.seconds, failure, facts or {}))
-
-
-def _apply(stage: Stage, items: list[_Item], fill: bool) -> list[Any]:
-    """What a stage makes of items.
-
-    Args:
-        fill: a batch that is short of items up with copies of its last.
-    """
-    if stage.batch_size is None:
-        return [stage.function(_content(item)) for item in items]
-    values = [item.value for item in items]
-    if fill:
-        values += values[-1:] * (stage.batch_size - len(values))
-    return list(stage.function(values))[: len(items)]
 
 
 def _content(item: _Item) -> Any:

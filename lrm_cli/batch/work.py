@@ -48,6 +48,7 @@ class Source:
     """What the first stage gets: a task with its file's content."""
 
     name: str
+    path: Path
     outputs: tuple[Path, ...]
     content: bytes
     sha256: str
@@ -93,11 +94,13 @@ class Stage:
 
     Attributes:
         name: as the ledger and the display show it.
-        function: takes what the stage before returned (the first one a `Source`).
+        function: takes what the stage before returned (the first one a `Source`). A generator
+            yields `(steps done, steps in all)` on its way, for the display.
         threads: how many items it has in hand at once.
         batch_size: where given, the function takes and returns lists of so many values; what
             is short of them is filled up with copies, since the same batch size gives the same
-            bytes. Single values come where a batch has failed, or a task must be alone.
+            bytes. Single values come where a batch has failed, or a task must be alone. Such a
+            function is no generator.
     """
 
     name: str
@@ -131,7 +134,7 @@ def read_source(task: Task) -> Source:
         content = task.item.path.read_bytes()
     except OSError as error:
         raise ValueError(f"the file cannot be read ({error.strerror})") from error
-    return Source(task.item.name, task.outputs, content, sha256_of(content))
+    return Source(task.item.name, task.item.path, task.outputs, content, sha256_of(content))
 
 
 def sha256_of(content: bytes) -> str:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Set
 from pathlib import Path
 
+from lrm_cli.batch.made import MANIFEST
 from lrm_cli.report.pictures import MESH_KIND, PHOTO_KIND, VIEW_KIND, Kind
 from model.formats.atomic import write_atomically
 
 ITEMS_FOLDER = "items"
-MANIFEST = "manifest.json"
 PAGE_SUFFIX = ".html"
 KINDS = (PHOTO_KIND, MESH_KIND, VIEW_KIND)
 

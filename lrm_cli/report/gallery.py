@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lrm_cli import console
+from lrm_cli.batch.made import REPORT_FOLDER
 from lrm_cli.progress import Progress, show_progress
-from lrm_cli.report.drawn import KINDS, MANIFEST, PAGE_SUFFIX, Drawn
+from lrm_cli.report.drawn import KINDS, PAGE_SUFFIX, Drawn
 from lrm_cli.report.entries import Failed, Item, read_entries
 from lrm_cli.report.index import index_page, item_list
 from lrm_cli.report.item import item_page
@@ -19,19 +20,12 @@ from lrm_cli.report.markup import ITEMS_PER_PAGE, Shown, index_name
 from lrm_cli.report.pictures import PHOTO_KIND, Kind, Order
 from model.formats.atomic import write_atomically
 
-REPORT_FOLDER = "report"
 ASSETS = ("style.css", "index.js", "viewer.js")
 DRAWING = "1"  # raised when pictures are made differently
 _MOST_JOBS = 4
 _TIMEOUT_S = 300.0  # for one item's pictures of one kind
 _OLD_S = 3600.0  # a half-written file of this age has no writer any more
 _ATTEMPTS = 3  # if none of the first so many can be made, none can
-
-
-def is_of_report(path: Path, out: Path) -> bool:
-    """Whether a picture belongs to an earlier report, and is no photo to work on."""
-    folder = (out / REPORT_FOLDER).absolute()
-    return path.absolute().is_relative_to(folder) and (folder / MANIFEST).is_file()
 
 
 def write_report(out: Path, photos: Mapping[str, Path], quiet: bool = False) -> Path:

@@ -83,6 +83,7 @@ def item_page(shown: Shown, number: int, before: Item | None, after: Item | None
 {_viewer(shown)}
 </div>
 {_views(shown, page)}
+{_turntable(shown, up)}
 <div class="tables">
 {_table("Figures", {**_figures(item), "Seconds": f"{item.seconds:.2f}"})}
 {_table("Time by stage", seconds)}
@@ -123,6 +124,16 @@ def _views(shown: Shown, page: str) -> str:
         for view, suffix in enumerate(VIEW_KIND.suffixes)
     )
     return f'<section class="views" aria-label="Views around">{"".join(images)}</section>'
+
+
+def _turntable(shown: Shown, up: str) -> str:
+    videos = (output for output in shown.item.record.outputs if output.endswith(".mp4"))
+    return "".join(
+        f"""<figure class="turntable"><video src="{up}../{url(output)}" controls loop muted \
+playsinline preload="metadata" aria-label="Video of the mesh, all around"></video>
+<figcaption>Turntable</figcaption></figure>"""
+        for output in videos
+    )
 
 
 def _files(shown: Shown, up: str) -> str:

@@ -1,13 +1,17 @@
-"""Files that are there whole or not at all."""
+"""Files, and folders of files, that are there whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _LONGEST_NAME = 255  # bytes, on most file systems
+_SUFFIX = ".part"
 _ADDED = len("..12345678.part")  # what the name of a part has beside its stem
 
 
@@ -22,23 +26,69 @@ def part_stem(name: str) -> str:
     return hashlib.sha256(encoded).hexdigest()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the place and rename into it; a killed writer leaves no half file there.
+@contextmanager
+def atomically(path: Path) -> Iterator[Path]:
+    """A file beside the place, to be renamed into it: a killed writer leaves no half file there.
+
+    It goes when the block ends with an exception.
 
     Raises:
         OSError: the folder does not exist or cannot be written to.
     """
-    handle, beside = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{part_stem(path.name)}.", suffix=".part"
-    )
+    handle, name = tempfile.mkstemp(_SUFFIX, _prefix(path), path.parent)
+    os.close(handle)
+    part = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        yield part
         # mkstemp makes files private; give this one what an ordinary new file would get.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(beside, 0o666 & ~mask)
-        os.replace(beside, path)
+        part.chmod(0o666 & ~_mask())
+        os.replace(part, path)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def folder_atomically(path: Path) -> Iterator[Path]:
+    """As `atomically`, a folder of files.
+
+    A folder that is there already keeps what else it holds: the new files are moved into it one by
+    one.
+
+    Raises:
+        OSError: the folder around it does not exist or cannot be written to.
+    """
+    part = Path(tempfile.mkdtemp(_SUFFIX, _prefix(path), path.parent))
+    try:
+        yield part
+        part.chmod(0o777 & ~_mask())
+        if path.is_dir():
+            for file in sorted(part.iterdir()):
+                os.replace(file, path / file.name)
+            part.rmdir()
+        else:
+            os.replace(part, path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all.
+
+    Raises:
+        OSError: the folder does not exist or cannot be written to.
+    """
+    with atomically(path) as part:
+        part.write_bytes(data)
+
+
+def _prefix(path: Path) -> str:
+    return f".{part_stem(path.name)}."
+
+
+def _mask() -> int:
+    """What the process takes from the permissions of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

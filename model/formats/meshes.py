@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from model.formats.gltf_scene import linear_colors, load_gltf_scene
 from model.formats.notes import FRAME
+from model.surface.file_frame import FileMesh
 
 UpAxis = Literal["auto", "y", "z"]
 
@@ -30,6 +31,7 @@ MESH_SUFFIXES: dict[str, str] = {
     ".stl": "z",
 }
 PLAIN_COLOR = (0.8, 0.8, 0.8)  # sRGB; for surfaces whose file names no colour
+_Z_UP_FROM_Y_UP = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,19 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
     return TexturedMesh(tuple(parts))
 
 
+def textured_mesh(mesh: FileMesh) -> TexturedMesh:
+    """What `read_mesh` would give of a mesh that `write_mesh` has written."""
+    white = (1.0, 1.0, 1.0, 1.0)
+    vertices = mesh.vertices_m.astype(np.float64) @ _Z_UP_FROM_Y_UP.T
+    faces = mesh.faces.astype(np.int64)
+    if mesh.atlas is not None:
+        texture = mesh.atlas.colors_srgb
+        return TexturedMesh((MeshPart(vertices, faces, white, mesh.atlas.uv, texture),))
+    opaque = np.full((len(vertices), 1), 255, np.uint8)
+    colors = np.hstack([mesh.colors_srgb, opaque])
+    return TexturedMesh((MeshPart(vertices, faces, white, vertex_colors=colors),))
+
+
 def _is_ours(path: Path) -> bool:
     """Whether a PLY or STL file's header tells of the frame in which `write_mesh` leaves meshes."""
     with path.open("rb") as file:
@@ -153,7 +168,7 @@ def _to_part(geometry: Any, *, gltf: bool, y_up: bool) -> MeshPart | None:
     if not len(faces):
         return None
     used, flat = np.unique(faces, return_inverse=True)
-    turn = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]) if y_up else np.eye(3)
+    turn = _Z_UP_FROM_Y_UP if y_up else np.eye(3)
     color, texture = _material(geometry.visual, gltf=gltf)
     uv = getattr(geometry.visual, "uv", None)
     if texture is not None and (uv is None or len(uv) != len(vertices)):

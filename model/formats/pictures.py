@@ -1,4 +1,4 @@
-"""Textures as the bytes of picture files.
+"""Pictures as the bytes of files.
 
 Legend of shapes: H height, W width.
 """
@@ -26,7 +26,7 @@ def picture_bytes(pixels: NDArray[np.uint8], form: TextureFormat = "png") -> byt
     """A picture file; the same pixels always give the same bytes.
 
     Args:
-        pixels: (H, W, 3) sRGB or (H, W) grey, the top row first.
+        pixels: (H, W, 3) sRGB or (H, W) grey, but for JPEG also (H, W, 4), the top row first.
 
     Raises:
         ValueError: another format.

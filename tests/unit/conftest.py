@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trimesh
 
 from lrm_cli.app import app
 from model.lrm import LRM
+from model.scenes import Scene
 from tests.unit.cli_scene import Lrm, WorkerThread, save_photo
 from tests.unit.fields import AnalyticField, ball
+from tests.unit.standin_renderers import open_ball
 from tests.unit.tiny_model import save_box_model
 
 
@@ -48,3 +51,16 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(LRM, "reconstruct", reconstruct)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def assets(scene: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """meshes/ with cup.glb and ball.stl, an unrelated picture, and what `scene` has."""
+    monkeypatch.setattr(Scene, "open", open_ball)
+    Path("meshes").mkdir()
+    ball = trimesh.creation.icosphere(subdivisions=1, radius=5.0)
+    ball.apply_translation((100, 0, 0))
+    ball.export("meshes/cup.glb")
+    ball.export("meshes/ball.stl")
+    save_photo(Path("meshes/cup.texture.png"))
+    return scene

@@ -43,6 +43,9 @@ class AnalyticField:
         """The colour is the position: x, y, z in -1..1 to red, green, blue in 0..1."""
         return self.density(points_world), (points_world + 1) / 2
 
+    def at_points(self) -> AnalyticField:
+        return self
+
     def lattice(self, axis_world: Tensor, *, rough: bool = False) -> AnalyticLattice:
         return AnalyticLattice(self, axis_world)
 

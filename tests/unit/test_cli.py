@@ -28,11 +28,20 @@ SURFACE = {
             "--foreground-ratio",
             "--save-inputs",
             "--save-triplane",
+            "--turntable",
             "--recursive",
             "--shard",
             "--timeout",
         ),
         *("--overwrite", "--report", "--dry-run", "--json", "--quiet", *SHARED),
+    ),
+    "render": (
+        *("--out", "--mode", "--format", "--frames", "--fps", "--size", "--elevation", "--orbit"),
+        *("--fov", "--distance", "--cameras", "--background", "--channels", "--separate"),
+        *("--depth-format", "--sheet", "--samples", "--unlit", "--up"),
+        *("--model", "--dtype", "--matting", "--matting-model", "--framing"),
+        *("--input-elevation", "--device", "--jobs", "--batch-size", "--recursive", "--shard"),
+        *("--timeout", "--overwrite", "--dry-run", "--json", "--quiet", *SHARED),
     ),
     "preprocess": (
         *("--out", "--kind", "--views", "--size", "--fov", "--radius-min", "--radius-max"),
@@ -56,7 +65,7 @@ def test_the_surface_is_frozen() -> None:
         options = [p for p in command.params if p.param_type_name == "option"]
         return {"--help", *(option.opts[0] for option in options)}
 
-    assert sorted(group.commands) == ["models", "preprocess", "reconstruct", "train"]
+    assert sorted(group.commands) == ["models", "preprocess", "reconstruct", "render", "train"]
     assert sorted(group.commands["models"].commands) == ["info", "list"]
     for path, expected in SURFACE.items():
         command = group
@@ -75,7 +84,8 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         "except SystemExit as end:\n    assert not end.code\n"
         f"print('HEAVY', sorted(set('{heavy}'.split()) & set(sys.modules)))"
     )
-    for command in ("", "reconstruct ", "preprocess ", "train ", "models ", "models info "):
+    commands = ("reconstruct ", "render ", "preprocess ", "train ", "models ", "models info ")
+    for command in ("", *commands):
         arguments = [sys.executable, "-c", code, command + "--help"]
         seconds = []
         for _ in range(3):  # the first may still compile byte code, and a neighbour may be busy

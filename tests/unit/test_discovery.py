@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from lrm_cli.batch.discovery import Shard, find_inputs
+from lrm_cli.batch.discovery import Shard, Wanted, find_inputs
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -198,3 +198,40 @@ def test_every_input_belongs_to_exactly_one_shard(count: int) -> None:
 def test_what_is_no_shard(text: str) -> None:
     with pytest.raises(ValueError, match=r"--shard is .* must be i/n"):
         Shard.parse(text)
+
+
+MODELS_OR_PICTURES = Wanted(((".triplane.safetensors", ".glb"), (".png",)), "object", (".mp4",))
+
+
+def objects(*sources: Path) -> dict[str, str]:
+    found = find_inputs(sources, Path("nowhere"), wanted=MODELS_OR_PICTURES)
+    return {item.name: item.stem for item in found}
+
+
+def test_of_a_folder_the_first_group_is_taken_that_has_any(tmp_path: Path) -> None:
+    tree(tmp_path, "meshes/cup.GLB", "meshes/cup.png", "meshes/deep/view.png", "photos/a.png")
+    assert list(objects(tmp_path / "meshes")) == ["cup.GLB"]
+    assert list(objects(tmp_path / "photos")) == ["a.png"]
+    assert list(objects(tmp_path)) == ["meshes/cup.GLB"]
+    # What is given by name is taken as what it is.
+    both = objects(tmp_path / "meshes", tmp_path / "meshes/cup.png")
+    assert list(both) == ["meshes/cup.GLB", "meshes/cup.png"]
+    with pytest.raises(ValueError, match=r"no object \(triplane\.safetensors, glb, png\) in"):
+        objects(tree(tmp_path / "none", "notes.txt"))
+
+
+def test_a_triplane_beside_its_mesh(tmp_path: Path) -> None:
+    tree(
+        tmp_path, "cup.triplane.safetensors", "cup.glb", "mug.triplane.safetensors", "x.safetensors"
+    )
+    assert objects(tmp_path) == {
+        "cup.glb": "cup.glb",
+        "cup.triplane.safetensors": "cup.triplane.safetensors",
+        "mug.triplane.safetensors": "mug",
+    }
+
+
+def test_what_is_made_is_no_input_and_takes_no_place(tmp_path: Path) -> None:
+    tree(tmp_path, "cup.png", "cup.jpg")
+    (item,) = find_inputs([tmp_path], Path("nowhere"), made=[tmp_path / "cup.jpg"])
+    assert (item.name, item.stem) == ("cup.png", "cup")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lrm_cli.batch.discovery import Input
-from lrm_cli.batch.executor import LocalExecutor
-from lrm_cli.batch.pipeline import Pipeline
+from lrm_cli.batch.executor import LocalExecutor, _Flight
+from lrm_cli.batch.pipeline import Advanced, Ended, Pipeline, Started
 from lrm_cli.batch.work import Outcome, Place, Source, Stage, Task
 from tests.unit.standin_work import StandIn
 
@@ -225,3 +226,42 @@ def test_stages_overlap(tmp_path: Path) -> None:
         pipeline.put(Task(number, Input(path, name, name), ()))
     assert ended.wait(60)
     assert [outcome.failure for outcome in done] == [None, None]
+
+
+def test_a_stage_tells_of_its_steps(tmp_path: Path) -> None:
+    messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def frames(source: Source) -> Generator[tuple[int, int], None, str]:
+        for step in range(1, 3):
+            yield step, 3
+        if source.name == "bad":
+            raise ValueError("it is blue")
+        return source.name.upper()
+
+    pipeline = Pipeline(
+        [Stage("frames", frames), Stage("write", lambda name: {"name": name})], messages.put
+    )
+    told: list[Any] = []
+    for number, name in enumerate(("good", "bad")):
+        path = tmp_path / name
+        path.touch()
+        pipeline.put(Task(number, Input(path, name, name), ()))
+        while not isinstance(message := messages.get(timeout=60), Outcome):
+            told.append(message)
+        assert message.facts == ({"name": "GOOD"} if name == "good" else {})
+        assert bool(message.failure) == (name == "bad")
+    steps = [m for m in told if isinstance(m, Advanced)]
+    assert steps == [Advanced(n, 0, step, 3) for n in (0, 1) for step in (1, 2)]
+
+
+def test_steps_are_counted_until_their_stage_ends(batch: Batch) -> None:
+    executor = batch.executor()
+    counts = []
+    (task,) = batch.tasks(one="")
+    seat = executor._seats[0]
+    seat.flights[0] = _Flight(task)
+    for message in (Started((0,), 0), Advanced(0, 0, 2, 3), Ended(0, 0, 0.1)):
+        list(executor._note(seat, message))
+        counts.append([(c.step, c.steps) for c in executor.stage_counts()])
+    nothing = [(0, 0)] * 3
+    assert counts == [nothing, [(2, 3), (0, 0), (0, 0)], nothing]

@@ -23,6 +23,9 @@ ORDER = {
             "device",
             "cameras",
             "views",
+            "camera_paths",
+            "moved_views",
+            "frames",
             "decoding",
             "matting",
             "photos",
@@ -30,9 +33,10 @@ ORDER = {
             "conditioning",
         ),
         *("environment", "attention", "fused_linear", "decoder"),
-        *("triplane", "kernels", "nerf", "occupancy", "rendering", "lrm", "published", "weights"),
+        *("triplane", "kernels", "nerf", "occupancy", "rendering", "cells", "field_rendering"),
+        *("lrm", "published", "weights"),
         *("initialization",),
-        *("surface", "formats", "rasterizing", "metrics", "pretrained"),
+        *("surface", "formats", "rasterizing", "scenes", "metrics", "pretrained"),
     ],
     "train": [
         *("splits", "isolation", "recipe", "views", "objects", "videos", "shards", "dataset"),
@@ -50,12 +54,18 @@ ORDER = {
         *("evaluation",),
     ],
     "lrm_cli": [
-        *("console", "progress", "batch", "report"),
+        *("console", "progress", "options", "batch", "report"),
         *(
             "preprocess",
+            "photo_settings",
+            "render_settings",
+            "photo_steps",
+            "render_outputs",
+            "render_frames",
             "mesh_settings",
             "reconstructor",
             "reconstruct",
+            "renderer",
             "render",
             "train",
             "evaluate",
@@ -66,8 +76,8 @@ ORDER = {
     ],
 }
 BATCH_ORDER = [
-    *("sources", "discovery", "ledger", "leftovers"),
-    *("work", "pipeline", "workers", "places", "executor", "job"),
+    *("sources", "discovery", "ledger", "made", "leftovers"),
+    *("work", "pipeline", "workers", "places", "executor", "job", "command"),
 ]
 
 

@@ -54,7 +54,7 @@ def test_a_line_holds_all_that_the_format_promises(folder: Path) -> None:
     (line,) = lines(folder)
     assert list(line) == [
         *("input", "sha256", "status", "outputs"),
-        *("seconds", "model", "settings", "error", "facts", "finished_at"),
+        *("seconds", "model", "settings", "error", "facts", "command", "finished_at"),
     ]
     assert line["outputs"] == ["a.glb"]
     assert line["model"] == MODEL
@@ -198,3 +198,22 @@ def test_of_several_ledgers_the_newest_record_counts(folder: Path) -> None:
     for reader in (Ledger(folder), Ledger(folder, (1, 2))):
         assert is_done(reader, settings={"length": 2.0})
         assert not is_done(reader, settings={"length": 1.0})
+
+
+def test_commands_that_share_a_folder_do_not_know_each_others_work(folder: Path) -> None:
+    ledger = Ledger(folder, command="render")
+    assert not is_done(ledger)
+    ledger.add(record("a", outputs=["a.mp4"], command="render"))
+    (folder / "a.mp4").touch()
+    Ledger(folder, command="render").compact()
+    assert is_done(Ledger(folder))
+    assert is_done(Ledger(folder, command="render"), outputs=["a.mp4"])
+    assert [r.outputs for r in Ledger(folder).records()] == [["a.glb"]]
+    assert Ledger(folder).outputs == {"a.glb", "a.mp4"}
+
+
+def test_an_output_may_be_a_folder(folder: Path) -> None:
+    Ledger(folder).add(record("b", outputs=["b.frames"]))
+    assert not is_done(Ledger(folder), "b", outputs=["b.frames"])
+    (folder / "b.frames").mkdir()
+    assert is_done(Ledger(folder), "b", outputs=["b.frames"])

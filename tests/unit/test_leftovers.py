@@ -55,3 +55,15 @@ def test_what_a_dead_writer_leaves_is_found_by_the_name_of_its_file(
     die_while_writing(folder / name)
     remove_parts([folder / name])
     assert os.listdir(folder) == []
+
+
+def test_folders_that_a_dead_writer_leaves_are_found_too(tmp_path: Path) -> None:
+    for remove in (
+        lambda: remove_parts([tmp_path / "cup"]),
+        lambda: remove_parts_below(tmp_path, {"cup"}),
+    ):
+        part = tmp_path / ".cup.12345678.part"
+        part.mkdir()
+        (part / "0000.png").touch()
+        remove()
+        assert os.listdir(tmp_path) == []

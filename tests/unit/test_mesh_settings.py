@@ -7,7 +7,8 @@ from typing import Any, get_args
 import pytest
 
 from lrm_cli import mesh_settings
-from lrm_cli.mesh_settings import PROFILES, MeshSettings, elevation_in, names_in, with_profile
+from lrm_cli.mesh_settings import PROFILES, MeshSettings, with_profile
+from lrm_cli.photo_settings import DTYPES, elevation_in, names_in
 from model.device import DtypeName
 from model.formats.names import WRITABLE_SUFFIXES
 from model.formats.pictures import TextureFormat
@@ -38,6 +39,7 @@ def settings(**changes: Any) -> MeshSettings:
         "foreground_ratio": None,
         "save_inputs": False,
         "save_triplane": False,
+        "turntable": False,
         "dtype": "auto",
     }
     return MeshSettings(**{**values, **changes})
@@ -49,7 +51,7 @@ def test_choices_are_those_of_the_model() -> None:
     assert get_args(TextureFormat) == mesh_settings.TEXTURE_FORMATS
     assert get_args(Origin) == mesh_settings.ORIGINS
     assert mesh_settings.FLAGS == FLAGS
-    assert get_args(DtypeName) == mesh_settings.DTYPES
+    assert get_args(DtypeName) == DTYPES
     assert mesh_settings.TEXTURES[0] == SMALLEST_TEXTURE
 
 

@@ -113,6 +113,17 @@ def test_a_rough_lattice_is_as_exact_as_bounds_need(
     assert (error.max() > 1e-3) == (dtype == torch.bfloat16)
 
 
+def test_points_equal_density_and_color() -> None:
+    torch.manual_seed(0)
+    mlp = NerfMLP(NerfConfig(layers=4, width=16), feature_width=12).requires_grad_(False)
+    field = Field(torch.randn(3, 4, 5, 5), mlp, iso_density=1.0)
+    points = torch.rand(200, 3) * 2.2 - 1.1  # beyond the outermost texels too
+    for found, expected in zip(
+        field.at_points().density_and_color(points), field.density_and_color(points), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
 def test_field_reads_its_planes() -> None:
     mlp = make_mlp()
     torch.manual_seed(1)

@@ -17,7 +17,7 @@ def test_a_terminal_shows_all_and_each_stage(monkeypatch: pytest.MonkeyPatch) ->
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=120, color_system=None)
     monkeypatch.setattr(progress_module, "standard_error", lambda: terminal)
-    counts = [StageCount("prepare", 4, 1, 2.0), StageCount("model", 0, 3, 0.0)]
+    counts = [StageCount("prepare", 4, 1, 2.0), StageCount("model", 0, 3, 0.0, 54, 120)]
     with show_progress(20, "Reconstructing", stages=lambda: counts) as progress:
         progress.skipped()
         progress.done("a.png")
@@ -30,4 +30,4 @@ def test_a_terminal_shows_all_and_each_stage(monkeypatch: pytest.MonkeyPatch) ->
     # Three of twenty are worked on in a minute, one was done before: sixteen are left.
     assert "4/20 1 min 0 s, 3.0/min, 5 min 20 s left, 1 failed" in lines["Reconstructing"]
     assert "5/20 1 waiting, 0.50 s each" in lines["prepare"]
-    assert "1/20 3 waiting" in lines["model"]
+    assert "1/20 at step 54 of 120, 3 waiting" in lines["model"]

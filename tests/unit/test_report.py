@@ -18,10 +18,11 @@ import trimesh
 from PIL import Image
 
 from lrm_cli.batch.ledger import Ledger, Record
+from lrm_cli.batch.made import is_of_report
 from lrm_cli.batch.work import sha256_of
 from lrm_cli.report import gallery, pictures
 from lrm_cli.report.entries import read_entries
-from lrm_cli.report.gallery import is_of_report, write_report
+from lrm_cli.report.gallery import write_report
 from tests.unit.standin_drawing import draw_nothing
 
 ODD_NAMES = (
@@ -279,14 +280,24 @@ def test_the_newest_of_two_inputs_with_one_place_is_shown(
     assert len(items) == 1
 
 
+def test_the_turntable_is_shown(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_nothing(monkeypatch)
+    add(out, "deep/a #1.png", outputs=["deep/a #1.glb", "deep/a #1.mp4"])
+    add(out, "b.png")
+    (out / "deep/a #1.mp4").touch()
+    _, without, with_video = report(out)
+    assert (without.tags["video"], with_video.tags["video"]) == (0, 1)
+    assert out / "deep/a #1.mp4" in {path.resolve() for path in with_video.targets()}
+
+
 def test_pictures_of_a_report_are_no_photos(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = out / "report/items/a.photo.jpg"
-    assert not is_of_report(picture, out)  # a folder of the user's may have this name
+    assert not is_of_report(picture)  # a folder of the user's may have this name
     draw_nothing(monkeypatch)
     add(out, "a.png")
     report(out)
-    assert is_of_report(picture, out)
-    assert not is_of_report(out / "a.png", out)
+    assert is_of_report(picture)
+    assert not is_of_report(out / "a.png")
 
 
 def crash(_: pictures.Order) -> dict[str, bytes]:

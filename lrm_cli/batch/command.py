@@ -1,0 +1,149 @@
+"""A batch command from its flags to its exit code: what all of them do the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import typer
+
+from lrm_cli import console
+from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
+from lrm_cli.batch.executor import LocalExecutor
+from lrm_cli.batch.job import Job, list_plan, make_folder, run, summarize
+from lrm_cli.batch.made import Made
+from lrm_cli.batch.places import Spread, spread
+from lrm_cli.batch.sources import expand_sources
+from lrm_cli.batch.work import Work
+from lrm_cli.progress import show_progress
+
+
+class Settings(Protocol):
+    """A dataclass of the flags that decide what outputs look like."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def files_of(self, stem: str) -> list[str]:
+        """The files that an input becomes, below the output folder, with `/`."""
+
+
+@dataclass(frozen=True)
+class BatchFlags:
+    """The flags of all batch commands; `lrm_cli.options` tells what they mean."""
+
+    sources: list[str]
+    out: Path
+    recursive: bool
+    device: str
+    jobs: int | None
+    batch_size: int | None
+    shard: str | None
+    timeout: float
+    overwrite: bool
+    dry_run: bool
+    json: bool
+    quiet: bool
+    debug: bool
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.timeout < math.inf:
+            raise ValueError(f"--timeout is {self.timeout:g}; it must be 0 (none) or more seconds")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A command's inputs, found, and how they are spread; nothing has been done yet."""
+
+    flags: BatchFlags
+    settings: Settings
+    inputs: Sequence[Input]
+    places: Spread
+    part: Shard | None
+
+    def carry_out(
+        self,
+        command: str,
+        what: str,
+        work: Work,
+        model: Callable[[Input], dict[str, str]],
+        report: Callable[[], Path] | None = None,
+    ) -> None:
+        """Do the work on all inputs, or only list it, and end the command with its exit code.
+
+        Args:
+            command: its name, in the ledger.
+            what: what is being done, `Reconstructing` for instance.
+            model: name and digest of what makes an input's outputs.
+            report: writes the HTML report.
+
+        Raises:
+            typer.Exit: some input failed.
+        """
+        flags = self.flags
+        job = Job(
+            out=flags.out,
+            files=self.settings.files_of,
+            model=model,
+            settings=asdict(self.settings),
+            command=command,
+            shard=None if self.part is None else (self.part.number, self.part.count),
+            overwrite=flags.overwrite,
+            debug=flags.debug,
+        )
+        if flags.dry_run:
+            list_plan(job, self.inputs, flags.json)
+            return
+        with console.usage_errors():
+            make_folder(flags.out)
+        executor = LocalExecutor(work, self.places.places, self.places.window, flags.timeout)
+        counts = executor.stage_counts
+        with show_progress(len(self.inputs), what, flags.quiet, counts) as progress:
+            run(job, self.inputs, executor, progress)
+        index = None if report is None else report()
+        summarize(job, progress, flags.json, flags.quiet, index)
+        if progress.failures:
+            raise typer.Exit(console.EXIT_FAILED)
+
+
+def plan_batch(flags: BatchFlags, settings: Settings, wanted: Wanted = PICTURES) -> Batch:
+    """Find a command's inputs and places.
+
+    Raises:
+        ValueError: the command line asks for something that cannot be.
+    """
+    part = Shard.parse(flags.shard) if flags.shard else None
+    found = find_inputs(
+        expand_sources(flags.sources), flags.out, flags.recursive, wanted, Made(flags.out)
+    )
+    inputs = [
+        item
+        for item in _without_results(found, flags.out, settings)
+        if part is None or part.takes(item.name)
+    ]
+    places = spread(flags.device, flags.jobs, flags.batch_size, len(inputs))
+    return Batch(flags, settings, inputs, places, part)
+
+
+def _without_results(inputs: Sequence[Input], out: Path, settings: Settings) -> list[Input]:
+    """Without those that a killed run may have left beside the outputs of others.
+
+    Raises:
+        ValueError: an output would take its own input's place, or that of another's output.
+    """
+    makers: dict[Path, Input] = {}
+    for item in inputs:
+        for output in settings.files_of(item.stem):
+            other = makers.setdefault((out / output).absolute(), item)
+            if other is not item:
+                raise ValueError(f"{other.name} and {item.name} would both become {output}")
+    kept = []
+    for item in inputs:
+        maker = makers.get(item.path.absolute())
+        if maker is item:
+            raise ValueError(f"{item.path} would be replaced by its own result; give another --out")
+        if maker is None:
+            kept.append(item)
+    return kept

@@ -1,0 +1,85 @@
+"""The flags that several commands have, the same everywhere: their names, their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrm_cli.console import DebugFlag, JsonFlag, QuietFlag
+
+__all__ = ["DebugFlag", "JsonFlag", "QuietFlag"]  # and all below
+
+# What photos become fields with.
+
+ModelOption = Annotated[
+    str, typer.Option(metavar="NAME|DIR", help="A model's name, or its or a run's folder.")
+]
+DtypeOption = Annotated[str, typer.Option(metavar="NAME", help="auto, fp32, bf16 or fp16.")]
+MattingOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|alpha|rembg|none",
+        help="How objects are cut out: by a picture's transparency where it has some, else "
+        "by rembg (auto); only by transparency, so that photos without fail (alpha); always "
+        "by rembg; or not at all (none).",
+    ),
+]
+MattingModelOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Which of rembg's networks cuts out.")
+]
+FramingOption = Annotated[
+    str, typer.Option(metavar="auto|none", help="Centre and rescale the object, or not.")
+]
+InputElevationOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DEGREES|auto",
+        help="How far from above the photos were taken; objects are turned upright by it. "
+        "auto: by what each mesh stands on, where that is clear.",
+    ),
+]
+
+# How a batch is done.
+
+OutOption = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder for what is made, and results.jsonl.")
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="auto, cpu, mps, cuda, or some of the GPUs (cuda:0,2). auto and cuda take all "
+        "GPUs, each with a process of its own.",
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="On the CPU: processes, which share its cores (default: as many as cores and "
+        "memory allow, at most 8). On GPUs: threads for each that prepare inputs and finish "
+        "results (default: the cores' share, at most 8).",
+    ),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Photos through the network at once (default: 1 on the CPU, 8 on GPUs).",
+    ),
+]
+RecursiveFlag = Annotated[
+    bool, typer.Option("--recursive/--no-recursive", help="Look into folders of folders.")
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(metavar="I/N", help="Do only the I-th of N parts: one job on each machine."),
+]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", help="Give an input up after so much work; 0: never."),
+]
+OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Redo what is done.")]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="List what would be done.")]
