@@ -37,8 +37,8 @@ from model.occupancy import (
 
 CELLS = 96  # along an axis; see `model.occupancy`
 CELLS_PER_BLOCK, CELLS_AROUND_BLOCK = 3, 2
-# Per world unit. What is taken for known is off by a tenth of this, of either sign, and a ray's way
-# through the box is 2 to 3.5 units long: measured, pictures are as asked everywhere to 55 dB.
+# Per world unit. No bound for a whole ray: errors of this size and of one sign all along it would
+# be seen. They are of either sign; pictures came within 57 dB of asking everywhere, as measured.
 KNOWN_WITHIN = 0.2
 # Between the bounds of a known cell, unless it is thin.
 LARGEST_RATIO = 6.0
