@@ -43,8 +43,8 @@ from model.views import View
 HIDDEN = 7.0
 # Depth and normals are told where an object stops at least this share of the light.
 SEEN = 0.5
-# Samples of rays at a time on a CPU, for the sake of its cache.
-_CACHED_SAMPLES = 131072
+# Samples of rays at a time on a CPU, of which most are looked up by stretches only.
+_CACHED_SAMPLES = 262144
 
 
 class FieldRenderer:
