@@ -28,7 +28,6 @@ from torch import Tensor
 from model.cameras import BOX_MAX, BOX_MIN
 from model.device import points_per_call
 from model.occupancy import (
-    CACHED_POINTS,
     DensityBounds,
     DensityField,
     require_finite,
@@ -134,7 +133,7 @@ class KnownCells:
 
 def _ask(field: FieldAtPoints, points: Tensor) -> tuple[Tensor, Tensor]:
     """(3, C, C, C) points to densities (C, C, C) and colours (3, C, C, C)."""
-    parts = points.flatten(1).T.split(points_per_call(points.device, CACHED_POINTS))
+    parts = points.flatten(1).T.split(points_per_call(points.device))
     densities, colors = zip(*[field.density_and_color(part) for part in parts], strict=True)
     shape = points.shape[1:]
     density = require_finite(torch.cat(densities))

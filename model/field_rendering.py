@@ -35,7 +35,6 @@ from model.cameras import (
 )
 from model.cells import KnownCells, RenderedField
 from model.device import points_per_call
-from model.occupancy import CACHED_POINTS
 from model.rendering import composite
 from model.views import View
 
@@ -43,8 +42,8 @@ from model.views import View
 HIDDEN = 7.0
 # Depth and normals are told where an object stops at least this share of the light.
 SEEN = 0.5
-# Samples of rays at a time on a CPU, of which most are looked up by stretches only.
-_CACHED_SAMPLES = 262144
+# For each point that the field is asked at a time: most are looked up by stretches only.
+_SAMPLES_PER_POINT = 8
 
 
 class FieldRenderer:
@@ -89,7 +88,7 @@ class FieldRenderer:
         first = origins + directions * (enter + spacing / 2)
         light = origins.new_zeros(len(pixels), 7 if self._normals else 4)
         opacity = origins.new_zeros(len(pixels))
-        rays = max(1, points_per_call(self._device, _CACHED_SAMPLES) // self._samples)
+        rays = max(1, _SAMPLES_PER_POINT * points_per_call(self._device) // self._samples)
         for some in (spacing > 0).squeeze(1).nonzero().squeeze(1).split(rays):
             light[some], opacity[some] = self._light_of_rays(
                 first[some], directions[some] * spacing[some], spacing[some]
@@ -164,7 +163,7 @@ class FieldRenderer:
 
     def _ask(self, points: Tensor, asked: Tensor, densities: Tensor, light: Tensor) -> None:
         """Put the field's densities and colours at A of (3, M) points into (M,) and (M, L)."""
-        for some in asked.split(points_per_call(self._device, CACHED_POINTS)):
+        for some in asked.split(points_per_call(self._device)):
             density, color = self._field.density_and_color(points.index_select(1, some).T)
             densities.index_copy_(0, some, density)
             light[:, :3].index_copy_(0, some, color)

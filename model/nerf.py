@@ -138,10 +138,11 @@ class FieldPoints:
         """(N, 3) points to densities (N,) per world unit and sRGB colours (N, 3) in 0..1."""
         texels, shares = self._corners(points_world.to(self._texels))
         hidden = F.embedding_bag(texels, self._texels, mode="sum", per_sample_weights=shares)
-        _, *rest = self._mlp.linear_layers()
-        for layer in rest:
-            hidden = F.linear(F.relu_(hidden), layer.weight, layer.bias)
-        densities, colors = self._mlp.activate(hidden)
+        hidden = F.relu_(hidden)
+        _, *middle, last = self._mlp.linear_layers()
+        for layer in middle:
+            hidden = activated_linear(hidden, layer.weight, layer.bias, "relu")
+        densities, colors = self._mlp.activate(last(hidden))
         return densities, colors.float().clamp(0, 1)
 
     def _corners(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
