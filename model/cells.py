@@ -2,18 +2,17 @@
 
 The box is cut into cells, and blocks of 3³ cells. Most of them need not be looked into again:
 
+- A **thin block** and the cells around it hold next to nothing: no density above KNOWN_WITHIN.
+  One density and one colour stand for all of the block.
 - In a **known cell** the density is a linear function of the place: that of the cell's corners and
   middle lie within KNOWN_WITHIN of it, and the bounds of `model.occupancy` leave no room for a
-  structure between them (`LARGEST_RATIO`), or for none that counts. One colour stands for the cell.
-- In a **known block**, and in the cells around it, all cells are known, one linear function tells
-  the density of all their middles, and one colour that of the light from there.
+  structure between them (`LARGEST_RATIO`). One colour stands for the cell.
 - In all other cells the field itself has to be asked.
 
-What is empty is a known block or cell like any other. Soft fields, whose fog fills the box, have
-few empty parts but many known ones.
+What is empty is a thin block or a known cell like any other. Soft fields, whose fog fills the
+box, have few empty parts but many known ones.
 
-Legend of shapes: C cells and B = C / 3 blocks along an axis, W = 7 cells along an axis of a
-block's window, which is the block with the cells around it, ... any number of points.
+Legend of shapes: C cells and B = C / 3 blocks along an axis, ... any number of points.
 """
 
 from __future__ import annotations
@@ -40,11 +39,10 @@ CELLS_PER_BLOCK, CELLS_AROUND_BLOCK = 3, 2
 # Per world unit. No bound for a whole ray: errors of this size and of one sign all along it would
 # be seen. They are of either sign; pictures came within 57 dB of asking everywhere, as measured.
 KNOWN_WITHIN = 0.2
-# Between the bounds of a known cell, unless both lie below.
+# Between the bounds of a known cell, unless it is thin.
 LARGEST_RATIO = 6.0
-_WINDOW = CELLS_PER_BLOCK + 2 * CELLS_AROUND_BLOCK
-# Stands for the lower bound of the density in parts that are known.
-_KNOWN = -1.0
+# Marks in the tables: of open blocks the densities, of known cells the lower bounds lie down here.
+_MARK = -1.0
 
 
 class FieldAtPoints(Protocol):
@@ -68,54 +66,13 @@ class Parts:
     Attributes:
         densities: (...) at the points; where `is_open`, one that is hardly fallen short of.
         is_open: (...) bool, this is not enough: the block's cells, or the field, must be asked.
-        light: (..., 7) sRGB, a number that is free for other use, and the slopes of the density
-            along x, y and z, per world unit squared.
+        light: (..., 4 or 7) sRGB, a number that is free for other use, and of cells the slopes of
+            the density along x, y and z, per world unit squared.
     """
 
     densities: Tensor
     is_open: Tensor
     light: Tensor
-
-
-@dataclass(frozen=True)
-class PartsOfBox:
-    """Equal parts of the box, `per_side` along an axis.
-
-    Attributes:
-        rows: (per_side³, 8), a part's numbers side by side: sRGB, the lower bound of the density
-            or _KNOWN, and where known the linear density's slopes and its value at the origin.
-    """
-
-    rows: Tensor
-    per_side: int
-
-    @classmethod
-    def of(
-        cls, color: Tensor, lower: Tensor, known: Tensor, slope: Tensor, at_origin: Tensor
-    ) -> PartsOfBox:
-        """From colours and slopes (3, P, P, P), and what is one number of each part (P, P, P)."""
-        columns = [
-            *color,
-            torch.where(known, _KNOWN, lower),
-            *slope,
-            torch.where(known, at_origin, 0),
-        ]
-        return cls(torch.stack(columns, dim=-1).flatten(0, 2), len(known))
-
-    def at(self, points_world: Tensor) -> Parts:
-        """The parts around (3, ...) points."""
-        scale = self.per_side / (BOX_MAX - BOX_MIN)
-        number = (points_world * scale).add_(-BOX_MIN * scale).int().clamp_(0, self.per_side - 1)
-        row = (number[0] * self.per_side).add_(number[1]).mul_(self.per_side).add_(number[2])
-        rows = self.rows.index_select(0, row.flatten()).unflatten(0, row.shape)
-        lower = rows[..., 3]
-        is_open = lower >= 0
-        densities = rows[..., 7].clone()
-        for slope, along in zip(rows[..., 4:7].unbind(-1), points_world, strict=True):
-            densities.addcmul_(slope, along)
-        return Parts(
-            torch.where(is_open, lower, densities.clamp_min_(0)), is_open, rows[..., :7]
-        )
 
 
 class KnownCells:
@@ -125,7 +82,7 @@ class KnownCells:
         ValueError: the field's densities are not finite numbers.
     """
 
-    # A piece of a ray no longer than this, with its middle in a block, stays in its window.
+    # A piece of a ray that is no longer and has its middle in a thin block holds no more anywhere.
     longest_stretch_world = 2 * (BOX_MAX - BOX_MIN) * CELLS_AROUND_BLOCK / CELLS
 
     @torch.inference_mode()
@@ -141,50 +98,37 @@ class KnownCells:
         room = bounds.upper <= LARGEST_RATIO * bounds.lower + KNOWN_WITHIN
         known = (bounds.upper < KNOWN_WITHIN) | ((error < KNOWN_WITHIN) & room)
         slope = slope * (CELLS / (BOX_MAX - BOX_MIN))
-        at_origin = base - (slope * middles).sum(0)
-        self.cells = PartsOfBox.of(color, bounds.lower, known, slope, at_origin)
-        self.blocks = _blocks(middles, density, color, slope, known, bounds.lower)
+        at_origin = torch.where(known, base - (slope * middles).sum(0), 0)
+        self._cells = torch.stack(
+            [*color, torch.where(known, _MARK, bounds.lower), *slope, at_origin], dim=-1
+        ).flatten(0, 2)  # (C³, 8): a cell's numbers lie side by side
 
+        window = CELLS_PER_BLOCK + 2 * CELLS_AROUND_BLOCK
+        around = window, CELLS_PER_BLOCK, CELLS_AROUND_BLOCK  # size, stride, padding
+        thin = F.max_pool3d(bounds.upper[None], *around)[0] < KNOWN_WITHIN
+        lower = -F.max_pool3d(-bounds.lower[None], *around)[0]
+        mean = F.avg_pool3d(torch.cat([density[None] * color, density[None]]), CELLS_PER_BLOCK)
+        shade = mean[:3] / mean[3].clamp_min(torch.finfo(mean.dtype).tiny)
+        self._blocks = torch.stack([*shade, torch.where(thin, mean[3], _MARK - lower)], dim=-1)
+        self._blocks = self._blocks.flatten(0, 2)  # (B³, 4)
 
-def _blocks(
-    middles: Tensor, density: Tensor, color: Tensor, slope: Tensor, known: Tensor, lower: Tensor
-) -> PartsOfBox:
-    """Blocks from what is known of their cells, (C, C, C) or (3, C, C, C)."""
-    around = _WINDOW, CELLS_PER_BLOCK, CELLS_AROUND_BLOCK  # size, stride, padding
+    def blocks_at(self, points_world: Tensor) -> Parts:
+        """The blocks around (3, ...) points."""
+        rows = _rows_at(self._blocks, CELLS // CELLS_PER_BLOCK, points_world)
+        marked = rows[..., 3]
+        is_open = marked < 0
+        return Parts(torch.where(is_open, _MARK - marked, marked), is_open, rows)
 
-    def mean(values: Tensor) -> Tensor:
-        return F.avg_pool3d(values, *around, count_include_pad=False)
-
-    def least(values: Tensor) -> Tensor:
-        return -F.max_pool3d(-values[None], *around)[0]
-
-    slope, place = mean(slope), mean(middles)
-    light = mean(torch.stack([density, *(density * color)]))
-    shade = light[1:] / light[0].clamp_min(torch.finfo(light.dtype).tiny)
-    at_origin = light[0] - (slope * place).sum(0)
-
-    seen = _windows(density)
-    linear = at_origin[..., None, None, None]
-    for along, rise in zip(middles, slope, strict=True):
-        linear = linear + rise[..., None, None, None] * _windows(along)
-    off = _largest(seen - linear)
-    for ours, theirs in zip(color, shade, strict=True):
-        off = torch.maximum(off, _largest(seen * (_windows(ours) - theirs[..., None, None, None])))
-    known = (least(known.float()) == 1) & (off < KNOWN_WITHIN)
-    return PartsOfBox.of(shade, least(lower), known, slope, at_origin)
-
-
-def _windows(values: Tensor) -> Tensor:
-    """(C, C, C) of the cells to (B, B, B, W, W, W) of the blocks' windows, NaN beyond the box."""
-    values = F.pad(values, (CELLS_AROUND_BLOCK,) * 6, value=torch.nan)
-    for dim in range(3):
-        values = values.unfold(dim, _WINDOW, CELLS_PER_BLOCK)
-    return values
-
-
-def _largest(differences: Tensor) -> Tensor:
-    """(B, B, B, W, W, W) to the largest of each block, without sign."""
-    return differences.abs().nan_to_num_(0.0).flatten(3).amax(-1)
+    def cells_at(self, points_world: Tensor) -> Parts:
+        """The cells around (3, ...) points."""
+        rows = _rows_at(self._cells, CELLS, points_world)
+        lower = rows[..., 3]
+        is_open = lower >= 0
+        densities = rows[..., 7].clone()
+        for slope, along in zip(rows[..., 4:7].unbind(-1), points_world, strict=True):
+            densities.addcmul_(slope, along)
+        densities = torch.where(is_open, lower, densities.clamp_min_(0))
+        return Parts(densities, is_open, rows[..., :7])
 
 
 def _ask(field: FieldAtPoints, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,3 +166,11 @@ def _linear(corners: Tensor, middles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         linear = base + torch.tensordot(offset, slopes, 1)
         error = torch.maximum(error, (value - linear).abs())
     return base, slopes, error
+
+
+def _rows_at(table: Tensor, per_side: int, points_world: Tensor) -> Tensor:
+    """(..., W) rows of a table (per_side³, W) of equal parts of the box, at (3, ...) points."""
+    scale = per_side / (BOX_MAX - BOX_MIN)
+    number = (points_world * scale).add_(-BOX_MIN * scale).int().clamp_(0, per_side - 1)
+    row = (number[0] * per_side).add_(number[1]).mul_(per_side).add_(number[2])
+    return table.index_select(0, row.flatten()).unflatten(0, row.shape)

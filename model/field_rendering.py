@@ -130,10 +130,12 @@ class FieldRenderer:
         begin = torch.arange(0, self._samples, self._bins, device=first.device).to(first)  # (Q,)
         bins = (self._samples - begin).clamp_max(self._bins)
         middle = begin + (bins - 1) / 2
-        stretches = self._cells.blocks.at(torch.addcmul(first, step, middle))
+        stretches = self._cells.blocks_at(torch.addcmul(first, step, middle))
         optical = stretches.densities * (bins * spacing_world)  # (N, Q)
-        light = stretches.light[..., : 7 if self._normals else 4].contiguous()  # (N, Q, L)
+        light = stretches.light  # (N, Q, L)
         light[..., 3] = middle
+        if self._normals:
+            light = F.pad(light, (0, 3))
 
         # (K,) numbers of open stretches that are not hidden. One index: two take twice as long.
         opened = (stretches.is_open & (_before(optical) < HIDDEN)).flatten().nonzero().squeeze(1)
@@ -141,7 +143,7 @@ class FieldRenderer:
         offsets = torch.arange(self._bins, device=first.device).to(first)
         inside = begin[opened % len(begin), None] + offsets  # (K, G)
         points = torch.addcmul(first.index_select(1, ray), step.index_select(1, ray), inside)
-        cells = self._cells.cells.at(points)
+        cells = self._cells.cells_at(points)
         cells.light[..., 3] = inside
         widths = spacing_world.index_select(0, ray) * (inside < self._samples)
         certain = cells.densities * widths
