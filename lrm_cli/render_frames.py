@@ -29,6 +29,8 @@ def render_frames(
         What puts the files in their places when it is closed, or removes them when it ends with an
         exception, and figures for the ledger.
     """
+    from model.views import render_all
+
     cameras, facts = cameras_of(settings, file, scene.sphere)
     paths = dict(zip(settings.outputs_of(""), places, strict=True))
     for path in places:
@@ -43,8 +45,9 @@ def render_frames(
             normals="normal" in settings.channels,
         )
         with contextlib.closing(renderer):
-            for number in range(settings.frames):
-                take(renderer.render(cameras[number], height, width), cameras[number])
+            each = [cameras[number] for number in range(settings.frames)]
+            for number, view in enumerate(render_all(renderer, each, height, width)):
+                take(view, each[number])
                 yield number + 1, settings.frames
         opened = files.pop_all()
     return opened, facts

@@ -43,7 +43,7 @@ HIDDEN = 7.0
 # Depth and normals are told where an object stops at least this share of the light.
 SEEN = 0.5
 # For each point that the field is asked at a time: most are looked up by stretches only.
-_SAMPLES_PER_POINT = 8
+_SAMPLES_PER_POINT = 16
 
 
 class FieldRenderer:
@@ -76,6 +76,11 @@ class FieldRenderer:
         # Between the middles of a stretch's first and last bin.
         self._bins = 1 + int(self._cells.longest_stretch_world / longest_bin)
         self._depth, self._normals = depth, normals
+
+    @property
+    def at_once(self) -> int:
+        """See `Renderer`."""
+        return torch.get_num_threads() if self._device.type == "cpu" else 1
 
     @torch.inference_mode()
     def render(self, camera: Cameras, height: int, width: int) -> View:

@@ -28,6 +28,11 @@ class MovedRenderer:
         self._rotation = outer_from_inner[:3, :3] / self._scale
         self._shift = outer_from_inner[:3, 3]
 
+    @property
+    def at_once(self) -> int:
+        """See `Renderer`."""
+        return self._renderer.at_once
+
     def render(self, camera: Cameras, height: int, width: int, /) -> View:
         """See `Renderer`."""
         view = self._renderer.render(self._inner(camera), height, width)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from model.cameras import Cameras
@@ -34,7 +38,15 @@ class View:
 
 
 class Renderer(Protocol):
-    """One object, ready to be seen from many cameras."""
+    """One object, ready to be seen from many cameras.
+
+    Attributes:
+        at_once: how many views may be made at the same time, and are made best so: on the CPU a
+            field's many small operations share their work badly.
+    """
+
+    @property
+    def at_once(self) -> int: ...
 
     def render(self, camera: Cameras, height: int, width: int, /) -> View:
         """The object from one camera, a `Cameras` without batch dimensions."""
@@ -43,3 +55,26 @@ class Renderer(Protocol):
     def close(self) -> None:
         """Let go of what the object takes."""
         ...
+
+
+def render_all(
+    renderer: Renderer, cameras: Sequence[Cameras], height: int, width: int
+) -> Iterator[View]:
+    """The views from all cameras, in order; a few at the most are ahead of whoever takes them."""
+    if renderer.at_once == 1:
+        for camera in cameras:
+            yield renderer.render(camera, height, width)
+        return
+    threads = torch.get_num_threads()
+    ahead: deque[Future[View]] = deque()
+    pool = ThreadPoolExecutor(renderer.at_once, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        for camera in cameras:
+            ahead.append(pool.submit(renderer.render, camera, height, width))
+            if len(ahead) > renderer.at_once:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # some libraries have one number for all threads

@@ -91,6 +91,8 @@ class MeshRenderer:
             for scene in self._scenes:
                 window.AddRenderer(scene)
 
+    at_once = 1  # there is one window
+
     def render(self, camera: Cameras, height: int, width: int, /) -> View:
         """The mesh from one camera; all of fx, fy, cx, cy are obeyed.
 

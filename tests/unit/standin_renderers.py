@@ -18,6 +18,8 @@ class BallRenderer:
         self.center = np.array(scene.sphere.center)
         self.radius = scene.sphere.radius
 
+    at_once = 1
+
     def render(self, camera: Cameras, height: int, width: int, /) -> View:
         camera = Cameras(camera.camera_to_world.double(), camera.intrinsics.double())
         grid = pixel_centers(height, width).double().flatten(0, 1)

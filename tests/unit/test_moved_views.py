@@ -20,6 +20,8 @@ class PointRenderer:
         self.seen: list[tuple[float, float]] = []
         self.closed = False
 
+    at_once = 1
+
     def render(self, camera: Cameras, height: int, width: int, /) -> View:
         x, y, z = in_camera(camera, POINT)
         self.seen.append((x / z, y / z))
