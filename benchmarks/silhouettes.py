@@ -2,10 +2,10 @@
 
     python -m benchmarks.silhouettes MODEL PHOTOS... [--json FILE]
 
-The mesh goes through a GLB and is seen by cameras around the file's object, also from above and
-below; the field is seen by the same cameras, carried into its world. What they share of what either
-covers (IoU, at opacity 0.5) proves cameras, axes and export at once. A second figure is for the
-outline that the field would have if it were hard: all rays that meet its iso-density.
+Both are seen as `lrm render` shows them: the mesh read from its GLB, the field by volume rendering,
+the same cameras around both, also from above and below. What they share of what either covers (IoU,
+at opacity 0.5) proves cameras, axes and export at once. A second figure is for the outline that the
+field would have if it were hard: all rays that meet its iso-density.
 """
 
 from __future__ import annotations
@@ -23,73 +23,65 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.hardware import commit, hardware
-from model.cameras import Cameras, orbit, turn_cameras
+from benchmarks.turntable import field_of
+from model.camera_paths import fitting_distance
+from model.cameras import Cameras, orbit
 from model.folders import load_config, model_folder
 from model.formats.meshes import read_mesh
 from model.formats.writing import write_mesh
-from model.matting import DEFAULT_MATTING_MODEL, Matting
+from model.moved_views import MovedRenderer
 from model.nerf import Field
-from model.photos import prepare_photo
-from model.rasterizing import MeshRenderer
 from model.rendering import render_view
-from model.surface import Mesh, extract_mesh
+from model.scenes import Scene
+from model.surface import extract_mesh
 from model.surface.file_frame import file_from_world, moved
+from model.views import Renderer, View, render_all
 from model.weights import inference_dtype, load_model
 
 ELEVATIONS_DEGREES = (-80.0, -25.0, 25.0, 80.0)
 AZIMUTHS = 6
-DISTANCE_M, FOV_DEGREES = 2.0, 40.0
-HEIGHT, WIDTH = 72, 96
-UP_FROM_FILE = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # +Y up to +z up, as `read_mesh`
+FOV_DEGREES = 40.0
+HEIGHT, WIDTH = 96, 128
+SAMPLES, HARD_SAMPLES = 128, 192
 
 
-def cameras_around() -> Cameras:
-    """(24,) in the file's object's frame, turned z up; off-centre, and not square."""
-    sides = [orbit(AZIMUTHS, e, DISTANCE_M, FOV_DEGREES) for e in ELEVATIONS_DEGREES]
+class HardRenderer:
+    """A field as if all that is denser than its iso-density stopped the light at once."""
+
+    at_once = 1
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
+
+    def render(self, camera: Cameras, height: int, width: int, /) -> View:
+        with torch.inference_mode():
+            seen = render_view(self._ask, camera, height, width, HARD_SAMPLES, 0.0)
+        return View(seen.colors.numpy(), seen.opacities.numpy())
+
+    def _ask(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
+        densities, colors = self._field.at_points().density_and_color(points_world)
+        return torch.where(densities > self._field.iso_density, 1e4, 0.0), colors
+
+    def close(self) -> None:
+        pass
+
+
+def cameras_around(scene: Scene) -> list[Cameras]:
+    """24 around an object, by oblong pictures off their centre."""
+    distance = fitting_distance(scene.sphere.radius, FOV_DEGREES)
+    sides = [orbit(AZIMUTHS, e, distance, FOV_DEGREES) for e in ELEVATIONS_DEGREES]
     focal = float(sides[0].intrinsics[0, 0])
     intrinsics = torch.tensor([focal * HEIGHT / WIDTH, focal, 0.48, 0.53])
     poses = torch.cat([side.camera_to_world for side in sides])
-    return Cameras(poses, intrinsics.expand(len(poses), 4))
+    poses[:, :3, 3] += torch.tensor(scene.sphere.center)
+    return [Cameras(pose, intrinsics) for pose in poses]
 
 
-def in_the_world(cameras: Cameras, file_from_world: NDArray[np.float64]) -> Cameras:
-    """Cameras around the file's object as they stand around the field."""
-    turn_and_scale = UP_FROM_FILE @ file_from_world[:3, :3]
-    scale = float(np.linalg.norm(turn_and_scale[0]))
-    poses = cameras.camera_to_world.double().clone()
-    poses[:, :3, 3] -= torch.from_numpy(UP_FROM_FILE @ file_from_world[:3, 3])
-    rotation = torch.from_numpy((turn_and_scale / scale).T.copy())
-    turned = turn_cameras(Cameras(poses, cameras.intrinsics), rotation, 1 / scale)
-    return Cameras(turned.camera_to_world.float(), turned.intrinsics)
-
-
-def outlines_of_mesh(path: Path, cameras: Cameras) -> NDArray[np.bool_]:
+def outlines(renderer: Renderer, cameras: list[Cameras]) -> NDArray[np.bool_]:
     """(V, H, W)"""
-    with contextlib.closing(MeshRenderer(read_mesh(path))) as renderer:
-        views = [renderer.render(cameras[i], HEIGHT, WIDTH) for i in range(len(cameras.intrinsics))]
-    return np.stack([view.opacity >= 0.5 for view in views])
-
-
-@torch.inference_mode()
-def outlines_of_field(
-    field: Field, cameras: Cameras, samples: int, *, hard: bool
-) -> NDArray[np.bool_]:
-    """(V, H, W)
-
-    Args:
-        hard: all that is denser than the iso-density stops the light at once, the rest nothing.
-    """
-
-    def hardened(points: Tensor) -> tuple[Tensor, Tensor]:
-        densities, colors = field.density_and_color(points)
-        return torch.where(densities > field.iso_density, 1e4, 0.0), colors
-
-    asked = hardened if hard else field.density_and_color
-    views = [
-        render_view(asked, cameras[i], HEIGHT, WIDTH, samples, 1.0)
-        for i in range(len(cameras.intrinsics))
-    ]
-    return np.stack([(view.opacities >= 0.5).numpy() for view in views])
+    with contextlib.closing(renderer):
+        views = render_all(renderer, cameras, HEIGHT, WIDTH)
+        return np.stack([view.opacity >= 0.5 for view in views])
 
 
 def overlaps(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> dict[str, float]:
@@ -98,19 +90,21 @@ def overlaps(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> dict[str, floa
     return {"min": round(float(both.min()), 4), "mean": round(float(both.mean()), 4)}
 
 
-def measure_photo(field: Field, samples: int, resolution: int) -> dict[str, Any]:
+def measure(field: Field, resolution: int) -> dict[str, Any]:
     """The figures of one photo's field."""
-    mesh: Mesh = extract_mesh(field, resolution, target_faces=20_000)
+    with torch.inference_mode():
+        mesh = extract_mesh(field, resolution, target_faces=20_000)
     matrix = file_from_world(mesh)
-    cameras = cameras_around()
+    scene = Scene.of_field(field, mesh, matrix)
+    cameras = cameras_around(scene)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mesh.glb"
         write_mesh(path, moved(mesh, matrix))
-        of_mesh = outlines_of_mesh(path, cameras)
-    around = in_the_world(cameras, matrix)
+        of_mesh = outlines(Scene.of_mesh(read_mesh(path)).open(), cameras)
+    hard = MovedRenderer(HardRenderer(field), scene.scene_from_content)
     return {
-        "field": overlaps(outlines_of_field(field, around, samples, hard=False), of_mesh),
-        "hard_field": overlaps(outlines_of_field(field, around, 2 * samples, hard=True), of_mesh),
+        "field": overlaps(outlines(scene.open(samples=SAMPLES), cameras), of_mesh),
+        "hard_field": overlaps(outlines(hard, cameras), of_mesh),
     }
 
 
@@ -123,16 +117,13 @@ def main() -> None:
     arguments = parser.parse_args()
 
     device = torch.device("cpu")
-    config = load_config(model_folder(arguments.model))
-    dtype = inference_dtype("auto", device, config)
+    dtype = inference_dtype("auto", device, load_config(model_folder(arguments.model)))
     model = load_model(arguments.model, device, dtype)
-    matting = Matting("auto", DEFAULT_MATTING_MODEL)
     figures: dict[str, Any] = {}
     for path in arguments.photos:
-        photo = prepare_photo(path, config, matting, "auto", 1)
         with torch.inference_mode():
-            (field,) = model.reconstruct(photo.picture.to(device, dtype)[None])
-        figures[path.stem] = measure_photo(field, config.view.samples_per_ray, arguments.resolution)
+            field = field_of(model, path)
+        figures[path.stem] = measure(field, arguments.resolution)
         print(path.stem, figures[path.stem], flush=True)
     result = {
         "model": Path(arguments.model).name,
