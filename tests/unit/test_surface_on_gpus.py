@@ -92,7 +92,7 @@ def test_large_calls_give_the_same_surface(name: str, monkeypatch: pytest.Monkey
     small, large = PlacedField(SHAPES[name]), PlacedField(SHAPES[name])
     expected = surface(small)
     for module in ("occupancy", "surface.grid"):
-        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device, cached: 2**20)
+        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device: 2**20)
     vertices, faces = surface(large)
     np.testing.assert_array_equal(vertices, expected[0])
     np.testing.assert_array_equal(faces, expected[1])
@@ -102,7 +102,7 @@ def test_large_calls_give_the_same_surface(name: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", ["torus", "ball cut by the box", "wire"])
 def test_a_gpu_is_rarely_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("occupancy", "surface.grid"):
-        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device, cached: 2**20)
+        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device: 2**20)
     with CountingWaits() as waits:
         surface(PlacedField(SHAPES[name]))
     assert 5 < waits.count < 30, waits.count
