@@ -56,14 +56,9 @@ PHOTO = Path(__file__).parents[1] / "examples" / "photos" / "office-chair.png"
 
 
 class CountingField(Field):
-    """A field that counts the points it is asked for."""
+    """A field that counts the lattice points it is asked for."""
 
     lattice_points = 0
-    points = 0
-
-    def density_and_color(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
-        self.points += len(points_world)
-        return super().density_and_color(points_world)
 
     def lattice(self, axis_world: Tensor, *, rough: bool = False) -> FieldLattice:
         return _CountingLattice(self, axis_world, rough=rough)

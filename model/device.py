@@ -75,8 +75,7 @@ def points_per_call(device: torch.device) -> int:
 
     On the CPU the hidden units of a batch (256 bytes a point) stay in the caches of the cores that
     work on it. A GPU is idle between calls, and one with a few thousand points leaves most of it
-    idle during them: there a million, which take some 2 KB each on the way through plane sampling
-    and MLP.
+    idle during them: there a million, which take some 1 KB each on the way through planes and MLP.
     """
     return 2**14 * torch.get_num_threads() if device.type == "cpu" else 2**20
 

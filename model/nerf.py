@@ -98,9 +98,12 @@ class Field:
         """
         return FieldLattice(self, axis_world, rough=rough)
 
-    def at_points(self) -> FieldPoints:
-        """The field, prepared for being asked at many points."""
-        return FieldPoints(self)
+    def at_points(self) -> Field | FieldPoints:
+        """The field, prepared for being asked at many points, without gradients.
+
+        On Apple's MPS as it is: PyTorch has no `embedding_bag` there before 2.10.
+        """
+        return self if self.device.type == "mps" else FieldPoints(self)
 
     def folded_planes(self) -> Tensor:
         """(3, R, R, width) planes with the MLP's first layer applied, which is linear.

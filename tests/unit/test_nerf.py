@@ -124,6 +124,14 @@ def test_points_equal_density_and_color() -> None:
         torch.testing.assert_close(found, expected)
 
 
+def test_points_on_mps_ask_the_field_itself() -> None:
+    class FieldOnMps(Field):
+        device = torch.device("mps")
+
+    field = FieldOnMps(torch.randn(3, 4, 5, 5), make_mlp(), 10.0)
+    assert field.at_points() is field
+
+
 def test_field_reads_its_planes() -> None:
     mlp = make_mlp()
     torch.manual_seed(1)

@@ -76,10 +76,21 @@ def test_all_tensors_are_on_the_fields_device(name: str, exact: bool) -> None:
     np.testing.assert_array_equal(found.faces, expected.faces)
 
 
+def small_field() -> Field:
+    mlp = NerfMLP(NerfConfig(3, 8), 12).requires_grad_(False)
+    return Field(torch.randn(3, 4, 6, 6), mlp, 10.0)
+
+
+def test_all_tensors_at_points_are_on_the_fields_device() -> None:
+    field, points = small_field(), torch.rand(50, 3) * 2 - 1
+    expected = field.at_points().density_and_color(points)
+    with torch.device("meta"):
+        found = field.at_points().density_and_color(points)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_all_tensors_of_a_lattice_are_on_the_fields_device() -> None:
-    field = Field(
-        torch.randn(3, 4, 6, 6), NerfMLP(NerfConfig(3, 8), 12).requires_grad_(False), 10.0
-    )
+    field = small_field()
     axis, first = torch.linspace(-1, 1, 9), torch.tensor([[0, 3, 7]])
     expected = field.lattice(axis).blocks(first, 4)
     with torch.device("meta"):
@@ -92,7 +103,7 @@ def test_large_calls_give_the_same_surface(name: str, monkeypatch: pytest.Monkey
     small, large = PlacedField(SHAPES[name]), PlacedField(SHAPES[name])
     expected = surface(small)
     for module in ("occupancy", "surface.grid"):
-        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device, cached: 2**20)
+        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device: 2**20)
     vertices, faces = surface(large)
     np.testing.assert_array_equal(vertices, expected[0])
     np.testing.assert_array_equal(faces, expected[1])
@@ -102,7 +113,7 @@ def test_large_calls_give_the_same_surface(name: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", ["torus", "ball cut by the box", "wire"])
 def test_a_gpu_is_rarely_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("occupancy", "surface.grid"):
-        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device, cached: 2**20)
+        monkeypatch.setattr(f"model.{module}.points_per_call", lambda device: 2**20)
     with CountingWaits() as waits:
         surface(PlacedField(SHAPES[name]))
     assert 5 < waits.count < 30, waits.count
