@@ -82,7 +82,10 @@ class TurntableSettings:
         if not self.channels:
             raise ValueError(f"--channels names none of {', '.join(CHANNELS)}")
         if not (self.formats or self.sheet or self.depth_formats):
-            raise ValueError(f"--format names none of {', '.join(FORMATS)}")
+            raise ValueError(
+                f"--format names none of {', '.join(FORMATS)}, and there is no --sheet or "
+                "--depth-format"
+            )
         width, height = self.size
         for flag, number, (low, high) in (
             ("--frames", self.frames, FRAMES),
@@ -105,17 +108,17 @@ class TurntableSettings:
 
     def _check_files(self) -> None:
         """What the files themselves cannot hold, before any work."""
-        from model.formats.sheets import parse_sheet
+        from model.formats.sheets import parse_sheet, sheet_size
         from model.formats.videos import check_video
         from model.frames import parse_background
 
         transparent = parse_background(self.background) is None
-        if self.sheet is not None:
-            parse_sheet(self.sheet)
         width, height = self.size
-        beside = 1 if self.separate else len(self.channels)
+        frame = (width if self.separate else width * len(self.channels), height)
+        if self.sheet is not None:
+            sheet_size(*parse_sheet(self.sheet), frame)
         for form in self.formats:
-            check_video(form, (beside * width, height), self.fps, alpha=transparent)
+            check_video(form, frame, self.fps, alpha=transparent)
 
     def outputs_of(self, stem: str) -> list[Output]:
         """What an object becomes."""

@@ -108,6 +108,8 @@ def read_cameras(content: bytes, fov_degrees: float, height: int, width: int) ->
     """
     try:
         file = json.loads(content)
+    except UnicodeDecodeError:
+        raise ValueError("it is no text") from None
     except ValueError as error:
         raise ValueError(f"it is no JSON ({error})") from None
     shared = file if isinstance(file, dict) else {}

@@ -67,14 +67,18 @@ def _rename_in_glb(data: bytes) -> bytes:
 
 
 def _rename(text: bytes) -> bytes:
-    """A glTF document in which COLOR_0 has a second name."""
+    """A glTF document in which COLOR_0 has a second name.
+
+    Raises:
+        ValueError: it is no JSON. (trimesh would look for a file model.gltf instead.)
+    """
+    document = json.loads(text)
     try:
-        document = json.loads(text)
         for mesh in document.get("meshes", []):
             for primitive in mesh["primitives"]:
                 attributes = primitive["attributes"]
                 if "COLOR_0" in attributes:
                     attributes[_COLORS] = attributes["COLOR_0"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         return text  # trimesh says better what is wrong
     return json.dumps(document).encode()

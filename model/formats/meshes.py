@@ -117,6 +117,8 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
         raise ValueError(f"up is {up!r}; it must be one of {', '.join(get_args(UpAxis))}")
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
+    if not path.stat().st_size:
+        raise ValueError(f"{path.name} is empty (0 bytes)")
     import trimesh
 
     gltf = suffix in (".glb", ".gltf")
@@ -124,9 +126,16 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
         # No merging: it would average what the file keeps apart.
         scene = load_gltf_scene(path) if gltf else trimesh.load_scene(path, process=False)
         geometries: list[Any] = scene.dump()
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{path.name} cannot be read as a mesh: its file {error} is not there"
+        ) from error
     except Exception as error:  # the reader raises whatever its parsers met
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path.name} cannot be read as a mesh: {reason}") from error
+        raise ValueError(
+            f"{path.name} cannot be read as a mesh: it is damaged or no {suffix[1:].upper()} file "
+            f"({reason})"
+        ) from error
     y_up = up == "y" or (up == "auto" and (MESH_SUFFIXES[suffix] == "y" or _is_ours(path)))
     parts = [
         part
@@ -135,7 +144,9 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
         and (part := _to_part(geometry, gltf=gltf, y_up=y_up)) is not None
     ]
     if not parts:
-        raise ValueError(f"{path.name} has no faces")
+        raise ValueError(
+            f"{path.name} has no faces with an area: it is damaged, or has only points"
+        )
     return TexturedMesh(tuple(parts))
 
 

@@ -15,6 +15,7 @@ from model.formats.atomic import write_atomically
 from model.formats.pictures import picture_bytes
 
 MOST = 100  # columns, rows
+MOST_PIXELS = 2**27  # what most viewers open; 400 MB in memory
 
 
 def parse_sheet(text: str) -> tuple[int, int]:
@@ -30,6 +31,22 @@ def parse_sheet(text: str) -> tuple[int, int]:
             f"sheet is {text!r}; it must be COLUMNSxROWS, such as 4x2, each from 1 to {MOST}"
         )
     return columns, rows
+
+
+def sheet_size(columns: int, rows: int, frame: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a sheet of frames of a width and height, with gaps of a fiftieth.
+
+    Raises:
+        ValueError: it would be too large.
+    """
+    gap = _gap(frame)
+    width, height = columns * (frame[0] + gap) - gap, rows * (frame[1] + gap) - gap
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"the sheet would have {width} × {height} pixels, more than {MOST_PIXELS // 10**6} "
+            "million; take smaller frames or fewer columns and rows"
+        )
+    return width, height
 
 
 class Sheet:
@@ -58,17 +75,11 @@ class Sheet:
         self._seen += 1
 
     def picture(self) -> NDArray[np.uint8]:
-        """The sheet, row by row from the top left, with gaps of a fiftieth of the frames."""
+        """The sheet, row by row from the top left."""
         height, width, channels = self._frames[0].shape
-        gap = max(min(height, width) // 50, 1)
-        sheet = np.empty(
-            (
-                self._rows * (height + gap) - gap,
-                self._columns * (width + gap) - gap,
-                channels,
-            ),
-            np.uint8,
-        )
+        gap = _gap((width, height))
+        sheet_width, sheet_height = sheet_size(self._columns, self._rows, (width, height))
+        sheet = np.empty((sheet_height, sheet_width, channels), np.uint8)
         sheet[:] = self._background
         for place, frame in enumerate(self._frames):
             row, column = divmod(place, self._columns)
@@ -83,3 +94,8 @@ class Sheet:
             OSError: the folder cannot be written to.
         """
         write_atomically(path, picture_bytes(self.picture()))
+
+
+def _gap(frame: tuple[int, int]) -> int:
+    """Pixels between frames."""
+    return max(min(frame) // 50, 1)

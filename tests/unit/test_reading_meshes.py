@@ -198,12 +198,27 @@ def test_fitted_centres_the_box_and_scales_the_farthest_vertex(tmp_path: Path) -
     assert np.linalg.norm(mesh.parts[0].vertices_world, axis=1).max() == pytest.approx(0.75)
 
 
+WITHOUT_ITS_BUFFER = json.dumps(
+    {
+        "asset": {"version": "2.0"},
+        "buffers": [{"uri": "gone.bin", "byteLength": 36}],
+        "meshes": [],
+    }
+).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.obj", b"v 0 0 0\nv 1 0 0\nf 1 2\n", "no faces"),
-        ("a.obj", b"", "a.obj"),
-        ("a.glb", b"not a GLB at all", "cannot be read"),
+        ("a.obj", b"v 0 0 0\nv 1 0 0\nf 1 2\n", "no faces with an area"),
+        ("a.obj", b"", r"a\.obj is empty \(0 bytes\)"),
+        ("a.glb", b"not a GLB at all", "cannot be read as a mesh: it is damaged or no GLB file"),
+        ("a.gltf", b"glTF", "cannot be read as a mesh: it is damaged or no GLTF file"),
+        (
+            "a.gltf",
+            WITHOUT_ITS_BUFFER,
+            r"cannot be read as a mesh: its file gone\.bin is not there",
+        ),
         ("a.stl", b"\x00\x01", "a.stl"),
         ("a.fbx", b"", "is not one of"),
     ],

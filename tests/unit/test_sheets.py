@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from model.formats.depth_maps import depth_scale, open_depth_maps
-from model.formats.sheets import Sheet, parse_sheet
+from model.formats.sheets import Sheet, parse_sheet, sheet_size
 
 
 def made(columns: int, rows: int, total: int, alpha: bool = False) -> np.ndarray:
@@ -58,6 +58,12 @@ def test_a_sheet_is_a_png(tmp_path: Path) -> None:
 def test_sheet_sizes() -> None:
     assert parse_sheet("4x2") == (4, 2)
     assert parse_sheet("10×1") == (10, 1)
+
+
+def test_too_large_a_sheet_is_refused() -> None:
+    assert sheet_size(4, 2, (512, 256)) == (4 * 512 + 3 * 5, 2 * 256 + 5)
+    with pytest.raises(ValueError, match="take smaller frames or fewer columns and rows"):
+        sheet_size(100, 100, (512, 512))
 
 
 @pytest.mark.parametrize("text", ["", "4", "0x2", "4x0", "4x2x1", "-4x2", "101x1", "4 x 2"])
