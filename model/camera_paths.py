@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from model.cameras import Cameras, look_at
 
 MARGIN = 1.05  # of the sphere that fills a picture: a little air around the object
+_STEEPEST_DEGREES = 89.9
 _OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -67,7 +68,8 @@ def turntable(frames: int, orbit_degrees: float, elevation_degrees: float) -> ND
     closed = math.isclose(math.remainder(orbit_degrees, 360.0), 0.0, abs_tol=1e-9)
     steps = frames if closed else max(frames - 1, 1)
     azimuth = np.radians(-90.0 + orbit_degrees * np.arange(frames) / steps)
-    elevation = math.radians(elevation_degrees)
+    # Straight above the object no direction would be up: a hair beside it there is one, that turns.
+    elevation = math.radians(min(max(elevation_degrees, -_STEEPEST_DEGREES), _STEEPEST_DEGREES))
     level = math.cos(elevation)
     up = np.full(frames, math.sin(elevation))
     return np.stack([level * np.cos(azimuth), level * np.sin(azimuth), up], axis=1)

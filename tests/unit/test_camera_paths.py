@@ -40,6 +40,14 @@ def test_the_first_camera_sees_the_front_as_the_model_takes_photos_to_be() -> No
     np.testing.assert_allclose(camera, canonical_camera(40).camera_to_world, atol=1e-6)
 
 
+@pytest.mark.parametrize("elevation", [90.0, -90.0])
+def test_from_straight_above_the_picture_turns(elevation: float) -> None:
+    sphere = Sphere((0.0, 0.0, 0.0), 1.0)
+    cameras = cameras_around(turntable(4, 360, elevation), sphere, 3.0, (1.0, 1.0, 0.5, 0.5))
+    right = cameras.camera_to_world[:, :3, 0].numpy()
+    np.testing.assert_allclose(right, [[1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]], atol=1e-6)
+
+
 @pytest.mark.parametrize("degrees", [90.0, -180.0, 450.0])
 def test_a_sweep_ends_at_its_angle(degrees: float) -> None:
     directions = turntable(5, degrees, 0)
