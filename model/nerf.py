@@ -196,7 +196,7 @@ class FieldLattice:
         along = interpolation_matrix(axis_world.to(folded), folded.shape[1])
         count = len(axis_world)
         # (3, N, N, width): points along both of a plane's axes
-        if rough and folded.device.type == "cpu":
+        if rough and not fused and folded.device.type == "cpu":
             folded = folded.to(choose_dtype("auto", folded.device))
             along = along.to(folded)
         self._planes = folded.new_empty((3, count, count, folded.shape[-1]))
