@@ -17,7 +17,7 @@ def prepare_environment(threads: int | None = None) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     if "OMP_WAIT_POLICY" not in os.environ:
         # Between two operations a thread waits some tenths of a millisecond awake: to sleep costs
-        # a third more in small ones. By default it is a hundred times as long, which starves the
+        # a third more in small ones. By default it is thirty times as long, which starves the
         # other stages of their cores.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # PyTorch asks for large pages then: touching fresh memory took an eighth of lrm-large's time.

@@ -94,7 +94,7 @@ class Field:
         """The field on the lattice that coordinates (N,) span, the same along x, y and z.
 
         Args:
-            rough: in bf16 on a CPU that is faster in it, a third of the time; see `ROUGH_ERROR`.
+            rough: in bf16 on a CPU that is faster in it, in half of the time; see `ROUGH_ERROR`.
         """
         return FieldLattice(self, axis_world, rough=rough)
 

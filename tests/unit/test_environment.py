@@ -1,0 +1,39 @@
+"""What a process is set up with before its libraries load."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from model.environment import prepare_environment
+
+NAMES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE")
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(name, "")  # so that it is as before when the test ends
+        monkeypatch.delenv(name)
+
+
+def found() -> dict[str, str]:
+    return {name: os.environ[name] for name in NAMES if name in os.environ}
+
+
+def test_threads_waits_and_pages() -> None:
+    prepare_environment(threads=3)
+    assert found() == {
+        "OMP_NUM_THREADS": "3",
+        "GOMP_SPINCOUNT": "10000",
+        "THP_MEM_ALLOC_ENABLE": "1",
+    }
+
+
+def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "0"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    prepare_environment()
+    assert found() == given
