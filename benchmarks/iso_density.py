@@ -39,7 +39,11 @@ def densest_on_rays(model: LRM, planes: Tensor, camera: Cameras) -> Tensor:
     distances = enter + (leave - enter) * steps
     points = origins[:, None] + directions[:, None] * distances[..., None]
     densities = [
-        model.nerf(sample_planes(planes, chunk.flatten(0, 1)[None]))[0].view(-1, SAMPLES).amax(1)
+        model.nerf(
+            sample_planes(planes, chunk.flatten(0, 1)[None], model.config.nerf.plane_padding)
+        )[0]
+        .view(-1, SAMPLES)
+        .amax(1)
         for chunk in points.split(256)
     ]
     return torch.cat(densities).view(RESOLUTION, RESOLUTION)

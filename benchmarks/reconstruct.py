@@ -114,8 +114,8 @@ def reconstruct(
     with stages.measure("encode"):
         tokens = model.encoder(picture[None])
     with stages.measure("decode"):
-        features = model.input_camera().to(picture.device).features()[None].to(tokens)
-        embedding = model.camera_embedding(features)
+        camera = model.input_camera().to(picture.device)
+        embedding = model.embed(camera[None], tokens)
         planes = model.upsampler(model.decoder(tokens, embedding)).float()[0]
     field = CountingField(planes, model.nerf, config.view.iso_density)
     with stages.measure("query"):

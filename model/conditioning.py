@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.config import Modulation
+
 CAMERA_FEATURES = 20  # E (16) and fx, fy, px, py
 
 
@@ -21,18 +23,28 @@ class CameraEmbedding(nn.Sequential):
 class ModulatedLayerNorm(nn.Module):
     """ModLN_c(f) = LN(f) · (1 + γ) + β with γ, β = MLP_mod(c̃) (Eq. 1–2).
 
-    Each sub-layer owns one: norm and MLP_mod are not shared (§3.2).
+    Each sub-layer owns one: norm and MLP_mod are not shared (§3.2). Without modulation it is a
+    plain LN.
     """
 
-    def __init__(self, width: int, camera_width: int) -> None:
+    def __init__(
+        self, width: int, camera_width: int, modulation: Modulation = "mlp", eps: float = 1e-5
+    ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(camera_width, camera_width), nn.SiLU(), nn.Linear(camera_width, 2 * width)
-        )
+        self.norm = nn.LayerNorm(width, eps=eps)
+        self.mlp: nn.Sequential | None = None
+        if modulation == "mlp":
+            self.mlp = nn.Sequential(
+                nn.Linear(camera_width, camera_width), nn.SiLU(), nn.Linear(camera_width, 2 * width)
+            )
+        elif modulation == "linear":
+            self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(camera_width, 2 * width))
 
-    def forward(self, tokens: Tensor, camera_embedding: Tensor) -> Tensor:
-        """(B, N, C) tokens and (B or 1, camera_width) embedding to (B, N, C)."""
+    def forward(self, tokens: Tensor, camera_embedding: Tensor | None) -> Tensor:
+        """(B, N, C) tokens and (B or 1, camera_width) embedding, if any, to (B, N, C)."""
+        if self.mlp is None:
+            return self.norm(tokens)
+        assert camera_embedding is not None
         scale, shift = self.mlp(camera_embedding)[:, None].chunk(2, dim=-1)
         if len(camera_embedding) == 1:
             # LN ends in a scale and a shift of its own: with these in it, one pass does it all.

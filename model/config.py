@@ -7,10 +7,18 @@ field of view, camera MLP depth, activations, iso-density, ray bounds.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+AttentionOrder = Literal["cross_first", "self_first"]
+Modulation = Literal["mlp", "linear", "none"]
+FeedForwardKind = Literal["gelu", "geglu"]
+DecoderEnds = Literal["norm", "residual"]
+PlanePadding = Literal["border", "zeros"]
+HiddenActivation = Literal["relu", "silu"]
 DensityActivation = Literal["softplus", "trunc_exp"]
+DensityUnit = Literal["length", "ray"]
 
 
 def _require(ok: bool, place: str, value: Any, wanted: str) -> None:
@@ -24,6 +32,14 @@ def _require_positive(section: str, settings: Any, names: str) -> None:
         _require(value >= 1, f"{section}.{name}", value, "at least 1")
 
 
+def _require_choices(section: str, settings: Any) -> None:
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal:
+            value, choices = getattr(settings, name), get_args(hint)
+            wanted = f"one of {', '.join(choices)}"
+            _require(value in choices, f"{section}.{name}", value, wanted)
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """§3.1 the ViT that turns the picture into tokens."""
@@ -33,11 +49,21 @@ class EncoderConfig:
     width: int = 768
     layers: int = 12
     heads: int = 12
+    # Tokens beside the patches' that are dropped at the end (Darcet et al. 2023).
+    registers: int = 0
+    norm_eps: float = 1e-6
     # timm name of the weights that training starts from; None: from nothing.
     pretrained: str | None = "vit_base_patch16_224.dino"
 
     def __post_init__(self) -> None:
         _require_positive("encoder", self, "image_size patch_size width layers heads")
+        _require(self.registers >= 0, "encoder.registers", self.registers, "at least 0")
+        _require(
+            self.registers == 0 or self.pretrained is None,
+            "encoder.pretrained",
+            self.pretrained,
+            "null for an encoder with registers",
+        )
         _require(
             self.image_size % self.patch_size == 0,
             "encoder.image_size",
@@ -61,9 +87,20 @@ class DecoderConfig:
     heads: int = 16  # the paper does not say: width / 64
     token_resolution: int = 32  # 3 x 32 x 32 learned tokens
     camera_width: int = 1024  # width of the camera embedding and of MLP_mod's hidden layer
+    order: AttentionOrder = "cross_first"
+    # MLP_mod: two layers (the paper's number of parameters), SiLU and one layer (DiT), or no ModLN
+    # but a plain norm, which makes the camera of no account.
+    modulation: Modulation = "mlp"
+    feed_forward: FeedForwardKind = "gelu"
+    attention_out_bias: bool = False
+    # A final norm, or the frame of diffusers' Transformer1D: GroupNorm and a linear layer before
+    # the layers, a linear layer after them, and the tokens themselves added.
+    ends: DecoderEnds = "norm"
+    norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
         _require_positive("decoder", self, "layers width heads token_resolution camera_width")
+        _require_choices("decoder", self)
         _require(
             self.width % self.heads == 0,
             "decoder.width",
@@ -78,9 +115,26 @@ class TriplaneConfig:
 
     channels: int = 80
     upsample: int = 2  # kernel and stride of the deconvolution: 32² tokens -> 64² planes
+    # The axes of the world along which the columns, then the rows, of each plane run as the
+    # network writes it; behind the upsampling planes lie as `triplane.py` says.
+    axes: tuple[str, str, str] = ("+x+y", "+x+z", "+y+z")
 
     def __post_init__(self) -> None:
         _require_positive("triplane", self, "channels upsample")
+        for index, plane in enumerate(("xy", "xz", "yz")):
+            _require(
+                self.axes[index] in _plane_axes(plane),
+                f"triplane.axes[{index}]",
+                self.axes[index],
+                f"one of {', '.join(_plane_axes(plane))}",
+            )
+
+
+def _plane_axes(plane: str) -> list[str]:
+    """All ways to write a plane such as xy, the usual one first."""
+    orders = (tuple(plane), tuple(plane[::-1]))
+    signs = itertools.product("+-", repeat=2)
+    return [f"{s}{a}{t}{b}" for (a, b), (s, t) in itertools.product(orders, signs)]
 
 
 @dataclass(frozen=True)
@@ -89,6 +143,10 @@ class NerfConfig:
 
     layers: int = 10
     width: int = 64
+    activation: HiddenActivation = "relu"
+    # What features are beyond the outermost texels' centres: theirs, or fading to zero, which lies
+    # one texel further out.
+    plane_padding: PlanePadding = "border"
     density_activation: DensityActivation = "softplus"
     # Added before the activation: an untrained field is a thin fog (about 0.5 per unit), through
     # which every sample of a ray still gets a gradient.
@@ -96,18 +154,15 @@ class NerfConfig:
     # Multiplied after it: densities are per unit length of the world, where the object is about
     # one unit wide, so a solid needs some tens.
     density_scale: float = 10.0
+    # What densities are per when a ray is composited: length in the world (Eq. 8–9), or the whole
+    # of the ray's way through the box, however long that is (TripoSR was trained so).
+    density_per: DensityUnit = "length"
     # Colours are sigmoid(x) * (1 + 2 m) - m, so that pure white and black can be reached
     # (the margin of Mip-NeRF, Barron et al. 2021); rendered colours are clamped when they leave.
     color_margin: float = 0.001
 
     def __post_init__(self) -> None:
-        choices = get_args(DensityActivation)
-        _require(
-            self.density_activation in choices,
-            "nerf.density_activation",
-            self.density_activation,
-            f"one of {', '.join(choices)}",
-        )
+        _require_choices("nerf", self)
         _require(self.layers >= 2, "nerf.layers", self.layers, "at least 2")
 
 
@@ -133,6 +188,8 @@ class LrmConfig:
     """A whole model."""
 
     name: str = "lrm-large"
+    # What others' weights may be used for, in plain words; it goes into every mesh.
+    license: str | None = None
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     triplane: TriplaneConfig = field(default_factory=TriplaneConfig)
@@ -143,9 +200,9 @@ class LrmConfig:
         return dataclasses.asdict(self)
 
     def architecture(self) -> dict[str, Any]:
-        """What decides which weights fit: all but name, starting weights and view."""
+        """What decides which weights fit: all but name, licence, starting weights and view."""
         values = self.to_dict()
-        del values["name"], values["view"], values["encoder"]["pretrained"]
+        del values["name"], values["license"], values["view"], values["encoder"]["pretrained"]
         return values
 
     @classmethod

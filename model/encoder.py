@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
@@ -10,8 +12,8 @@ from torch import Tensor, nn
 from model.config import EncoderConfig
 
 # The statistics of ImageNet, with which DINO was trained.
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ImageEncoder(nn.Module):
@@ -29,12 +31,17 @@ class ImageEncoder(nn.Module):
             embed_dim=config.width,
             depth=config.layers,
             num_heads=config.heads,
+            reg_tokens=config.registers,
             num_classes=0,
             global_pool="",
+            norm_layer=partial(nn.LayerNorm, eps=config.norm_eps),
         )
         # No checkpoint carries these: real also while the rest is built on the meta device.
         with torch.device("cpu"):
-            mean, std = torch.tensor(_MEAN).view(1, 3, 1, 1), torch.tensor(_STD).view(1, 3, 1, 1)
+            mean, std = (
+                torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1),
+                torch.tensor(IMAGENET_STD).view(1, 3, 1, 1),
+            )
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
 
@@ -48,7 +55,10 @@ class ImageEncoder(nn.Module):
             (B, 1 + N, C) the [CLS] token and one token per patch.
         """
         images = (images - self.mean) / self.std
-        return self.vit.forward_features(images.to(next(self.vit.parameters()).dtype))
+        tokens = self.vit.forward_features(images.to(next(self.vit.parameters()).dtype))
+        if not self.config.registers:
+            return tokens
+        return torch.cat([tokens[:, :1], tokens[:, 1 + self.config.registers :]], dim=1)
 
     def load_pretrained(self) -> None:
         """Start from the weights that the config names, position embedding resized bilinearly.

@@ -34,8 +34,9 @@ from model.cameras import (
     rays_through_pixels,
 )
 from model.cells import KnownCells, RenderedField
+from model.config import DensityUnit
 from model.device import points_per_call
-from model.rendering import composite
+from model.rendering import composite, optical_spacing
 from model.views import View
 
 # Optical depth behind which nothing is asked: a thousandth of the light gets there.
@@ -51,6 +52,7 @@ class FieldRenderer:
 
     Args:
         samples: S, points per ray.
+        density_per: see `NerfConfig.density_per`.
         depth, normals: whether views have them. Depth is that of the mean distance at which light
             stops; normals are against the mean slope of the density where it stops.
 
@@ -65,13 +67,14 @@ class FieldRenderer:
         *,
         depth: bool = False,
         normals: bool = False,
+        density_per: DensityUnit = "length",
     ) -> None:
         if samples < 1:
             raise ValueError(f"samples is {samples}; it must be at least 1")
         self._device = field.device
         self._field = field.at_points()
         self._cells = KnownCells(field)
-        self._samples = samples
+        self._samples, self._density_per = samples, density_per
         longest_bin = math.sqrt(3) * (BOX_MAX - BOX_MIN) / samples
         # Between the middles of a stretch's first and last bin.
         self._bins = 1 + int(self._cells.longest_stretch_world / longest_bin)
@@ -93,10 +96,11 @@ class FieldRenderer:
         first = origins + directions * (enter + spacing / 2)
         light = origins.new_zeros(len(pixels), 7 if self._normals else 4)
         opacity = origins.new_zeros(len(pixels))
+        widths = optical_spacing(spacing, self._samples, self._density_per)
         rays = max(1, _SAMPLES_PER_POINT * points_per_call(self._device) // self._samples)
         for some in (spacing > 0).squeeze(1).nonzero().squeeze(1).split(rays):
             light[some], opacity[some] = self._light_of_rays(
-                first[some], directions[some] * spacing[some], spacing[some]
+                first[some], directions[some] * spacing[some], widths[some]
             )
         seen = opacity >= SEEN
         depth, normals = None, None
@@ -121,14 +125,14 @@ class FieldRenderer:
         """A field takes nothing but memory, which goes with the renderer."""
 
     def _light_of_rays(
-        self, first_world: Tensor, step_world: Tensor, spacing_world: Tensor
+        self, first_world: Tensor, step_world: Tensor, widths: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What light carries from N rays, (N, L) times opacity, and opacities (N,).
 
         Args:
             first_world: (N, 3) middle of a ray's first bin.
             step_world: (N, 3) from one bin to the next.
-            spacing_world: (N, 1) its length.
+            widths: (N, 1) what densities are multiplied with: its length, as a rule.
         """
         first, step = (x.T[..., None].contiguous() for x in (first_world, step_world))  # (3, N, 1)
         # Numbers of bins are floats, which they are multiplied with.
@@ -136,7 +140,7 @@ class FieldRenderer:
         bins = (self._samples - begin).clamp_max(self._bins)
         middle = begin + (bins - 1) / 2
         stretches = self._cells.blocks_at(torch.addcmul(first, step, middle))
-        optical = stretches.densities * (bins * spacing_world)  # (N, Q)
+        optical = stretches.densities * (bins * widths)  # (N, Q)
         light = stretches.light  # (N, Q, L)
         light[..., 3] = middle
         if self._normals:
@@ -150,20 +154,20 @@ class FieldRenderer:
         points = torch.addcmul(first.index_select(1, ray), step.index_select(1, ray), inside)
         cells = self._cells.cells_at(points)
         cells.light[..., 3] = inside
-        widths = spacing_world.index_select(0, ray) * (inside < self._samples)
-        certain = cells.densities * widths
+        width = widths.index_select(0, ray) * (inside < self._samples)
+        certain = cells.densities * width
         optical.view(-1).index_copy_(0, opened, certain.sum(-1))
         before = _before(optical).flatten().index_select(0, opened)
-        visible = (before[:, None] + _before(certain) < HIDDEN) & (widths > 0)
+        visible = (before[:, None] + _before(certain) < HIDDEN) & (width > 0)
         asked = (cells.is_open & visible).flatten().nonzero().squeeze(1)
         numbers = cells.light[..., : light.shape[-1]]
         self._ask(points.flatten(1), asked, cells.densities.view(-1), numbers.flatten(0, 1))
 
-        carried, opacity, _ = composite(cells.densities, numbers, widths)
+        carried, opacity, _ = composite(cells.densities, numbers, width)
         carried /= opacity.clamp_min(1e-12)[:, None]
-        optical.view(-1).index_copy_(0, opened, (cells.densities * widths).sum(-1))
+        optical.view(-1).index_copy_(0, opened, (cells.densities * width).sum(-1))
         light.flatten(0, 1).index_copy_(0, opened, carried)
-        carried, opacity, _ = composite(optical, light, torch.ones_like(spacing_world))
+        carried, opacity, _ = composite(optical, light, torch.ones_like(widths))
         return carried, opacity
 
     def _ask(self, points: Tensor, asked: Tensor, densities: Tensor, light: Tensor) -> None:

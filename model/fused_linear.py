@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Activation = Literal["relu", "gelu"]
-_PLAIN: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
+Activation = Literal["relu", "gelu", "silu"]
+_PLAIN: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+_ONEDNN_NAMES = {"relu": "relu", "gelu": "gelu", "silu": "swish"}
 
 
 def activated_linear(x: Tensor, weight: Tensor, bias: Tensor, activation: Activation) -> Tensor:
@@ -46,7 +47,8 @@ def activated_linear(x: Tensor, weight: Tensor, bias: Tensor, activation: Activa
 
 def _fused(x: Tensor, weight: Tensor, bias: Tensor, activation: Activation) -> Tensor:
     how = "none" if activation == "gelu" else ""  # as opposed to "tanh"
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], how)
+    name = _ONEDNN_NAMES[activation]
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, name, [], how)
 
 
 @functools.cache

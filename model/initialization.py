@@ -49,7 +49,8 @@ def initialize(model: LRM, seed: int = 0) -> None:
         ):
             branch_end.get_parameter("weight").div_(math.sqrt(2 * sublayers))
         for norm in decoder_layer.norms():
-            nn.init.zeros_(norm.mlp.get_parameter("2.weight"))
+            if norm.mlp is not None:
+                nn.init.zeros_(norm.mlp[-1].get_parameter("weight"))
     decoder, encoder = model.config.decoder, model.config.encoder
     model.decoder.tokens.copy_(
         sine_cosine_codes(triplane_places(decoder.token_resolution), decoder.width)
@@ -64,7 +65,8 @@ def initialize(model: LRM, seed: int = 0) -> None:
     patches = sine_cosine_codes(
         grid_places(encoder.image_size // encoder.patch_size), encoder.width
     )
-    vit.get_parameter("pos_embed").copy_(torch.cat([torch.zeros(1, encoder.width), patches])[None])
+    others = torch.zeros(1 + encoder.registers, encoder.width)
+    vit.get_parameter("pos_embed").copy_(torch.cat([others, patches])[None])
     for bias in (deconvolution.bias, vit.get_parameter("patch_embed.proj.bias")):
         if bias is not None:
             nn.init.zeros_(bias)

@@ -24,21 +24,29 @@ class LRM(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = ImageEncoder(config.encoder)
-        self.camera_embedding = CameraEmbedding(config.decoder.camera_width)
+        self.camera_embedding: CameraEmbedding | None = None
+        if config.decoder.modulation != "none":
+            self.camera_embedding = CameraEmbedding(config.decoder.camera_width)
         self.decoder = TriplaneDecoder(config.decoder, config.encoder.width)
         self.upsampler = TriplaneUpsampler(
             config.decoder.width,
             config.triplane.channels,
             config.triplane.upsample,
             config.decoder.token_resolution,
+            config.triplane.axes,
         )
         self.nerf = NerfMLP(config.nerf, 3 * config.triplane.channels)
 
     def forward(self, images: Tensor, cameras: Cameras) -> Tensor:
         """Planes (B, 3, C, R, R) of pictures (B, 3, H, W) in 0..1 taken by (B,) or (1,) cameras."""
         image_tokens = self.encoder(images)
-        embedding = self.camera_embedding(cameras.features().to(image_tokens))
-        return self.upsampler(self.decoder(image_tokens, embedding))
+        return self.upsampler(self.decoder(image_tokens, self.embed(cameras, image_tokens)))
+
+    def embed(self, cameras: Cameras, image_tokens: Tensor) -> Tensor | None:
+        """Embedding (B or 1, camera_width) of cameras, in the tokens' dtype, for the decoder."""
+        if self.camera_embedding is None:
+            return None
+        return self.camera_embedding(cameras.features().to(image_tokens))
 
     def reconstruct(self, images: Tensor) -> list[Field]:
         """One field per picture, under the camera that inference assumes (§4.2).
@@ -64,7 +72,7 @@ def parameter_counts(config: LrmConfig) -> dict[str, int]:
         "encoder": _count(model.encoder),
         "camera embedding": _count(model.camera_embedding),
         "triplane tokens": model.decoder.tokens.numel(),
-        "decoder": _count(model.decoder.layers) + _count(model.decoder.norm),
+        "decoder": _count(model.decoder) - model.decoder.tokens.numel(),
         "of these modulation (MLP_mod)": sum(
             _count(norm.mlp) for layer in model.decoder.each_layer() for norm in layer.norms()
         ),
@@ -74,5 +82,5 @@ def parameter_counts(config: LrmConfig) -> dict[str, int]:
     return {**counts, "total": _count(model)}
 
 
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
+def _count(module: nn.Module | None) -> int:
+    return sum(p.numel() for p in module.parameters()) if module is not None else 0

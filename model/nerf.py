@@ -19,7 +19,10 @@ from model.triplane import PLANE_AXES, interpolation_matrix, sample_planes
 
 
 class NerfMLP(nn.Module):
-    """`layers` linear layers with ReLU in between; the last gives RGB and density (§3.3)."""
+    """`layers` linear layers with ReLU in between; the last gives RGB and density (§3.3).
+
+    SiLU instead of ReLU where the config says so.
+    """
 
     def __init__(self, config: NerfConfig, feature_width: int) -> None:
         super().__init__()
@@ -33,8 +36,9 @@ class NerfMLP(nn.Module):
 
     def after_first_layer(self, hidden: Tensor) -> Tensor:
         """(..., width) output of the first linear layer to the raw (..., 4)."""
+        activation = F.relu if self.config.activation == "relu" else F.silu
         for layer in list(self.layers)[1:]:
-            hidden = layer(F.relu(hidden))
+            hidden = layer(activation(hidden))
         return hidden
 
     def linear_layers(self) -> list[nn.Linear]:
@@ -47,6 +51,10 @@ class NerfMLP(nn.Module):
     def first_layer(self) -> nn.Linear:
         """The layer that reads plane features; being linear, it may be applied to planes."""
         return self.linear_layers()[0]
+
+    def activate_first_(self, hidden: Tensor) -> Tensor:
+        """The activation of the first hidden layer (..., width), in place."""
+        return F.relu_(hidden) if self.config.activation == "relu" else F.silu(hidden, inplace=True)
 
     def activate(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Raw (..., 4) to densities (...,) and sRGB colours (..., 3)."""
@@ -82,7 +90,8 @@ class Field:
 
     def density_and_color(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3) points to densities (N,) per world unit and sRGB colours (N, 3) in 0..1."""
-        features = sample_planes(self.planes[None], points_world[None])[0]
+        padding = self.mlp.config.plane_padding
+        features = sample_planes(self.planes[None], points_world[None], padding)[0]
         densities, colors = self.mlp(features)
         return densities, colors.float().clamp(0, 1)
 
@@ -105,15 +114,23 @@ class Field:
         """
         return self if self.device.type == "mps" else FieldPoints(self)
 
-    def folded_planes(self) -> Tensor:
-        """(3, R, R, width) planes with the MLP's first layer applied, which is linear.
+    @property
+    def ring(self) -> int:
+        """Texels that `folded_planes` have around the box on each side."""
+        return 1 if self.mlp.config.plane_padding == "zeros" else 0
 
-        Bilinear weights add up to one, so the layer's bias goes into one of the planes. A texel's
+    def folded_planes(self) -> Tensor:
+        """(3, R + 2 ring, R + 2 ring, width) planes with the MLP's first layer, which is linear.
+
+        Bilinear weights add up to one, so the layer's bias goes into one of the planes; for them to
+        do so where features fade to zero, a ring of zeros is laid around such planes. A texel's
         numbers lie side by side. What is sampled from the three adds up to the first hidden layer.
         """
         first = self.mlp.first_layer
         weight = first.weight.unflatten(1, (3, -1)).to(self.planes)  # (width, 3, C)
         folded = torch.einsum("pcrs,wpc->prsw", self.planes, weight)
+        if self.ring:
+            folded = F.pad(folded, (0, 0, *(self.ring,) * 4))
         folded[0] += first.bias.to(folded)
         return folded
 
@@ -124,35 +141,35 @@ class FieldPoints:
     With the MLP's first layer folded into the planes, a point's first hidden layer is a weighted
     sum of twelve texels, four of each plane: twelve rows of one table.
 
-    Legend: N points, R resolution of the planes, W width of the MLP.
+    Legend: N points, S texels along a side of the folded planes, W width of the MLP.
     """
 
     def __init__(self, field: Field) -> None:
         folded = field.folded_planes().detach()
-        self._resolution = folded.shape[1]
-        self._texels = folded.flatten(0, 2)  # (3 R R, W)
+        self._side, self._ring = folded.shape[1], field.ring
+        self._texels = folded.flatten(0, 2)  # (3 S S, W)
         self._mlp = field.mlp
         axes = torch.tensor(PLANE_AXES, device=folded.device)
         self._column_axes, self._row_axes = axes.unbind(1)
         planes = torch.arange(3, device=folded.device, dtype=torch.int32)
-        self._first_texels = (planes * self._resolution**2)[:, None]
+        self._first_texels = (planes * self._side**2)[:, None]
 
     def density_and_color(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3) points to densities (N,) per world unit and sRGB colours (N, 3) in 0..1."""
         texels, shares = self._corners(points_world.to(self._texels))
         hidden = F.embedding_bag(texels, self._texels, mode="sum", per_sample_weights=shares)
-        hidden = F.relu_(hidden)
+        hidden = self._mlp.activate_first_(hidden)
         _, *middle, last = self._mlp.linear_layers()
         for layer in middle:
-            hidden = activated_linear(hidden, layer.weight, layer.bias, "relu")
+            hidden = activated_linear(hidden, layer.weight, layer.bias, self._mlp.config.activation)
         densities, colors = self._mlp.activate(last(hidden))
         return densities, colors.float().clamp(0, 1)
 
     def _corners(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 12) numbers of the texels around (N, 3) points, and their shares of each point."""
-        size = self._resolution
+        size, inside = self._side, self._side - 2 * self._ring
         # Points run along the last dimension until the end: short last dimensions are slow.
-        texel = points_world.T * (size / 2) + (size / 2 - 0.5)
+        texel = points_world.T * (inside / 2) + (size / 2 - 0.5)
         texel = texel.contiguous().clamp_(0, size - 1)
         low = texel.floor()
         share = texel - low
@@ -193,7 +210,7 @@ class FieldLattice:
     ) -> None:
         self._mlp = field.mlp
         folded = field.folded_planes()
-        along = interpolation_matrix(axis_world.to(folded), folded.shape[1])
+        along = interpolation_matrix(axis_world.to(folded), field.planes.shape[-1], field.ring)
         count = len(axis_world)
         # (3, N, N, width): points along both of a plane's axes
         if rough and not fused and folded.device.type == "cpu":
@@ -233,9 +250,9 @@ class FieldLattice:
             part = part.unsqueeze(1 + missing)
             hidden = part if hidden is None else hidden + part
         assert hidden is not None
-        hidden = F.relu_(hidden)
+        hidden = self._mlp.activate_first_(hidden)
         for weight, bias in self._middle:
-            hidden = activated_linear(hidden, weight, bias, "relu")
+            hidden = activated_linear(hidden, weight, bias, self._mlp.config.activation)
         raw = F.linear(hidden, *self._density_row)[..., 0]
         return self._mlp.activate_density(raw)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from model.cameras import Cameras, intersect_box, pixel_centers, rays_through_pixels
+from model.config import DensityUnit
 
 # Points (..., N, 3) to densities (..., N) per world unit and colours (..., N, 3).
 RadianceField = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -58,6 +59,7 @@ def render_rays(
     samples: int,
     background: float,
     jitter: Tensor | None = None,
+    density_per: DensityUnit = "length",
 ) -> RenderedRays:
     """Render rays through the box [-1, 1]³.
 
@@ -71,6 +73,7 @@ def render_rays(
         samples: S, points per ray.
         background: grey value behind the object.
         jitter: (..., N, 1) in 0..1, the place of the points in their bins; the middle if None.
+        density_per: see `NerfConfig.density_per`.
     """
     enter, leave = intersect_box(origins_world, directions_world)
     spacing = (leave - enter) / samples
@@ -80,10 +83,19 @@ def render_rays(
     densities, colors = field(points.flatten(-3, -2))
     densities = densities.unflatten(-1, (-1, samples))
     colors = colors.unflatten(-2, (-1, samples))
-    rendered, opacities, weights = composite(densities, colors.to(densities.dtype), spacing)
+    rendered, opacities, weights = composite(
+        densities, colors.to(densities.dtype), optical_spacing(spacing, samples, density_per)
+    )
     rendered = rendered + (1 - opacities[..., None]) * background
     depths = (weights * distances).sum(-1) / opacities.clamp_min(1e-6)
     return RenderedRays(rendered, opacities, depths)
+
+
+def optical_spacing(spacing_world: Tensor, samples: int, density_per: DensityUnit) -> Tensor:
+    """(..., 1) what densities are multiplied with, for bins (..., 1) long that share a ray."""
+    if density_per == "length":
+        return spacing_world
+    return (spacing_world > 0) / torch.tensor(samples).to(spacing_world)
 
 
 def render_view(
@@ -94,12 +106,13 @@ def render_view(
     samples: int,
     background: float,
     rays_per_chunk: int = 4096,
+    density_per: DensityUnit = "length",
 ) -> RenderedRays:
     """A whole picture from one camera; results are shaped (H, W, ...), colours in 0..1."""
     grid = pixel_centers(height, width, camera.camera_to_world.device).flatten(0, 1)
     origins, directions = rays_through_pixels(camera, grid)
     chunks = [
-        render_rays(field, o, d, samples, background)
+        render_rays(field, o, d, samples, background, density_per=density_per)
         for o, d in zip(
             origins.split(rays_per_chunk), directions.split(rays_per_chunk), strict=True
         )

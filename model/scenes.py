@@ -93,7 +93,13 @@ class Scene:
         if isinstance(self.content, TexturedMesh):
             renderer = MeshRenderer(self.content, lighting=lighting, depth=depth, normals=normals)
         else:
-            renderer = FieldRenderer(self.content, samples=samples, depth=depth, normals=normals)
+            renderer = FieldRenderer(
+                self.content,
+                samples=samples,
+                depth=depth,
+                normals=normals,
+                density_per=self.content.mlp.config.density_per,
+            )
         return MovedRenderer(renderer, self.scene_from_content)
 
 

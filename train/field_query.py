@@ -28,7 +28,7 @@ def query_plain(
     mlp: NerfMLP, planes: Tensor, points: Tensor, _row: int | None
 ) -> tuple[Tensor, Tensor]:
     """A `FieldQuery` of PyTorch's own operations."""
-    densities, colors = mlp(sample_planes(planes, points.flatten(1, 2)))
+    densities, colors = mlp(sample_planes(planes, points.flatten(1, 2), mlp.config.plane_padding))
     return densities.unflatten(1, points.shape[1:3]), colors.unflatten(1, points.shape[1:3])
 
 
@@ -38,6 +38,11 @@ def query_fused(
     """A `FieldQuery` of one kernel each way."""
     from model.kernels.field import fused_field  # needs Triton
 
+    if mlp.config.activation != "relu" or mlp.config.plane_padding != "border":
+        raise ValueError(
+            "the fused field takes nerf.activation relu and nerf.plane_padding border, not "
+            f"{mlp.config.activation} and {mlp.config.plane_padding}"
+        )
     return mlp.activate(fused_field(planes, points, mlp.linear_layers(), row))
 
 

@@ -76,7 +76,9 @@ def predict_views(model: LRM, image: Tensor, cameras: Cameras, resolution: int) 
     view = model.config.view
 
     def field(points: Tensor) -> tuple[Tensor, Tensor]:
-        densities, colors = model.nerf(sample_planes(planes, points[None]))
+        densities, colors = model.nerf(
+            sample_planes(planes, points[None], model.config.nerf.plane_padding)
+        )
         return densities[0], colors[0]
 
     pictures = []
@@ -89,6 +91,7 @@ def predict_views(model: LRM, image: Tensor, cameras: Cameras, resolution: int) 
             view.samples_per_ray,
             view.background,
             rays_per_chunk=512 if device.type == "cpu" else 1 << 16,
+            density_per=model.config.nerf.density_per,
         )
         rgba = torch.cat([seen.colors, seen.opacities[..., None]], dim=-1)
         pictures.append(rgba.permute(2, 0, 1).cpu())

@@ -56,6 +56,7 @@ def training_step(
             samples,
             recipe.model.view.background,
             rays.jitter,
+            recipe.model.nerf.density_per,
         )
 
     with mixed:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.config import DensityActivation, NerfConfig
+from model.config import DensityActivation, HiddenActivation, NerfConfig
 
 # Of all sizes tried for sm_80 and sm_90, these need the fewest registers without spilling any.
 POINTS_PER_TILE, WARPS, STAGES = 64, 4, 3
@@ -70,6 +70,7 @@ class FusedLattice:
     biases: Tensor
     density_row: Tensor
     density_row_bias: Tensor
+    hidden_activation: HiddenActivation
     activation: DensityActivation
     density_bias: float
     density_scale: float
@@ -99,6 +100,7 @@ class FusedLattice:
             # Copies begin where the kernel may load several numbers at once.
             last.weight.detach()[3].clone(),
             last.bias.detach()[3:].clone(),
+            config.activation,
             config.density_activation,
             config.density_bias,
             config.density_scale,
@@ -122,6 +124,7 @@ class FusedLattice:
                 W=self.planes.shape[-1],
                 L=len(self.weights),
                 P=POINTS_PER_TILE,
+                HIDDEN=self.hidden_activation,
                 ACTIVATION=self.activation,
                 PRECISION="tf32x3",
                 num_warps=WARPS,

@@ -20,6 +20,11 @@ def _relu(x):
 
 
 @triton.jit
+def _hidden(x, KIND: tl.constexpr):
+    return _relu(x) if KIND == "relu" else x * tl.sigmoid(x)
+
+
+@triton.jit
 def _softplus(x):
     """log(1 + exp(x)) with small relative errors, where it is tiny too.
 
@@ -61,6 +66,7 @@ def lattice_kernel(
     W: tl.constexpr,
     L: tl.constexpr,
     P: tl.constexpr,
+    HIDDEN: tl.constexpr,
     ACTIVATION: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
@@ -82,9 +88,9 @@ def lattice_kernel(
     for layer in range(L):
         weight = tl.load(weights_ptr + layer * W * W + from_input_to_output)
         bias = tl.load(biases_ptr + layer * W + channel)
-        hidden = tl.dot(_relu(hidden), weight, input_precision=PRECISION) + bias[None, :]
+        hidden = tl.dot(_hidden(hidden, HIDDEN), weight, input_precision=PRECISION) + bias[None, :]
     last = tl.load(row_ptr + channel)
-    raw = tl.sum(_relu(hidden) * last[None, :], axis=1) + tl.load(row_bias_ptr)
+    raw = tl.sum(_hidden(hidden, HIDDEN) * last[None, :], axis=1) + tl.load(row_bias_ptr)
 
     shifted = raw + density_bias
     if ACTIVATION == "softplus":

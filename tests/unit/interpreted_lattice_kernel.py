@@ -60,6 +60,11 @@ def test_equals_the_field_in_float64(
     check(make_field(config), FIRST, side, stride)
 
 
+def test_silu_between_layers_and_planes_that_fade_to_zero() -> None:
+    config = NerfConfig(4, 32, activation="silu", plane_padding="zeros")
+    check(make_field(config), FIRST, 5, 1)
+
+
 def test_as_deep_as_lrm_large() -> None:
     check(make_field(NerfConfig()), FIRST, 5, 1)
 

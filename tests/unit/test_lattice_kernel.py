@@ -48,14 +48,16 @@ def test_equal_to_the_field_in_the_interpreter() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("activation", ["softplus", "trunc_exp"])
+@pytest.mark.parametrize(
+    ("hidden", "activation"), [("relu", "softplus"), ("relu", "trunc_exp"), ("silu", "trunc_exp")]
+)
 def test_compiles_for_gpus_without_one(
-    capability: int, width: int, activation: str, tmp_path: Path
+    capability: int, width: int, hidden: str, activation: str, tmp_path: Path
 ) -> None:
     """A100 and H100 machine code that keeps the hidden layers in registers."""
     constants = {
         **{"W": width, "L": 8, "P": POINTS_PER_TILE},
-        **{"ACTIVATION": activation, "PRECISION": "tf32x3"},
+        **{"HIDDEN": hidden, "ACTIVATION": activation, "PRECISION": "tf32x3"},
     }
     signature = {
         name: "constexpr"
@@ -89,7 +91,7 @@ def test_compiles_for_gpus_without_one(
     found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", usage)
     assert found, usage
     registers, *spilled = map(int, found.groups())
-    print(f"sm_{capability} width {width} {activation}: {registers} registers, {spilled} spilled")
+    print(f"sm_{capability} width {width} {hidden} {activation}: {registers} registers, {spilled} spilled")
     assert spilled == [0, 0]
 
 
