@@ -232,7 +232,7 @@ def _decoder_layer(
 def _nerf(state: ForeignState, features: int, layers: int) -> dict[str, Tensor]:
     """Its layers with ReLUs between; the last gives density first."""
     widths = [features, *[_NERF_WIDTH] * (layers - 1), 4]
-    result = {}
+    result: dict[str, Tensor] = {}
     for index in range(layers):
         shape = widths[index + 1], widths[index]
         result |= state.take_linear(f"{2 * index}", f"nerf.layers.{index}", *shape)

@@ -1,4 +1,4 @@
-"""A foreign checkpoint's tensors, taken one by one, so that none is missed and none is left over."""
+"""A foreign checkpoint's tensors, taken one by one: none is missed, none is left over."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ What differs from the paper's model as we build it, and where it went:
 | no camera | `decoder.modulation` none |
 | self-attention before cross-attention, biases on their outputs, GEGLU | `decoder` |
 | GroupNorm, linear layers and the tokens themselves around the layers | `decoder.ends` |
-| the object's front looks along +x, planes XY, XZ, YZ of that world | `triplane.axes`, order of planes |
+| the object's front looks along +x, planes XY, XZ, YZ then | `triplane.axes`, order of planes |
 | features fade to zero at the box's border | `nerf.plane_padding` |
 | SiLU, density before colours, exp(x − 1), colours without margin | `nerf`, order of rows |
 | density per whole way of a ray through the box | `nerf.density_per` |
@@ -232,7 +232,7 @@ def _decoder_layer(state: ForeignState, width: int, image_width: int) -> dict[st
 def _nerf(state: ForeignState, features: int, config: NerfConfig) -> dict[str, Tensor]:
     """Its layers with SiLUs between; planes in our order, density after colours."""
     widths = [features, *[config.width] * (config.layers - 1), 4]
-    result = {}
+    result: dict[str, Tensor] = {}
     for index in range(config.layers):
         shape = widths[index + 1], widths[index]
         result |= state.take_linear(f"{2 * index}", f"nerf.layers.{index}", *shape)
