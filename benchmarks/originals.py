@@ -152,7 +152,7 @@ def _pinned_vit(**arguments: Any) -> nn.Module:
     embeddings: Any = vit.embeddings
 
     def interpolate(tokens: Tensor, height: int, width: int) -> Tensor:
-        positions, patch = embeddings.position_embeddings, vit.config.patch_size
+        positions, patch = embeddings.position_embeddings, 16
         side = math.isqrt(positions.shape[1] - 1)
         grid = positions[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
         scale = ((height // patch + 0.1) / side, (width // patch + 0.1) / side)

@@ -77,6 +77,7 @@ def fit(model: LRM, steps: int) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
     generator = torch.Generator().manual_seed(0)
     for _ in (progress := trange(steps, unit="step")):
+        assert decoder.norm is not None
         planes = model.upsampler(decoder.norm(decoder.tokens)[None])[0]
         points = _training_points(generator)
         density, color = Field(planes, model.nerf, iso).density_and_color(points)

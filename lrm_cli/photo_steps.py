@@ -38,7 +38,7 @@ class Elevation:
 
 
 def find_model(name_or_dir: str) -> tuple[dict[str, str], Path]:
-    """Name and digest of a model, and its folder.
+    """Name and digest of a model, with its licence if it says one, and its folder.
 
     Raises:
         ValueError: there is none, or its config is not valid.
@@ -46,7 +46,11 @@ def find_model(name_or_dir: str) -> tuple[dict[str, str], Path]:
     from model.folders import load_config, model_folder
 
     folder = model_folder(name_or_dir)
-    return {"name": load_config(folder).name, "sha256": _digest(folder)}, folder
+    config = load_config(folder)
+    identity = {"name": config.name, "sha256": _digest(folder)}
+    if config.license is not None:
+        identity["license"] = config.license
+    return identity, folder
 
 
 def _digest(folder: Path) -> str:

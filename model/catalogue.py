@@ -16,7 +16,7 @@ class Published:
         name: of the model in lrm.
         repository: where it is.
         files: alternatives in the order of preference, each a config and weights.
-        parameters: of the translated model.
+        parameters: of the translated model; of OpenLRM 1.0 with DINO ViT-B/16, as its code has it.
         size_bytes: to download, about.
         license: of the weights, in plain words.
         commercial: whether it allows commercial use.
@@ -61,21 +61,23 @@ _ALL = (
         name="triposr",
         repository="stabilityai/TripoSR",
         files=(("config.yaml", "model.ckpt"),),
-        parameters=0,
+        parameters=419_320_940,
         size_bytes=1_677_000_000,
         license=MIT,
         commercial=True,
         authors="Tripo AI and Stability AI",
-        about="the sharpest of these: any single object, sold products too",
+        about="any single object; may be used in products",
     ),
-    _openlrm("openlrm-mix-large-1.1", 0, "objects and real photos (Objaverse and MVImgNet)"),
-    _openlrm("openlrm-mix-base-1.1", 0, "the same, in half of the time"),
-    _openlrm("openlrm-mix-small-1.1", 0, "the same, for drafts"),
-    _openlrm("openlrm-obj-large-1.1", 0, "rendered objects (Objaverse)"),
-    _openlrm("openlrm-obj-base-1.1", 0, "the same, in half of the time"),
-    _openlrm("openlrm-obj-small-1.1", 0, "the same, for drafts"),
-    _openlrm("openlrm-large-obj-1.0", 0, "the first release, kept for comparison"),
-    _openlrm("openlrm-base-obj-1.0", 0, "the first release, kept for comparison"),
-    _openlrm("openlrm-small-obj-1.0", 0, "the first release, kept for comparison"),
+    _openlrm(
+        "openlrm-mix-large-1.1", 451_861_780, "objects and real photos (Objaverse and MVImgNet)"
+    ),
+    _openlrm("openlrm-mix-base-1.1", 259_581_684, "the same, smaller"),
+    _openlrm("openlrm-mix-small-1.1", 110_959_972, "the same, for drafts"),
+    _openlrm("openlrm-obj-large-1.1", 451_861_780, "rendered objects (Objaverse)"),
+    _openlrm("openlrm-obj-base-1.1", 259_581_684, "the same, smaller"),
+    _openlrm("openlrm-obj-small-1.1", 110_959_972, "the same, for drafts"),
+    _openlrm("openlrm-large-obj-1.0", 451_993_876, "the first release, kept for comparison"),
+    _openlrm("openlrm-base-obj-1.0", 361_575_148, "the first release, kept for comparison"),
+    _openlrm("openlrm-small-obj-1.0", 260_005_604, "the first release, kept for comparison"),
 )
 CATALOGUE: dict[str, Published] = {published.name: published for published in _ALL}

@@ -91,7 +91,10 @@ def test_compiles_for_gpus_without_one(
     found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", usage)
     assert found, usage
     registers, *spilled = map(int, found.groups())
-    print(f"sm_{capability} width {width} {hidden} {activation}: {registers} registers, {spilled} spilled")
+    print(
+        f"sm_{capability} width {width} {hidden} {activation}: {registers} registers, "
+        f"{spilled} spilled"
+    )
     assert spilled == [0, 0]
 
 

@@ -19,6 +19,7 @@ ORDER = {
     "model": [
         *(
             "config",
+            "catalogue",
             "folders",
             "device",
             "cameras",
@@ -34,7 +35,7 @@ ORDER = {
         ),
         *("environment", "attention", "fused_linear", "decoder"),
         *("triplane", "kernels", "nerf", "occupancy", "rendering", "cells", "field_rendering"),
-        *("lrm", "published", "weights"),
+        *("lrm", "weights", "published"),
         *("initialization",),
         *("surface", "formats", "rasterizing", "scenes", "metrics", "pretrained"),
     ],
