@@ -78,6 +78,9 @@ class OpenLrmSettings:
                 f"its encoder is {settings.encoder_type} {settings.encoder_model_name}; lrm knows "
                 f"{', '.join([*_DINO, *_DINOV2])}"
             )
+        low, high = settings.triplane_low_res, settings.triplane_high_res
+        if low < 1 or high < low or high % low:
+            raise ValueError(f"its planes have {high} texels along a side for {low} tokens")
         return settings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+_ZIP = b"PK\x03\x04"  # what `torch.save` writes, since PyTorch 1.6
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -25,7 +27,11 @@ def read_weights(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with path.open("rb") as file:
+            is_zip = file.read(4) == _ZIP
+        if is_zip and not zipfile.is_zipfile(path):
+            raise ValueError("its end is missing")
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{path} holds more than numbers: opening it would run code that is in it, so it is "
