@@ -54,6 +54,9 @@ SURFACE = {
     ),
     "models list": ("--json", *SHARED),
     "models info": ("--json", *SHARED),
+    "models pull": ("--revision", "--image-size", "--overwrite", "--json", *SHARED),
+    "models convert": ("--out", "--license", "--image-size", *SHARED),
+    "models remove": SHARED,
 }
 
 
@@ -66,7 +69,13 @@ def test_the_surface_is_frozen() -> None:
         return {"--help", *(option.opts[0] for option in options)}
 
     assert sorted(group.commands) == ["models", "preprocess", "reconstruct", "render", "train"]
-    assert sorted(group.commands["models"].commands) == ["info", "list"]
+    assert sorted(group.commands["models"].commands) == [
+        "convert",
+        "info",
+        "list",
+        "pull",
+        "remove",
+    ]
     for path, expected in SURFACE.items():
         command = group
         for name in path.split():
