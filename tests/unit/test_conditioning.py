@@ -49,6 +49,23 @@ def test_one_camera_for_all_pictures_gives_what_each_its_own_would() -> None:
     )
 
 
+def test_modulation_by_one_layer_and_none() -> None:
+    torch.manual_seed(0)
+    module = ModulatedLayerNorm(6, 5, "linear", eps=1e-5).double()
+    tokens, embedding = torch.randn(2, 3, 6).double(), torch.randn(2, 5).double()
+    (linear,) = (part for part in module.mlp if isinstance(part, torch.nn.Linear))
+    weight, bias = linear.weight.detach().numpy(), linear.bias.detach().numpy()
+    modulation = silu(embedding.numpy()) @ weight.T + bias
+    gamma, beta = np.split(modulation[:, None], 2, axis=-1)
+    expected = layer_norm(tokens.numpy()) * (1 + gamma) + beta
+    np.testing.assert_allclose(module(tokens, embedding).detach(), expected, atol=1e-12)
+
+    plain = ModulatedLayerNorm(6, 5, "none").double()
+    assert sum(1 for _ in plain.parameters()) == 2
+    found = plain(tokens, None).detach()
+    np.testing.assert_allclose(found, layer_norm(tokens.numpy()), atol=1e-12)
+
+
 def test_gradients() -> None:
     torch.manual_seed(0)
     module = ModulatedLayerNorm(width=4, camera_width=3).double()

@@ -79,6 +79,10 @@ def test_missing_keys_take_their_defaults() -> None:
         ({"decoder": {"heads": 0}}, "decoder.heads is 0; it must be at least 1"),
         ({"decoder": {"heads": 3}}, "a multiple of heads 3"),
         ({"triplane": {"channels": -1}}, "triplane.channels is -1; it must be at least 1"),
+        ({"decoder": {"order": "both"}}, "one of cross_first, self_first"),
+        ({"triplane": {"axes": ["+x+y", "+x+z"]}}, "config.triplane.axes is ['+x+y', '+x+z']"),
+        ({"triplane": {"axes": ["+x+y", "+x+y", "+y+z"]}}, "triplane.axes[1] is '+x+y'"),
+        ({"nerf": {"activation": "gelu"}}, "one of relu, silu"),
         ({"nerf": {"layers": 1}}, "nerf.layers is 1; it must be at least 2"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,14 @@ from model.config import DecoderConfig
 from model.decoder import CrossAttention, DecoderLayer, SelfAttention, TriplaneDecoder
 
 CONFIG = DecoderConfig(layers=2, width=4, heads=2, token_resolution=2, camera_width=3)
+TRANSFORMER_1D = dataclasses.replace(
+    CONFIG,
+    order="self_first",
+    modulation="none",
+    feed_forward="geglu",
+    attention_out_bias=True,
+    ends="residual",
+)
 
 
 def attention(queries: np.ndarray, keys: np.ndarray, values: np.ndarray, heads: int) -> np.ndarray:
@@ -84,6 +93,48 @@ def test_layer_is_equations_3_to_5() -> None:
     assert hidden.shape[-1] == 4 * CONFIG.width  # App. A.2
     found = layer(tokens[None], image[None], embedding)[0].detach()
     np.testing.assert_allclose(found, f_out, atol=1e-12)
+
+
+def test_a_layer_that_attends_to_itself_first_and_gates_its_mlp() -> None:
+    torch.manual_seed(0)
+    layer = DecoderLayer(TRANSFORMER_1D, image_width=5).double()
+    tokens, image = torch.randn(3, 4).double(), torch.randn(6, 5).double()
+
+    def normed(norm: nn.Module, x: np.ndarray) -> np.ndarray:
+        return norm(torch.from_numpy(x)[None], None)[0].detach().numpy()
+
+    f_in = tokens.numpy()
+    own, cross = layer.self_attention, layer.cross_attention
+    f_self = f_in + self_attention(own, normed(layer.self_norm, f_in))
+    f_self += own.to_out.bias.detach().numpy()
+    f_cross = f_self + cross_attention(cross, normed(layer.cross_norm, f_self), image.numpy())
+    f_cross += cross.to_out.bias.detach().numpy()
+    first, _, second = layer.mlp
+    hidden = normed(layer.mlp_norm, f_cross) @ matrix(first).T + first.bias.detach().numpy()
+    value, gate = np.split(hidden, 2, axis=-1)  # Shazeer 2020, GEGLU
+    gated = value * np.vectorize(lambda x: 0.5 * x * (1 + math.erf(x / math.sqrt(2))))(gate)
+    f_out = f_cross + gated @ matrix(second).T + second.bias.detach().numpy()
+    for context in (torch.enable_grad(), torch.no_grad()):  # the plain way and the fast one
+        with context:
+            found = layer(tokens[None], image[None], None)[0].detach()
+        np.testing.assert_allclose(found, f_out, atol=1e-12)
+
+
+def test_a_decoder_between_a_group_norm_and_its_own_tokens() -> None:
+    torch.manual_seed(0)
+    config = dataclasses.replace(TRANSFORMER_1D, width=64)
+    decoder = TriplaneDecoder(config, image_width=5).double()
+    nn.init.normal_(decoder.tokens)
+    image = torch.randn(2, 6, 5).double()
+    ends, learned = decoder.ends, decoder.tokens.detach()
+    groups = learned.view(12, 32, 2)  # of two channels and all tokens
+    mean, variance = groups.mean((0, 2)), groups.var((0, 2), correction=0)
+    normed = (groups - mean[:, None]) / (variance[:, None] + 1e-6).sqrt()
+    expected = ends.to_layers(normed.view(12, 64)).repeat(2, 1, 1)
+    for layer in decoder.layers:
+        expected = layer(expected, image, None)
+    expected = ends.from_layers(expected) + learned
+    torch.testing.assert_close(decoder(image, None), expected)
 
 
 def test_sub_layers_share_no_parameters_and_attention_has_no_bias() -> None:

@@ -99,6 +99,17 @@ def test_random_fields_equal_the_plain_integral(density_scale: float) -> None:
     assert_equals_plain(field, field.density_and_color, camera_at(3))
 
 
+def test_densities_per_whole_ray_equal_the_plain_integral() -> None:
+    field, camera = random_field(10.0), camera_at(3)
+    view = FieldRenderer(field, 64, density_per="ray").render(camera, SIZE, SIZE)
+    plain = render_view(
+        field.density_and_color, camera, SIZE, SIZE, 64, background=0.0, density_per="ray"
+    )
+    by_length = render_view(field.density_and_color, camera, SIZE, SIZE, 64, background=0.0)
+    assert (plain.opacities - by_length.opacities).abs().max() > 0.1
+    assert psnr(view.colors, plain.colors.numpy()) >= 50
+
+
 def shipped_field(photo: str) -> Field:
     model = load_model("lrm-tiny")
     matting = Matting("alpha", DEFAULT_MATTING_MODEL)

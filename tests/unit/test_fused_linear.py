@@ -22,10 +22,12 @@ def inputs(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
 def written_out(x: torch.Tensor, activation: Activation) -> torch.Tensor:
     if activation == "relu":
         return torch.where(x > 0, x, 0.0)
+    if activation == "silu":
+        return x / (1 + torch.exp(-x))
     return x * (1 + torch.erf(x / 2**0.5)) / 2
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
     [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)],
@@ -76,3 +78,7 @@ def test_what_does_not_answer_or_wrongly_is_not_used(
     monkeypatch.setattr(module, "_fused", fused)
     works = module._fused_works.__wrapped__
     assert not works("relu", torch.float32)
+
+
+def test_silu_in_one_pass_where_relu_is() -> None:
+    assert module._fused_works("silu", torch.float32) == module._fused_works("relu", torch.float32)

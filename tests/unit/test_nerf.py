@@ -80,9 +80,13 @@ def test_densities_of_bf16_features_are_float32() -> None:
     assert densities.dtype == torch.float32
 
 
+AS_TRIPOSR = {"activation": "silu", "plane_padding": "zeros"}
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-4)])
-def test_a_lattice_equals_density(dtype: torch.dtype, tolerance: float) -> None:
-    mlp = make_mlp(NerfConfig(layers=4, width=8, density_bias=0.0)).to(dtype)
+@pytest.mark.parametrize("more", [{}, AS_TRIPOSR])
+def test_a_lattice_equals_density(dtype: torch.dtype, tolerance: float, more: dict) -> None:
+    mlp = make_mlp(NerfConfig(layers=4, width=8, density_bias=0.0, **more)).to(dtype)
     field = Field(torch.randn(3, 4, 6, 6).to(dtype), mlp, 10.0)
     axis = torch.linspace(-1, 1, 11).to(dtype)
     first = torch.tensor([[0, 0, 0], [3, 0, 6], [8, 5, 9]])
@@ -113,9 +117,10 @@ def test_a_rough_lattice_is_as_exact_as_bounds_need(
     assert (error.max() > 1e-3) == (dtype == torch.bfloat16)
 
 
-def test_points_equal_density_and_color() -> None:
+@pytest.mark.parametrize("more", [{}, AS_TRIPOSR])
+def test_points_equal_density_and_color(more: dict) -> None:
     torch.manual_seed(0)
-    mlp = NerfMLP(NerfConfig(layers=4, width=16), feature_width=12).requires_grad_(False)
+    mlp = NerfMLP(NerfConfig(layers=4, width=16, **more), feature_width=12).requires_grad_(False)
     field = Field(torch.randn(3, 4, 5, 5), mlp, iso_density=1.0)
     points = torch.rand(200, 3) * 2.2 - 1.1  # beyond the outermost texels too
     for found, expected in zip(

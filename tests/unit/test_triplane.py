@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.triplane import TriplaneUpsampler, interpolation_matrix, sample_planes
+from model.triplane import PLANE_AXES, TriplaneUpsampler, interpolation_matrix, sample_planes
 
 
 def bilinear(plane: np.ndarray, column_world: float, row_world: float) -> np.ndarray:
@@ -82,3 +82,53 @@ def test_sampling_gradients() -> None:
     planes = torch.randn(1, 3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
     points = (torch.rand(1, 4, 3, dtype=torch.float64) * 1.6 - 0.8).requires_grad_()
     assert torch.autograd.gradcheck(sample_planes, (planes, points))
+
+
+def plane_values(columns_world: np.ndarray, rows_world: np.ndarray) -> np.ndarray:
+    """A function of the place that is symmetric in nothing."""
+    return 3 * columns_world + 0.5 * rows_world**2 + columns_world * rows_world
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        ("+x+y", "+x+z", "+y+z"),
+        ("+x+y", "+x+z", "+z+y"),  # OpenLRM's
+        ("-y+x", "+x+z", "-y+z"),  # TripoSR's
+        ("-x-y", "-z+x", "+z-y"),
+    ],
+)
+def test_planes_are_turned_from_the_axes_they_are_written_along(axes: tuple[str, ...]) -> None:
+    side = 4
+    module = TriplaneUpsampler(1, 1, 1, side, axes)  # type: ignore[arg-type]
+    with torch.no_grad():
+        module.deconvolution.weight.fill_(1)
+        module.deconvolution.bias.zero_()
+    centers = (np.arange(side) + 0.5) / side * 2 - 1
+    tokens = np.zeros((3, side, side))
+    for plane, (named, written) in enumerate(zip(PLANE_AXES, axes, strict=True)):
+        for row, column in np.ndindex(side, side):
+            place = {
+                written[1]: centers[column] * (1 if written[0] == "+" else -1),
+                written[3]: centers[row] * (1 if written[2] == "+" else -1),
+            }
+            first, second = ("xyz"[axis] for axis in named)
+            tokens[plane, row, column] = plane_values(place[first], place[second])
+    found = module(torch.tensor(tokens).float().view(1, -1, 1))[0, :, 0].detach().numpy()
+    expected = plane_values(centers[None, :], centers[:, None])
+    for plane in found:
+        np.testing.assert_allclose(plane, expected, atol=1e-6)
+
+
+def test_features_fade_to_zero_within_a_texel_of_the_outermost_centres() -> None:
+    planes = torch.ones(1, 3, 1, 4, 4)  # centres at ±0.25 and ±0.75
+    places = torch.tensor([0.0, 0.75, 0.875, 1.0, 1.25, 1.5])
+    points = torch.stack([places, *[torch.zeros(6)] * 2], dim=1)
+    xy, xz, yz = sample_planes(planes, points[None], "zeros")[0].T
+    torch.testing.assert_close(xy, torch.tensor([1, 1, 0.75, 0.5, 0, 0]))
+    assert torch.equal(xy, xz)
+    assert torch.equal(yz, torch.ones(6))
+    matrix = interpolation_matrix(places, 4, ring=1)
+    assert matrix.shape == (6, 6)
+    torch.testing.assert_close(matrix.sum(1), torch.ones(6))
+    torch.testing.assert_close(matrix[:, 1:-1].sum(1), xy)
