@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.config import LrmConfig
+from model.published import openlrm, triposr
+
 # The published config.yaml, which TripoSR's weights come with.
 TRIPOSR: dict[str, Any] = {
     "cond_image_size": 512,
@@ -75,6 +78,19 @@ OPENLRM = {
     "base-1.0": _openlrm(1024, 12, 40, 96, "facebook/dino-vitb16", 768),
     "large-1.0": _openlrm(1024, 16, 80, 128, "facebook/dino-vitb16", 768),
 }
+
+
+# The side of its pictures, which the files of 1.0 do not tell; any multiple of 16 would do.
+IMAGE_SIZE_OF_1_0 = 512
+
+
+def config_of(shape: str) -> LrmConfig:
+    """Our config of `triposr`, or of one of OpenLRM's shapes."""
+    if shape == "triposr":
+        return triposr.config_of(triposr.TripoSrSettings.of(TRIPOSR), shape)
+    settings = openlrm.OpenLrmSettings.of(OPENLRM[shape])
+    size = IMAGE_SIZE_OF_1_0 if shape.endswith("1.0") else None
+    return openlrm.config_of(settings, f"openlrm-{shape}", size)
 
 
 def load_openlrm(checkout: Path, config: dict[str, Any]) -> Any:

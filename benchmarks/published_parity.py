@@ -30,6 +30,7 @@ from benchmarks.hardware import commit, hardware
 from benchmarks.originals import (
     OPENLRM,
     TRIPOSR,
+    config_of,
     load_openlrm,
     load_triposr,
     published_names,
@@ -44,7 +45,6 @@ from model.rendering import render_view
 from model.surface.grid import sample_around_surface
 from model.surface.marching import triangulate
 
-_IMAGE_SIZE_OF_1_0 = 512  # its files do not tell; any multiple of 16 would do
 _PIXELS = 12
 _OPENLRM_SAMPLES = 8192  # of narrow bins; see above
 
@@ -88,9 +88,7 @@ class OpenLrm(Original):
         values = OPENLRM[shape]
         self.model = load_openlrm(checkout, values)
         randomize(self.model)
-        settings = openlrm.OpenLrmSettings.of(values)
-        size = _IMAGE_SIZE_OF_1_0 if shape.endswith("1.0") else None
-        self.config = openlrm.config_of(settings, f"openlrm-{shape}", size)
+        self.config = config_of(shape)
         self.weights = openlrm.weights_of(published_names(self.model), self.config)
         from openlrm.models.rendering.utils import renderer
 
@@ -150,7 +148,7 @@ class TripoSr(Original):
     def __init__(self, checkout: Path) -> None:
         self.model = load_triposr(checkout)
         randomize(self.model)
-        self.config = triposr.config_of(triposr.TripoSrSettings.of(TRIPOSR), "triposr")
+        self.config = config_of("triposr")
         self.weights = triposr.weights_of(published_names(self.model), self.config)
         self.samples = self.config.view.samples_per_ray
         self.radius = TRIPOSR["renderer"]["radius"]

@@ -1,18 +1,19 @@
-"""A model of any preset's shape that sees a chair in every picture: speed without training.
+"""A model of any shape that sees a chair in every picture: speed without training.
 
-    python -m benchmarks.standin lrm-large FOLDER
+    python -m benchmarks.standin SHAPE FOLDER
+
+SHAPE is a preset such as lrm-large, or one of `benchmarks.published_parity`'s such as triposr.
 
 What a reconstruction costs depends on the surface, and random weights have none. So the residual
 branches of the decoder end in zeros, the learned tokens pass through to the planes whatever the
 picture shows, and tokens, deconvolution and MLP_nerf are fitted to a chair: the network has the
-preset's layers and computes all of them, and the field at its end has thin legs, flat sides and an
+shape's layers and computes all of them, and the field at its end has thin legs, flat sides and an
 inside. The folder is a model like any other: `lrm reconstruct --model FOLDER` takes it.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 from pathlib import Path
 
@@ -20,7 +21,9 @@ import torch
 from torch import Tensor
 from tqdm import trange
 
-from model.config import preset
+from benchmarks.originals import OPENLRM, config_of
+from model.config import PRESETS
+from model.decoder import TriplaneDecoder
 from model.device import choose_dtype
 from model.initialization import initialize
 from model.lrm import LRM
@@ -63,6 +66,14 @@ def _training_points(generator: torch.Generator) -> Tensor:
     return torch.cat([anywhere, boxes[:, 0] + around * (boxes[:, 1] + 0.1)])
 
 
+def _final_tokens(decoder: TriplaneDecoder) -> Tensor:
+    """(1, N, C) what comes out while no layer adds anything."""
+    if decoder.ends is not None:
+        return decoder.ends.leave(decoder.ends.enter(decoder.tokens)[None], decoder.tokens)
+    assert decoder.norm is not None
+    return decoder.norm(decoder.tokens)[None]
+
+
 def fit(model: LRM, steps: int) -> None:
     """Make the model see the chair, whatever the picture."""
     for layer in model.decoder.each_layer():
@@ -77,8 +88,7 @@ def fit(model: LRM, steps: int) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
     generator = torch.Generator().manual_seed(0)
     for _ in (progress := trange(steps, unit="step")):
-        assert decoder.norm is not None
-        planes = model.upsampler(decoder.norm(decoder.tokens)[None])[0]
+        planes = model.upsampler(_final_tokens(decoder))[0]
         points = _training_points(generator)
         density, color = Field(planes, model.nerf, iso).density_and_color(points)
         wanted = chair_density(points, iso).clamp(*limits).log()
@@ -95,17 +105,12 @@ def fit(model: LRM, steps: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("preset")
+    parser.add_argument("shape", choices=[*PRESETS, "triposr", *OPENLRM])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--channels", type=int, help="of the planes; default: the preset's")
     parser.add_argument("--dtype", default="fp32", help="of the weights in the file: fp32, bf16")
     arguments = parser.parse_args()
-    config = preset(arguments.preset)
-    if arguments.channels:
-        triplane = dataclasses.replace(config.triplane, channels=arguments.channels)
-        config = dataclasses.replace(config, triplane=triplane)
-    model = LRM(config)
+    model = LRM(PRESETS.get(arguments.shape) or config_of(arguments.shape))
     initialize(model)
     fit(model, arguments.steps)
     save_model(model, arguments.folder, choose_dtype(arguments.dtype, torch.device("cpu")))
