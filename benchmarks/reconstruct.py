@@ -2,7 +2,7 @@
 
     python -m benchmarks.reconstruct MODEL [--resolution 384] [--dtype auto] [--json FILE]
 
-MODEL is a shipped model or a folder; `benchmarks.standin` makes one of any preset's shape whose
+MODEL is a shipped model or a folder; `benchmarks.standin` makes one of any shape whose
 field has a surface. The plain way runs afterwards on the same weights, as public code does it:
 float32, the whole lattice in chunks of 2^20 points through plane sampling and MLP, PyMCubes on all
 of it, colours at its vertices, in a process with PyTorch's default environment.
