@@ -240,6 +240,18 @@ class FieldLattice:
         return self._mlp.activate_density(raw)
 
 
+def random_field(config: NerfConfig, device: torch.device) -> Field:
+    """A small one, always the same, to try kernels on."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):  # whoever draws numbers draws the same ones after
+        mlp = NerfMLP(config, feature_width=12).requires_grad_(False)
+    for layer in mlp.linear_layers():
+        nn.init.kaiming_normal_(layer.weight, generator=generator)
+        nn.init.normal_(layer.bias, std=0.1, generator=generator)
+    planes = torch.randn(3, 4, 8, 8, generator=generator).to(device)
+    return Field(planes, mlp.to(device), 1.0)
+
+
 @functools.cache
 def kernel_works(config: NerfConfig, device: torch.device) -> bool:
     """Whether the kernel can be compiled, runs and is right for such an MLP on this device.
@@ -265,16 +277,10 @@ def kernel_works(config: NerfConfig, device: torch.device) -> bool:
 @torch.no_grad()
 def _error_of_kernel(config: NerfConfig, device: torch.device) -> float:
     """Relative to the densities of a random field, blocks inside and at the end of its lattice."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng(devices=[]):  # whoever draws numbers draws the same ones after
-        mlp = NerfMLP(config, feature_width=12).requires_grad_(False)
-    for layer in mlp.linear_layers():
-        nn.init.kaiming_normal_(layer.weight, generator=generator)
-        nn.init.normal_(layer.bias, std=0.1, generator=generator)
-    planes = torch.randn(3, 4, 8, 8, generator=generator).to(device)
+    field = random_field(config, device)
     axis = torch.linspace(BOX_MIN, BOX_MAX, 19, device=device)
     first = torch.cartesian_prod(*[torch.arange(0, 19, 6, device=device)] * 3)
-    found = FieldLattice(Field(planes, mlp.to(device), 1.0), axis, fused=True).blocks(first, 5)
-    exact_field = Field(planes.double(), mlp.double(), 1.0)
+    found = FieldLattice(field, axis, fused=True).blocks(first, 5)
+    exact_field = Field(field.planes.double(), field.mlp.double(), 1.0)
     exact = FieldLattice(exact_field, axis, fused=False).blocks(first, 5)
     return float((found - exact).norm() / exact.norm())
