@@ -125,13 +125,17 @@ class FieldPoints:
     sum of twelve texels, four of each plane: twelve rows of one table.
 
     Legend: N points, R resolution of the planes, W width of the MLP.
+
+    Attributes:
+        folded: (3, R, R, W); see `Field.folded_planes`.
+        mlp: whose first layer is folded into them.
     """
 
     def __init__(self, field: Field) -> None:
-        folded = field.folded_planes().detach()
+        self.folded = folded = field.folded_planes().detach()
+        self.mlp = field.mlp
         self._resolution = folded.shape[1]
         self._texels = folded.flatten(0, 2)  # (3 R R, W)
-        self._mlp = field.mlp
         axes = torch.tensor(PLANE_AXES, device=folded.device)
         self._column_axes, self._row_axes = axes.unbind(1)
         planes = torch.arange(3, device=folded.device, dtype=torch.int32)
@@ -142,10 +146,10 @@ class FieldPoints:
         texels, shares = self._corners(points_world.to(self._texels))
         hidden = F.embedding_bag(texels, self._texels, mode="sum", per_sample_weights=shares)
         hidden = F.relu_(hidden)
-        _, *middle, last = self._mlp.linear_layers()
+        _, *middle, last = self.mlp.linear_layers()
         for layer in middle:
             hidden = activated_linear(hidden, layer.weight, layer.bias, "relu")
-        densities, colors = self._mlp.activate(last(hidden))
+        densities, colors = self.mlp.activate(last(hidden))
         return densities, colors.float().clamp(0, 1)
 
     def _corners(self, points_world: Tensor) -> tuple[Tensor, Tensor]:

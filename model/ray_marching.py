@@ -10,7 +10,7 @@ facts make it cheap: a stretch of a ray may be composited by itself and then cou
 - Where a cell is not known, and not hidden by what is certain in front of it, the field is asked.
 
 `RayMarcher` does this in plain PyTorch, on any device. `CompiledRayMarcher` does the same on the
-CPU in a third of the time; a fused kernel for GPUs would be chosen beside it.
+CPU in a third of the time, `FusedRayMarcher` on CUDA devices in one kernel.
 
 Legend of shapes: N rays, S samples of a ray, Q stretches of a ray with G bins each, K open
 stretches of all rays, A points that are asked, L numbers of what light carries: sRGB, the bin in
@@ -32,12 +32,16 @@ from model.cameras import BOX_MAX, BOX_MIN
 from model.cells import MARK, FieldAtPoints, KnownCells
 from model.config import NerfConfig
 from model.device import points_per_call
+from model.kernels.fused_marching import FusedRayMarcher
+from model.kernels.lattice import kernel_may_run
 from model.kernels.ray_marching import CompiledRayMarcher
-from model.nerf import random_field
+from model.nerf import FieldPoints, random_field
 from model.rendering import composite
 
 # Optical depth behind which nothing is asked: a thousandth of the light gets there.
 HIDDEN = 7.0
+# Of the rays that fast ways are tried on.
+_TRIED_SAMPLES = 40
 
 
 class LightOfRays(Protocol):
@@ -123,9 +127,18 @@ class RayMarcher:
 def fastest_marcher(
     cells: KnownCells, field: FieldAtPoints, samples: int, *, slopes: bool, device: torch.device
 ) -> LightOfRays:
-    """The compiled one on a CPU where it works, the plain one everywhere else."""
+    """The compiled one on a CPU, the fused one on a CUDA device, where they work; or the plain one.
+
+    The fused one is for fields that are planes and an MLP, of sizes that it takes.
+    """
     if device.type == "cpu" and compiled_works():
         return compiled_marcher(cells, field, samples, slopes=slopes)
+    if (
+        isinstance(field, FieldPoints)
+        and kernel_may_run(field.folded, field.mlp.linear_layers()[1:])
+        and fused_works(field.mlp.config, device, slopes)
+    ):
+        return fused_marcher(cells, field, samples, slopes=slopes)
     return RayMarcher(cells, field, samples, slopes=slopes)
 
 
@@ -147,6 +160,57 @@ def compiled_marcher(
         hidden=HIDDEN,
         slopes=slopes,
     )
+
+
+def fused_marcher(
+    cells: KnownCells, field: FieldPoints, samples: int, *, slopes: bool
+) -> FusedRayMarcher:
+    """As `RayMarcher` of the same arguments.
+
+    Raises:
+        ValueError: see `FusedRayMarcher`.
+    """
+    return FusedRayMarcher(
+        cells.blocks,
+        cells.cells,
+        MARK,
+        field.folded,
+        field.mlp.linear_layers()[1:],
+        field.mlp.config,
+        samples=samples,
+        bins=_bins_of_stretch(cells, samples),
+        hidden=HIDDEN,
+        slopes=slopes,
+    )
+
+
+@functools.cache
+def fused_works(config: NerfConfig, device: torch.device, slopes: bool) -> bool:
+    """As `compiled_works`, for the kernel, such an MLP and device."""
+    try:
+        error = _error_of_fused(config, device, slopes)
+    except Exception as failure:  # compilers and drivers raise many kinds
+        reason = str(failure).partition("\n")[0] or type(failure).__name__
+        warnings.warn(f"the marching kernel cannot be used here: {reason}", stacklevel=2)
+        return False
+    if not error < 1e-3:
+        warnings.warn(
+            f"the marching kernel is wrong on this device (by {error:.0%}) and is not used",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+@torch.inference_mode()
+def _error_of_fused(config: NerfConfig, device: torch.device, slopes: bool) -> float:
+    """As `_error_of_compiled`."""
+    field = random_field(config, device)
+    cells, points, rays = KnownCells(field, 12), field.at_points(), _random_rays(device)
+    assert isinstance(points, FieldPoints)
+    found = fused_marcher(cells, points, _TRIED_SAMPLES, slopes=slopes).light_of_rays(*rays)
+    plain = RayMarcher(cells, points, _TRIED_SAMPLES, slopes=slopes).light_of_rays(*rays)
+    return max(float((a - b).norm() / b.norm()) for a, b in zip(found, plain, strict=True))
 
 
 @functools.cache
@@ -174,15 +238,20 @@ def compiled_works() -> bool:
 @torch.inference_mode()
 def _error_of_compiled() -> float:
     """Relative to all that light carries from rays through a random field."""
-    generator = torch.Generator().manual_seed(0)
-    field = random_field(NerfConfig(layers=2, density_scale=10.0), torch.device("cpu"))
-    cells, points, samples = KnownCells(field, 12), field.at_points(), 40
-    ends = 2 * torch.rand(2, 200, 3, generator=generator) - 1
-    step = (ends[1] - ends[0]) / samples
-    rays = ends[0] + step / 2, step, step.norm(dim=1, keepdim=True)
-    found = compiled_marcher(cells, points, samples, slopes=True).light_of_rays(*rays)
-    plain = RayMarcher(cells, points, samples, slopes=True).light_of_rays(*rays)
+    device = torch.device("cpu")
+    field = random_field(NerfConfig(layers=2, density_scale=10.0), device)
+    cells, points, rays = KnownCells(field, 12), field.at_points(), _random_rays(device)
+    found = compiled_marcher(cells, points, _TRIED_SAMPLES, slopes=True).light_of_rays(*rays)
+    plain = RayMarcher(cells, points, _TRIED_SAMPLES, slopes=True).light_of_rays(*rays)
     return max(float((a - b).norm() / b.norm()) for a, b in zip(found, plain, strict=True))
+
+
+def _random_rays(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Of 200 rays what `RayMarcher.light_of_rays` takes."""
+    generator = torch.Generator().manual_seed(0)
+    ends = (2 * torch.rand(2, 200, 3, generator=generator) - 1).to(device)
+    step = (ends[1] - ends[0]) / _TRIED_SAMPLES
+    return ends[0] + step / 2, step, step.norm(dim=1, keepdim=True)
 
 
 def _bins_of_stretch(cells: KnownCells, samples: int) -> int:
