@@ -22,6 +22,8 @@ from model.views import View
 SEEN = 0.5
 # For each point that the field is asked at a time: most are looked up by stretches only.
 _SAMPLES_PER_POINT = 16
+# Pixels along the side of a square whose rays a kernel takes together.
+_SQUARE = 8
 
 
 class FieldRenderer:
@@ -55,8 +57,8 @@ class FieldRenderer:
 
     @property
     def at_once(self) -> int:
-        """See `Renderer`."""
-        return torch.get_num_threads() if self._device.type == "cpu" else 1
+        """See `Renderer`. With two, a GPU renders one while the other is prepared and copied."""
+        return torch.get_num_threads() if self._device.type == "cpu" else 2
 
     @torch.inference_mode()
     def render(self, camera: Cameras, height: int, width: int) -> View:
@@ -70,7 +72,13 @@ class FieldRenderer:
         light = origins.new_zeros(len(pixels), 7 if self._normals else 4)
         opacity = origins.new_zeros(len(pixels))
         rays = max(1, _SAMPLES_PER_POINT * points_per_call(self._device) // self._samples)
-        for some in (spacing > 0).squeeze(1).nonzero().squeeze(1).split(rays):
+        hits = (spacing > 0).squeeze(1)
+        if self._device.type == "cuda":
+            squares = _pixels_of_squares(height, width, self._device)
+            hits = squares[hits[squares]]
+        else:
+            hits = hits.nonzero().squeeze(1)
+        for some in hits.split(rays):
             light[some], opacity[some] = self._marcher.light_of_rays(
                 first[some], directions[some] * spacing[some], spacing[some]
             )
@@ -95,3 +103,11 @@ class FieldRenderer:
 
     def close(self) -> None:
         """A field takes nothing but memory, which goes with the renderer."""
+
+
+def _pixels_of_squares(height: int, width: int, device: torch.device) -> Tensor:
+    """(H W,) numbers of all pixels, row after row in one square after the other."""
+    numbers = torch.arange(height * width, device=device).unflatten(0, (height, width))
+    numbers = F.pad(numbers, (0, -width % _SQUARE, 0, -height % _SQUARE), value=-1)
+    squares = numbers.unflatten(1, (-1, _SQUARE)).unflatten(0, (-1, _SQUARE)).transpose(1, 2)
+    return squares[squares >= 0]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import NerfConfig
-from model.kernels.lattice import shapes_fit, stacked_layers
+from model.kernels.lattice import WIDTHS, shapes_fit, stacked_layers
 
 RAYS_PER_TILE, WARPS, STAGES = 64, 4, 3
 # Optical depth behind which nothing is looked up: a sixteenth of a step of 12-bit colours.
@@ -62,7 +62,10 @@ class FusedRayMarcher:
         slopes: bool,
     ) -> None:
         if not shapes_fit(planes, layers):
-            raise ValueError("the marching kernel takes what the lattice kernel takes")
+            raise ValueError(
+                f"the planes are {planes.dtype} of width {planes.shape[-1]}; the marching kernel "
+                f"takes float32 without gradients, of width {', '.join(map(str, WIDTHS))}"
+            )
         *middle, last = layers
         self._tensors = (
             *(blocks.contiguous(), cells.contiguous(), planes.contiguous()),

@@ -30,58 +30,40 @@ def _row_at(x, y, z, parts):
 
 
 @triton.jit
-def _texels_along(place, R):
-    """The first of the two texels along an axis around a place, the second, and its share."""
+def _texel_along(place, end, R):
+    """The first texel along an axis around a place, or with end = 1 the second; and its share."""
     size = R.to(tl.float32)
     texel = tl.minimum(tl.maximum(place * (size / 2) + (size / 2 - 0.5), 0.0), size - 1)
     low = tl.floor(texel)
-    first = low.to(tl.int32)
-    return first, tl.minimum(first + 1, R - 1), texel - low
+    share = texel - low
+    return tl.minimum(low.to(tl.int32) + end, R - 1), tl.where(end == 1, share, 1 - share)
 
 
 @triton.jit
-def _add_texel(hidden, plane_ptr, texel, share, asks, W: tl.constexpr):
-    """hidden (P, W) plus shares (P,) of texels (P,) of a plane (R R, W)."""
-    places = texel[:, None] * W + tl.arange(0, W)[None, :]
-    return hidden + share[:, None] * tl.load(plane_ptr + places, mask=asks[:, None], other=0.0)
-
-
-@triton.jit
-def _add_plane(
-    hidden,
-    plane_ptr,
-    column,
-    next_column,
-    column_share,
-    row,
-    next_row,
-    row_share,
-    asks,
-    R,
-    W: tl.constexpr,
-):
-    """hidden (P, W) plus a plane (R, R, W) between four of its texels."""
-    top, bottom = 1 - row_share, row_share
-    left, right = 1 - column_share, column_share
-    hidden = _add_texel(hidden, plane_ptr, row * R + column, top * left, asks, W)
-    hidden = _add_texel(hidden, plane_ptr, row * R + next_column, top * right, asks, W)
-    hidden = _add_texel(hidden, plane_ptr, next_row * R + column, bottom * left, asks, W)
-    return _add_texel(hidden, plane_ptr, next_row * R + next_column, bottom * right, asks, W)
+def _add_texel(hidden, plane_ptr, column, column_share, row, row_share, asks, R, W: tl.constexpr):
+    """hidden (P, W) plus the shares of texels of a plane (R, R, W)."""
+    places = (row * R + column)[:, None] * W + tl.arange(0, W)[None, :]
+    texel = tl.load(plane_ptr + places, mask=asks[:, None], other=0.0)
+    return hidden + (column_share * row_share)[:, None] * texel
 
 
 @triton.jit
 def _first_hidden(planes_ptr, x, y, z, asks, R, W: tl.constexpr):
     """The first hidden layer (P, W) of points before its ReLU; 0 for those that are not asked."""
-    x0, x1, x_share = _texels_along(x, R)
-    y0, y1, y_share = _texels_along(y, R)
-    z0, z1, z_share = _texels_along(z, R)
     hidden = tl.zeros((x.shape[0], W), tl.float32)
-    plane = R * R * W
-    hidden = _add_plane(hidden, planes_ptr, x0, x1, x_share, y0, y1, y_share, asks, R, W)
-    planes_ptr += plane
-    hidden = _add_plane(hidden, planes_ptr, x0, x1, x_share, z0, z1, z_share, asks, R, W)
-    planes_ptr += plane
-    return _add_plane(hidden, planes_ptr, y0, y1, y_share, z0, z1, z_share, asks, R, W)
+    for corner in range(4):
+        column_end, row_end = corner % 2, corner // 2
+        column, share = _texel_along(x, column_end, R)
+        row, row_share = _texel_along(y, row_end, R)
+        plane_ptr = planes_ptr
+        hidden = _add_texel(hidden, plane_ptr, column, share, row, row_share, asks, R, W)
+        row, row_share = _texel_along(z, row_end, R)
+        plane_ptr += R * R * W
+        hidden = _add_texel(hidden, plane_ptr, column, share, row, row_share, asks, R, W)
+        column, share = _texel_along(y, column_end, R)
+        plane_ptr += R * R * W
+        hidden = _add_texel(hidden, plane_ptr, column, share, row, row_share, asks, R, W)
+    return hidden
 
 
 @triton.jit
@@ -170,7 +152,10 @@ def march_kernel(
                 count = tl.minimum(bins, samples - place)
                 middle = place.to(tl.float32) + (count.to(tl.float32) - 1) / 2
                 block = _row_at(
-                    first_x + step_x * middle, first_y + step_y * middle, first_z + step_z * middle, B
+                    first_x + step_x * middle,
+                    first_y + step_y * middle,
+                    first_z + step_z * middle,
+                    B,
                 )
                 looks = walks & begins
                 block_density = tl.load(blocks_ptr + block * 4 + 3, mask=looks, other=-1.0)
