@@ -62,7 +62,7 @@ class FieldRenderer:
     def render(self, camera: Cameras, height: int, width: int) -> View:
         """The field from one camera without batch dimensions."""
         camera = camera.to(self._device)
-        pixels = pixel_centers(height, width, self._device).flatten(0, 1)
+        pixels = pixel_centers(height, width, self._device).transpose(0, 1).flatten(0, 1)
         origins, directions = rays_through_pixels(camera, pixels)
         enter, leave = intersect_box(origins, directions)
         spacing = (leave - enter) / self._samples
@@ -84,7 +84,7 @@ class FieldRenderer:
             normals = -F.normalize(light[:, 4:], dim=1) * seen[:, None]
 
         def picture(values: Tensor) -> Tensor:
-            return values.float().unflatten(0, (height, width)).cpu()
+            return values.float().unflatten(0, (width, height)).transpose(0, 1).cpu()
 
         return View(
             picture(light[:, :3].clamp(0, 1)).numpy(),
