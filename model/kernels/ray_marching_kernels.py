@@ -8,8 +8,10 @@ bin, and the slope of the density there.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import numpy as np
@@ -23,34 +25,25 @@ GAP_NUMBERS = len(_NO_GAP)
 _BOX_MIN, _BOX_SIDE = np.float32(BOX_MIN), np.float32(BOX_MAX - BOX_MIN)
 
 
-def _compiled(function: Callable, *, contracted: bool = False) -> Callable:
-    """Compiled at its first call, and kept for later processes where there is a folder for it.
-
-    Args:
-        contracted: multiply and add in one operation, rounded once.
-    """
-    options = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"contract"} if contracted else False,
-    }
+def _compiled(function: Callable, **options: Any) -> Callable:
+    """Compiled at its first call, and kept for later processes where there is a folder for it."""
+    compiler = functools.partial(numba.njit, nogil=True, error_model="numpy", **options)
     try:
-        return numba.njit(function, cache=True, **options)
+        return compiler(cache=True)(function)
     except RuntimeError:  # neither the folder of this file nor the user's can be written to
-        return numba.njit(function, **options)
+        return compiler()(function)
 
 
+# One operation that rounds once, as it is in PyTorch: points fall into the same cells.
+@functools.partial(_compiled, fastmath={"contract"})
 def _along_ray(first, step, bins):
-    """Where a ray's bin lies on one axis, rounded as PyTorch does it."""
+    """Where a ray's bin lies on one axis."""
     return first + step * np.float32(bins)
-
-
-_along_ray = _compiled(_along_ray, contracted=True)
 
 
 @_compiled
 def _part_along(place, parts):
-    """Which of the box's equal parts holds a place on one axis, rounded as PyTorch does it."""
+    """Which of the box's equal parts holds a place on one axis."""
     scale = np.float32(parts) / _BOX_SIDE
     return min(max(int(place * scale - _BOX_MIN * scale), 0), parts - 1)
 
