@@ -53,6 +53,13 @@ class FieldAtPoints(Protocol):
         ...
 
 
+def ask(field: FieldAtPoints, points_world: Tensor) -> tuple[Tensor, Tensor]:
+    """As `FieldAtPoints.density_and_color`, for any number of points: as many at a time as fit."""
+    parts = points_world.split(points_per_call(points_world.device))
+    densities, colors = zip(*[field.density_and_color(part) for part in parts], strict=True)
+    return torch.cat(densities), torch.cat(colors)
+
+
 class RenderedField(DensityField, Protocol):
     """What rendering needs to know of a field."""
 
@@ -101,7 +108,9 @@ class KnownCells:
         bounds = DensityBounds.of(corners)
         middle_axis = (axis[1:] + axis[:-1]) / 2
         middles = torch.stack(torch.meshgrid(*[middle_axis] * 3, indexing="ij"))  # (3, C, C, C)
-        density, color = _ask(field.at_points(), middles)
+        densities, colors = ask(field.at_points(), middles.flatten(1).T)
+        density = require_finite(densities).unflatten(0, middles.shape[1:])
+        color = colors.T.unflatten(1, middles.shape[1:])
 
         base, slope, error = _linear(corners, density)
         room = bounds.upper <= LARGEST_RATIO * bounds.lower + KNOWN_WITHIN
@@ -138,15 +147,6 @@ class KnownCells:
             densities.addcmul_(slope, along)
         densities = torch.where(is_open, lower, densities.clamp_min_(0))
         return Parts(densities, is_open, rows[..., :7])
-
-
-def _ask(field: FieldAtPoints, points: Tensor) -> tuple[Tensor, Tensor]:
-    """(3, C, C, C) points to densities (C, C, C) and colours (3, C, C, C)."""
-    parts = points.flatten(1).T.split(points_per_call(points.device))
-    densities, colors = zip(*[field.density_and_color(part) for part in parts], strict=True)
-    shape = points.shape[1:]
-    density = require_finite(torch.cat(densities))
-    return density.unflatten(0, shape), torch.cat(colors).T.unflatten(1, shape)
 
 
 def _linear(corners: Tensor, middles: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -64,7 +64,7 @@ class FieldRenderer:
     def render(self, camera: Cameras, height: int, width: int) -> View:
         """The field from one camera without batch dimensions."""
         camera = camera.to(self._device)
-        pixels = pixel_centers(height, width, self._device).flatten(0, 1)
+        pixels = pixel_centers(height, width, self._device).transpose(0, 1).flatten(0, 1)
         origins, directions = rays_through_pixels(camera, pixels)
         enter, leave = intersect_box(origins, directions)
         spacing = (leave - enter) / self._samples
@@ -72,12 +72,10 @@ class FieldRenderer:
         light = origins.new_zeros(len(pixels), 7 if self._normals else 4)
         opacity = origins.new_zeros(len(pixels))
         rays = max(1, _SAMPLES_PER_POINT * points_per_call(self._device) // self._samples)
-        hits = (spacing > 0).squeeze(1)
+        hits = (spacing > 0).squeeze(1).nonzero().squeeze(1)
         if self._device.type == "cuda":
-            squares = _pixels_of_squares(height, width, self._device)
-            hits = squares[hits[squares]]
-        else:
-            hits = hits.nonzero().squeeze(1)
+            squares = _numbers_of_squares(width, height, self._device)
+            hits = squares[(spacing > 0).squeeze(1)[squares]]
         for some in hits.split(rays):
             light[some], opacity[some] = self._marcher.light_of_rays(
                 first[some], directions[some] * spacing[some], spacing[some]
@@ -92,7 +90,7 @@ class FieldRenderer:
             normals = -F.normalize(light[:, 4:], dim=1) * seen[:, None]
 
         def picture(values: Tensor) -> Tensor:
-            return values.float().unflatten(0, (height, width)).cpu()
+            return values.float().unflatten(0, (width, height)).transpose(0, 1).cpu()
 
         return View(
             picture(light[:, :3].clamp(0, 1)).numpy(),
@@ -105,9 +103,9 @@ class FieldRenderer:
         """A field takes nothing but memory, which goes with the renderer."""
 
 
-def _pixels_of_squares(height: int, width: int, device: torch.device) -> Tensor:
-    """(H W,) numbers of all pixels, row after row in one square after the other."""
-    numbers = torch.arange(height * width, device=device).unflatten(0, (height, width))
-    numbers = F.pad(numbers, (0, -width % _SQUARE, 0, -height % _SQUARE), value=-1)
+def _numbers_of_squares(rows: int, columns: int, device: torch.device) -> Tensor:
+    """(R C,) numbers of a table's places, row after row in one square after the other."""
+    numbers = torch.arange(rows * columns, device=device).unflatten(0, (rows, columns))
+    numbers = F.pad(numbers, (0, -columns % _SQUARE, 0, -rows % _SQUARE), value=-1)
     squares = numbers.unflatten(1, (-1, _SQUARE)).unflatten(0, (-1, _SQUARE)).transpose(1, 2)
     return squares[squares >= 0]

@@ -19,6 +19,7 @@ which it stopped, and where slopes are wanted the slope of the density there.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import warnings
@@ -29,19 +30,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.cameras import BOX_MAX, BOX_MIN
-from model.cells import MARK, FieldAtPoints, KnownCells
+from model.cells import MARK, FieldAtPoints, KnownCells, ask
 from model.config import NerfConfig
 from model.device import points_per_call
 from model.kernels.fused_marching import FusedRayMarcher
 from model.kernels.lattice import kernel_may_run
 from model.kernels.ray_marching import CompiledRayMarcher
-from model.nerf import FieldPoints, random_field
+from model.nerf import Field, FieldPoints, random_field
 from model.rendering import composite
 
 # Optical depth behind which nothing is asked: a thousandth of the light gets there.
 HIDDEN = 7.0
 # Of the rays that fast ways are tried on.
-_TRIED_SAMPLES = 40
+_TRIED_SAMPLES = 48
 
 
 class LightOfRays(Protocol):
@@ -154,7 +155,7 @@ def compiled_marcher(
         cells.blocks,
         cells.cells,
         MARK,
-        field.density_and_color,
+        functools.partial(ask, field),
         samples=samples,
         bins=_bins_of_stretch(cells, samples),
         hidden=HIDDEN,
@@ -205,8 +206,8 @@ def fused_works(config: NerfConfig, device: torch.device, slopes: bool) -> bool:
 @torch.inference_mode()
 def _error_of_fused(config: NerfConfig, device: torch.device, slopes: bool) -> float:
     """As `_error_of_compiled`."""
-    field = random_field(config, device)
-    cells, points, rays = KnownCells(field, 12), field.at_points(), _random_rays(device)
+    field, rays = field_to_try(config, device), _random_rays(device)
+    cells, points = KnownCells(field, 24), field.at_points()
     assert isinstance(points, FieldPoints)
     found = fused_marcher(cells, points, _TRIED_SAMPLES, slopes=slopes).light_of_rays(*rays)
     plain = RayMarcher(cells, points, _TRIED_SAMPLES, slopes=slopes).light_of_rays(*rays)
@@ -238,25 +239,39 @@ def compiled_works() -> bool:
 @torch.inference_mode()
 def _error_of_compiled() -> float:
     """Relative to all that light carries from rays through a random field."""
-    device = torch.device("cpu")
-    field = random_field(NerfConfig(layers=2, density_scale=10.0), device)
-    cells, points, rays = KnownCells(field, 12), field.at_points(), _random_rays(device)
+    field, rays = field_to_try(), _random_rays(torch.device("cpu"))
+    cells, points = KnownCells(field, 24), field.at_points()
     found = compiled_marcher(cells, points, _TRIED_SAMPLES, slopes=True).light_of_rays(*rays)
     plain = RayMarcher(cells, points, _TRIED_SAMPLES, slopes=True).light_of_rays(*rays)
     return _relative_error(found, plain)
 
 
-def _relative_error(found: tuple[Tensor, Tensor], plain: tuple[Tensor, Tensor]) -> float:
-    """Of light and opacity together, so that it is no number where one of them is none."""
-    return sum(float((a - b).norm() / b.norm()) for a, b in zip(found, plain, strict=True))
+def field_to_try(
+    config: NerfConfig | None = None, device: torch.device = torch.device("cpu")
+) -> Field:
+    """With thin blocks, known cells and unknown ones, and what hides others.
+
+    Args:
+        config: of its MLP, but for the bias and the scale of the density; None: a small one.
+    """
+    config = config or NerfConfig(layers=2)
+    config = dataclasses.replace(config, density_bias=-8.0, density_scale=10.0)
+    field = random_field(config, device)
+    field.planes *= 5
+    return field
 
 
 def _random_rays(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Of 200 rays what `RayMarcher.light_of_rays` takes."""
-    generator = torch.Generator().manual_seed(0)
-    ends = (2 * torch.rand(2, 200, 3, generator=generator) - 1).to(device)
+    ends = 2 * torch.rand(2, 200, 3, generator=torch.Generator().manual_seed(0)) - 1
+    ends = ends.to(device)
     step = (ends[1] - ends[0]) / _TRIED_SAMPLES
     return ends[0] + step / 2, step, step.norm(dim=1, keepdim=True)
+
+
+def _relative_error(found: tuple[Tensor, Tensor], plain: tuple[Tensor, Tensor]) -> float:
+    """Of light and opacity together, so that it is no number where one of them is none."""
+    return sum(float((a - b).norm() / b.norm()) for a, b in zip(found, plain, strict=True))
 
 
 def _bins_of_stretch(cells: KnownCells, samples: int) -> int:

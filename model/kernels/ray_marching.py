@@ -19,16 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.device import points_per_call
-
 
 class CompiledRayMarcher:
     """See `model.ray_marching.RayMarcher`.
 
     Args:
         blocks, cells: (B, 4) and (C, 8) tables of `KnownCells`, on the CPU.
-        mark: what tells open blocks in it; see `KnownCells`.
-        density_and_color: of the field, for (A, 3) points.
+        mark: `model.cells.MARK`.
+        ask: for the field's densities (A,) and colours (A, 3) at any number of points (A, 3).
         samples: of a ray.
         bins: of a stretch.
         hidden: optical depth behind which nothing is asked.
@@ -43,7 +41,7 @@ class CompiledRayMarcher:
         blocks: Tensor,
         cells: Tensor,
         mark: float,
-        density_and_color: Callable[[Tensor], tuple[Tensor, Tensor]],
+        ask: Callable[[Tensor], tuple[Tensor, Tensor]],
         *,
         samples: int,
         bins: int,
@@ -57,7 +55,7 @@ class CompiledRayMarcher:
         along = [round(len(table) ** (1 / 3)) for table in (blocks, cells)]
         self._sizes = samples, bins, *along
         self._limits = np.float32(mark), np.float32(hidden)
-        self._density_and_color = density_and_color
+        self._ask = ask
         self._slopes = slopes
 
     def light_of_rays(
@@ -68,32 +66,17 @@ class CompiledRayMarcher:
         count = len(first_world)
         # As many as there are samples. What is not used of it takes no memory.
         most = count * self._sizes[0]
-        asked = (
-            np.empty((most, 3), np.float32),
-            np.empty(most, np.int32),
-            np.empty(most, np.float32),
-        )
+        points = np.empty((most, 3), np.float32)
+        asked = points, np.empty(most, np.int32), np.empty(most, np.float32)
         gaps = np.empty((most + count, self._kernels.GAP_NUMBERS))
         ends = np.empty(count, np.int64)
         tables = self._blocks, self._cells
         number = self._kernels.march(
             rays, self._sizes, *tables, self._limits, self._slopes, asked, gaps, ends
         )
-        answers = self._ask(torch.from_numpy(asked[0][:number]))
+        densities, colors = self._ask(torch.from_numpy(points[:number]))
+        answers = densities.float().numpy(), colors.float().numpy()
         light = np.empty((count, 7 if self._slopes else 4), np.float32)
         opacity = np.empty(count, np.float32)
         self._kernels.composite(rays[2], self._cells, asked, answers, gaps, ends, light, opacity)
         return torch.from_numpy(light), torch.from_numpy(opacity)
-
-    def _ask(self, points_world: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """The field's densities (A,) and colours (A, 3) at (A, 3) points."""
-        densities, colors = (
-            points_world.new_empty(len(points_world)),
-            points_world.new_empty(points_world.shape),
-        )
-        start = 0
-        for some in points_world.split(points_per_call(points_world.device)):
-            end = start + len(some)
-            densities[start:end], colors[start:end] = self._density_and_color(some)
-            start = end
-        return densities.numpy(), colors.numpy()
