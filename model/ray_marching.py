@@ -43,6 +43,7 @@ from model.rendering import composite
 HIDDEN = 7.0
 # Of the rays that fast ways are tried on.
 _TRIED_SAMPLES = 48
+_CPU = torch.device("cpu")
 
 
 class LightOfRays(Protocol):
@@ -239,16 +240,14 @@ def compiled_works() -> bool:
 @torch.inference_mode()
 def _error_of_compiled() -> float:
     """Relative to all that light carries from rays through a random field."""
-    field, rays = field_to_try(), _random_rays(torch.device("cpu"))
+    field, rays = field_to_try(), _random_rays(_CPU)
     cells, points = KnownCells(field, 24), field.at_points()
     found = compiled_marcher(cells, points, _TRIED_SAMPLES, slopes=True).light_of_rays(*rays)
     plain = RayMarcher(cells, points, _TRIED_SAMPLES, slopes=True).light_of_rays(*rays)
     return _relative_error(found, plain)
 
 
-def field_to_try(
-    config: NerfConfig | None = None, device: torch.device = torch.device("cpu")
-) -> Field:
+def field_to_try(config: NerfConfig | None = None, device: torch.device = _CPU) -> Field:
     """With thin blocks, known cells and unknown ones, and what hides others.
 
     Args:

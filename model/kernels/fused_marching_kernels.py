@@ -188,8 +188,7 @@ def march_kernel(
                 green += weight * tl.load(colors + 1, mask=passes, other=0.0)
                 blue += weight * tl.load(colors + 2, mask=passes, other=0.0)
                 number += weight * tl.where(closed, middle, at)
-                if SLOPES:
-                    weight = tl.where(closed, 0.0, weight)
+                if SLOPES:  # of blocks there are none
                     slope_x += weight * along_x
                     slope_y += weight * along_y
                     slope_z += weight * along_z
