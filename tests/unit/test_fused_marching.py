@@ -112,8 +112,8 @@ def test_pictures_on_a_gpu_are_those_of_the_cpu() -> None:
         renderer = FieldRenderer(smooth_field(SURFACE, device), depth=True, normals=True)
         views.append(renderer.render(camera, 61, 85))
     expected, found = views
-    np.testing.assert_allclose(found.colors, expected.colors, atol=2e-3)
-    np.testing.assert_allclose(found.opacity, expected.opacity, atol=2e-3)
+    np.testing.assert_allclose(found.colors, expected.colors, atol=0.01)
+    np.testing.assert_allclose(found.opacity, expected.opacity, atol=0.01)
     for name in ("depth_world", "normals_world"):
         off = np.abs(getattr(found, name) - getattr(expected, name))
         assert (off < 0.02).mean() > 0.99  # on the outline a pixel is seen by one of them only
