@@ -32,6 +32,7 @@ from model.cameras import BOX_MAX, BOX_MIN
 from model.cells import MARK, FieldAtPoints, KnownCells, ask
 from model.config import NerfConfig
 from model.device import points_per_call
+from model.kernels import KernelWarning
 from model.kernels.ray_marching import CompiledRayMarcher
 from model.nerf import Field, random_field
 from model.rendering import composite
@@ -160,11 +161,16 @@ def compiled_works() -> bool:
         error = _error_of_compiled()
     except Exception as failure:  # compilers raise many kinds
         reason = str(failure).partition("\n")[0] or type(failure).__name__
-        warnings.warn(f"fields are rendered without compiled loops: {reason}", stacklevel=2)
+        warnings.warn(
+            f"fields are rendered without compiled loops, which takes twice as long: {reason}",
+            KernelWarning,
+            stacklevel=2,
+        )
         return False
     if not error < 1e-3:
         warnings.warn(
             f"compiled loops are wrong on this machine (by {error:.0%}) and are not used",
+            KernelWarning,
             stacklevel=2,
         )
         return False
