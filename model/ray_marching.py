@@ -33,6 +33,7 @@ from model.cameras import BOX_MAX, BOX_MIN
 from model.cells import MARK, FieldAtPoints, KnownCells, ask
 from model.config import NerfConfig
 from model.device import points_per_call
+from model.kernels import KernelWarning
 from model.kernels.fused_marching import FusedRayMarcher
 from model.kernels.lattice import kernel_may_run
 from model.kernels.ray_marching import CompiledRayMarcher
@@ -193,11 +194,14 @@ def fused_works(config: NerfConfig, device: torch.device, slopes: bool) -> bool:
         error = _error_of_fused(config, device, slopes)
     except Exception as failure:  # compilers and drivers raise many kinds
         reason = str(failure).partition("\n")[0] or type(failure).__name__
-        warnings.warn(f"the marching kernel cannot be used here: {reason}", stacklevel=2)
+        warnings.warn(
+            f"the marching kernel cannot be used here: {reason}", KernelWarning, stacklevel=2
+        )
         return False
     if not error < 1e-3:
         warnings.warn(
             f"the marching kernel is wrong on this device (by {error:.0%}) and is not used",
+            KernelWarning,
             stacklevel=2,
         )
         return False
@@ -226,11 +230,16 @@ def compiled_works() -> bool:
         error = _error_of_compiled()
     except Exception as failure:  # compilers raise many kinds
         reason = str(failure).partition("\n")[0] or type(failure).__name__
-        warnings.warn(f"fields are rendered without compiled loops: {reason}", stacklevel=2)
+        warnings.warn(
+            f"fields are rendered without compiled loops, which takes twice as long: {reason}",
+            KernelWarning,
+            stacklevel=2,
+        )
         return False
     if not error < 1e-3:
         warnings.warn(
             f"compiled loops are wrong on this machine (by {error:.0%}) and are not used",
+            KernelWarning,
             stacklevel=2,
         )
         return False

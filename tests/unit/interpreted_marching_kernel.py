@@ -12,6 +12,7 @@ from torch import Tensor
 from model import ray_marching
 from model.cells import KnownCells
 from model.config import NerfConfig
+from model.kernels import KernelWarning
 from model.kernels.fused_marching import FusedRayMarcher
 from model.nerf import FieldPoints
 from model.ray_marching import fused_marcher, fused_works
@@ -113,5 +114,5 @@ def test_one_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch, factor: 
         return light, opacity * factor
 
     monkeypatch.setattr(FusedRayMarcher, "light_of_rays", wrong)
-    with pytest.warns(UserWarning, match="marching kernel is wrong on this device "):
+    with pytest.warns(KernelWarning, match="marching kernel is wrong on this device "):
         assert not fused_works.__wrapped__(NerfConfig(3, 16), CPU, False)

@@ -21,6 +21,7 @@ from model.cameras import orbit  # noqa: E402
 from model.cells import KnownCells  # noqa: E402
 from model.config import NerfConfig  # noqa: E402
 from model.field_rendering import FieldRenderer  # noqa: E402
+from model.kernels import KernelWarning  # noqa: E402
 from model.kernels.fused_marching import (  # noqa: E402
     RAYS_PER_TILE,
     STAGES,
@@ -142,7 +143,7 @@ def test_fields_that_are_no_planes_are_marched_plainly(monkeypatch: pytest.Monke
 
 def test_one_that_cannot_be_compiled_is_not_used() -> None:
     # Not interpreted, and without a GPU, it fails as it would with no compiler there.
-    with pytest.warns(UserWarning, match="the marching kernel cannot be used here: "):
+    with pytest.warns(KernelWarning, match="the marching kernel cannot be used here: "):
         assert not fused_works.__wrapped__(NerfConfig(), torch.device("cpu"), False)
 
 

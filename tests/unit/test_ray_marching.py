@@ -18,6 +18,7 @@ from model.cameras import orbit
 from model.cells import KnownCells, RenderedField
 from model.config import NerfConfig
 from model.field_rendering import FieldRenderer
+from model.kernels import KernelWarning
 from model.kernels.ray_marching import CompiledRayMarcher
 from model.nerf import random_field
 from model.ray_marching import (
@@ -155,7 +156,7 @@ def test_without_numba_plain_pytorch_draws(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "model.kernels.ray_marching_kernels", raising=False)
     monkeypatch.delattr(model.kernels, "ray_marching_kernels", raising=False)
-    with pytest.warns(UserWarning, match="without compiled loops: .*numba"):
+    with pytest.warns(KernelWarning, match="without compiled loops, .*numba"):
         assert chosen() == "RayMarcher"
     with warnings.catch_warnings(action="error"):  # once is enough
         assert chosen() == "RayMarcher"
@@ -169,7 +170,7 @@ def test_wrong_loops_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
         return 1.01 * light, opacity
 
     monkeypatch.setattr(CompiledRayMarcher, "light_of_rays", wrong)
-    with pytest.warns(UserWarning, match=r"wrong on this machine \(by 1%\)"):
+    with pytest.warns(KernelWarning, match=r"wrong on this machine \(by 1%\)"):
         assert chosen() == "RayMarcher"
 
 
