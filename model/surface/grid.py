@@ -44,6 +44,7 @@ _CEILING = 1e6  # times the iso-value: higher samples are cut, for the same reas
 # The layers of points that a block shares with the one that lies -1, 0 or 1 blocks away.
 _OUR_LAYER: dict[int, slice | int] = {-1: 0, 0: slice(None), 1: -1}
 _THEIR_LAYER: dict[int, slice | int] = {-1: -1, 0: slice(None), 1: 0}
+_OFFSETS = list(itertools.product((-1, 0, 1), repeat=3))
 
 
 @dataclass(frozen=True)
@@ -187,22 +188,26 @@ def _share_layers(values: Tensor, blocks: Tensor, slots: Tensor, count: int) -> 
 
     Of the new ones among each other the lowest counts as the oldest.
     """
-    offsets = [offset for offset in itertools.product((-1, 0, 1), repeat=3) if any(offset)]
     # From the least to the most authoritative: what is written last stays.
-    lower = [(offset, True) for offset in sorted(offsets, reverse=True) if offset < (0, 0, 0)]
-    older = [(offset, False) for offset in offsets]
+    lower = [offset for offset in reversed(_OFFSETS) if offset < (0, 0, 0)]
+    slot = _around(slots, blocks[count:])
+    is_new, is_old = slot >= count, (slot >= 0) & (slot < count)
     fresh = values[count:]
-    x, y, z = blocks[count:].T
-    around = torch.nn.functional.pad(slots, (1, 1) * 3, value=-1)
-    for (dx, dy, dz), among_new in lower + (older if count else []):
-        slot = around[x + (1 + dx), y + (1 + dy), z + (1 + dz)].long()
-        shared = (slot >= count) if among_new else (slot >= 0) & (slot < count)
-        ours = (slice(None), _OUR_LAYER[dx], _OUR_LAYER[dy], _OUR_LAYER[dz])
-        theirs = (slot, _THEIR_LAYER[dx], _THEIR_LAYER[dy], _THEIR_LAYER[dz])
+    for offset, shared in [(o, is_new) for o in lower] + [(o, is_old) for o in _OFFSETS if count]:
+        number = _OFFSETS.index(offset)
+        ours = (slice(None), *(_OUR_LAYER[step] for step in offset))
+        theirs = (slot[number], *(_THEIR_LAYER[step] for step in offset))
         own = fresh[ours]
         # Chosen with `where`: a GPU would stop for the CPU at every selection of rows.
-        chosen = shared.view(-1, *(1,) * (own.ndim - 1))
+        chosen = shared[number].view(-1, *(1,) * (own.ndim - 1))
         fresh[ours] = torch.where(chosen, values[theirs], own)
+
+
+def _around(slots: Tensor, blocks: Tensor) -> Tensor:
+    """(27, K) int64 slots of the neighbours of blocks (K, 3), by `_OFFSETS`; -1 where none is."""
+    offsets = torch.cartesian_prod(*[torch.arange(3, device=blocks.device)] * 3)
+    padded = torch.nn.functional.pad(slots, (1, 1) * 3, value=-1)
+    return padded[(blocks + offsets[:, None]).unbind(-1)].long()
 
 
 def _blocks_behind_crossed_faces(solid: Tensor, blocks: Tensor, slots: Tensor) -> Tensor:
