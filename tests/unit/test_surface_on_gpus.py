@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.config import NerfConfig
+from model.matting import DEFAULT_MATTING_MODEL, Matting
 from model.nerf import Field, NerfMLP
+from model.photos import prepare_photo
 from model.surface import extract_mesh
 from model.surface.cube_cases import cube_cases
-from model.surface.grid import sample_around_surface
-from model.surface.marching import triangulate
-from tests.unit.fields import COARSE_CELLS, ISO_DENSITY, RESOLUTION, SHAPES, AnalyticField
+from model.weights import load_model
+from tests.unit.fields import (
+    COARSE_CELLS,
+    ISO_DENSITY,
+    RESOLUTION,
+    SHAPES,
+    AnalyticField,
+    surface_of,
+)
 
+PHOTO = Path(__file__).parents[2] / "examples/photos/office-chair.png"
 aten = torch.ops.aten
 # What has to know numbers before it can go on: their sizes depend on them.
 WAITS = {
@@ -57,8 +69,7 @@ class PlacedField(AnalyticField):
 
 
 def surface(field: AnalyticField) -> tuple[np.ndarray, np.ndarray]:
-    samples = sample_around_surface(field, RESOLUTION, ISO_DENSITY, coarse_cells=COARSE_CELLS)
-    return triangulate(samples)
+    return surface_of(field, RESOLUTION, ISO_DENSITY, exact=False, coarse_cells=COARSE_CELLS)
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -117,3 +128,26 @@ def test_a_gpu_is_rarely_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) 
     with CountingWaits() as waits:
         surface(PlacedField(SHAPES[name]))
     assert 5 < waits.count < 30, waits.count
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("target_faces", [None, 2000])
+def test_a_gpu_finds_the_same_mesh(target_faces: int | None) -> None:
+    model = load_model("lrm-tiny")
+    photo = prepare_photo(PHOTO.read_bytes(), model.config, Matting("alpha", DEFAULT_MATTING_MODEL))
+    (field,) = model.reconstruct(photo.picture[None])
+    device = torch.device("cuda", torch.cuda.current_device())
+    there = Field(field.planes.to(device), copy.deepcopy(field.mlp).to(device), field.iso_density)
+    # Floaters of any size must be recognized as on the CPU, so all but the largest are dropped.
+    options: Any = {"resolution": 128, "smallest_share": 1.0, "target_faces": target_faces}
+    expected, found = extract_mesh(field, **options), extract_mesh(there, **options)
+    assert len(found.faces) == pytest.approx(len(expected.faces), rel=2e-3)
+    cell = 2 / 127
+    for one, other in ((found, expected), (expected, found)):
+        distance, nearest = cKDTree(other.vertices_world).query(one.vertices_world)
+        colors = other.colors_srgb[nearest].astype(int) - one.colors_srgb
+        limit = 0.01 if target_faces is None else 1.0  # simplified ones have other vertices
+        assert np.quantile(distance, 0.99) < limit * cell
+        if target_faces is None:
+            assert np.quantile(np.abs(colors), 0.99) <= 1
