@@ -16,7 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_streams = threading.local()
+
+class _Streams(threading.local):
+    """This thread's, by device."""
+
+    def __init__(self) -> None:
+        self.of: dict[torch.device, torch.cuda.Stream] = {}
+
+
+_streams = _Streams()
 
 
 def to_host(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
@@ -58,10 +66,9 @@ def own_stream(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    by_device = _streams.__dict__.setdefault("by_device", {})
-    if device not in by_device:
-        by_device[device] = torch.cuda.Stream(device)
-    stream = by_device[device]
+    if device not in _streams.of:
+        _streams.of[device] = torch.cuda.Stream(device)
+    stream = _streams.of[device]
     stream.wait_stream(torch.cuda.default_stream(device))  # which has brought the weights
     with torch.cuda.stream(stream):
         yield
