@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.counting import CountingField, flops_per_point
 from benchmarks.hardware import PeakMemory, commit, hardware, measured_peak, synchronize
 from benchmarks.plain import PlainMesh, deviations, plain_in_own_process
 from model.device import choose_device
@@ -40,7 +41,7 @@ from model.formats.writing import write_mesh
 from model.graphs import RecordedModel
 from model.lrm import LRM
 from model.matting import DEFAULT_MATTING_MODEL, Matting
-from model.nerf import Field, FieldLattice
+from model.nerf import Field
 from model.photos import prepare_photo
 from model.surface import Mesh, to_file_frame
 from model.surface.baking import with_texture
@@ -58,34 +59,6 @@ from train.recipe import Recipe
 # From the prepared picture to triangles with vertex colours.
 TO_COLORED_TRIANGLES = ("encode", "decode", "query", "surface", "colors", "to host")
 PHOTO = Path(__file__).parents[1] / "examples" / "photos" / "office-chair.png"
-
-
-class CountingField(Field):
-    """A field that counts the lattice points it is asked for."""
-
-    lattice_points = 0
-
-    def lattice(self, axis_world: Tensor, *, rough: bool = False) -> FieldLattice:
-        return _CountingLattice(self, axis_world, rough=rough)
-
-
-class _CountingLattice(FieldLattice):
-    def __init__(self, field: CountingField, axis_world: Tensor, rough: bool) -> None:
-        super().__init__(field, axis_world, rough=rough)
-        self._field = field
-
-    def blocks(self, first: Tensor, side: int, stride: int = 1) -> Tensor:
-        self._field.lattice_points += len(first) * side**3
-        return super().blocks(first, side, stride)
-
-
-def flops_per_point(field: Field, lattice: bool) -> int:
-    """Of one query: the matrix products, and the interpolation of plane features."""
-    layers = field.mlp.linear_layers()
-    products = [2 * layer.in_features * layer.out_features for layer in layers]
-    if lattice:  # first layer and interpolation are done once for the whole lattice
-        return sum(products[1:-1]) + 2 * layers[-1].in_features
-    return sum(products) + 2 * 4 * layers[0].in_features
 
 
 class Stages:
@@ -131,8 +104,8 @@ def reconstruct(
     with stages.measure("colors"):
         colors = colors_at(field, vertices)
     with stages.measure("to host"):
-        arrays = to_host(vertices, triangles, colors)
-    raw = Mesh(*arrays, np.zeros_like(arrays[0]))
+        points, raw_faces, raw_colors = to_host(vertices, triangles, colors)
+    raw = Mesh(points, raw_faces, raw_colors, np.zeros_like(points))
     with stages.measure("simplify"):
         simple, simple_faces = simplify(raw.vertices_world, raw.faces, faces)
         spacing = 2 / (resolution - 1)

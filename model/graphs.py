@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from model.fixed_camera import with_fixed_camera
 from model.lrm import LRM
 from model.nerf import Field
 
@@ -134,7 +135,8 @@ class RecordedModel:
     def __init__(self, model: LRM) -> None:
         self._model = model
         camera = model.input_camera().to(next(model.parameters()).device)[None]
-        self._planes = Recorded(lambda images: model(images, camera).float())
+        fixed = with_fixed_camera(model, camera)
+        self._planes = Recorded(lambda images: fixed(images, camera).float())
 
     def reconstruct(self, images: Tensor) -> list[Field]:
         """One field per picture; see `LRM.reconstruct`."""

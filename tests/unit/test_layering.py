@@ -35,7 +35,7 @@ ORDER = {
         *("environment", "attention", "fused_linear", "decoder"),
         *("transfers", "triplane", "kernels", "nerf", "occupancy", "rendering", "cells"),
         *("field_rendering",),
-        *("lrm", "graphs", "published", "weights"),
+        *("lrm", "fixed_camera", "graphs", "published", "weights"),
         *("initialization",),
         *("surface", "formats", "rasterizing", "scenes", "metrics", "pretrained"),
     ],

@@ -17,7 +17,8 @@ from model.config import NerfConfig
 from model.matting import DEFAULT_MATTING_MODEL, Matting
 from model.nerf import Field, NerfMLP
 from model.photos import prepare_photo
-from model.surface import extract_mesh
+from model.surface import components, extract_mesh
+from model.surface.components import by_contraction
 from model.surface.cube_cases import cube_cases
 from model.weights import load_model
 from tests.unit.fields import (
@@ -74,7 +75,13 @@ def surface(field: AnalyticField) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("name", ["torus", "ball cut by the box"])
-def test_all_tensors_are_on_the_fields_device(name: str, exact: bool) -> None:
+def test_all_tensors_are_on_the_fields_device(
+    name: str, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As GPUs find the pieces.
+    monkeypatch.setattr(
+        components, "_by_scipy", lambda start, end, n: by_contraction(start.long(), end.long(), n)
+    )
     # The field is on the CPU, and tensors without a stated device are on one that has no numbers:
     # the two do not mix, as the CPU and a GPU do not.
     cube_cases.cache_clear()
