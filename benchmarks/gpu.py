@@ -3,8 +3,9 @@
     python -m benchmarks.gpu MODEL [--resolution 384] [--trace FILE] [--json FILE]
 
 The network at several batch sizes, called kernel by kernel and replayed as one graph, beside the
-device's peak; then one pass as `lrm reconstruct` does it, by PyTorch's profiler: kernels by time, and
-what the driver was called for, waiting among it. `--trace` writes the pass for ui.perfetto.dev.
+device's peak; then one pass as `lrm reconstruct` does it, by PyTorch's profiler: kernels by
+time, and what the driver was called for, waiting among it. `--trace` writes the pass for
+ui.perfetto.dev.
 """
 
 from __future__ import annotations

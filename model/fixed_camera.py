@@ -1,7 +1,8 @@
 """The network for pictures that all have the same camera, as at inference (§4.2).
 
-What modulates the decoder's norms depends on the camera alone. A third of `lrm-large`'s weights
-work it out, in hundreds of small products that a GPU hardly fills: here once, not for each batch.
+What modulates the decoder's norms depends on the camera alone. Three tenths of `lrm-large`'s
+weights work it out, in a hundred small products that a GPU hardly fills: here once, not for each
+batch.
 """
 
 from __future__ import annotations

@@ -134,12 +134,15 @@ class RecordedModel:
 
     def __init__(self, model: LRM) -> None:
         self._model = model
-        camera = model.input_camera().to(next(model.parameters()).device)[None]
-        fixed = with_fixed_camera(model, camera)
-        self._planes = Recorded(lambda images: fixed(images, camera).float())
+        self._planes: Recorded | None = None
+        device = next(model.parameters()).device
+        if device.type == "cuda":
+            camera = model.input_camera().to(device)[None]
+            fixed = with_fixed_camera(model, camera)
+            self._planes = Recorded(lambda images: fixed(images, camera).float())
 
     def reconstruct(self, images: Tensor) -> list[Field]:
         """One field per picture; see `LRM.reconstruct`."""
-        if images.is_cuda:
-            return self._model.fields(self._planes(images))
-        return self._model.reconstruct(images)
+        if self._planes is None:
+            return self._model.reconstruct(images)
+        return self._model.fields(self._planes(images))

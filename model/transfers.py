@@ -29,7 +29,7 @@ _streams = _Streams()
 
 def to_host(*tensors: Tensor) -> tuple[NDArray[Any], ...]:
     """Tensors as arrays, all at once; those on the CPU are not copied."""
-    copies = [tensor if tensor.device.type == "cpu" else _page_locked(tensor) for tensor in tensors]
+    copies = [tensor if tensor.device.type == "cpu" else _copy(tensor) for tensor in tensors]
     for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
         torch.cuda.current_stream(device).synchronize()
     return tuple(copy.numpy() for copy in copies)
@@ -40,7 +40,7 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
 
-def _page_locked(tensor: Tensor) -> Tensor:
+def _copy(tensor: Tensor) -> Tensor:
     """A copy on the host, which a CUDA device may still be writing."""
     if not tensor.is_cuda:
         return tensor.cpu()
@@ -50,10 +50,11 @@ def _page_locked(tensor: Tensor) -> Tensor:
 
 def stacked(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     """(B, ...) on a device, of B equal tensors (...) on the CPU; the host goes on meanwhile."""
+    to_cuda = device.type == "cuda"
     shape = (len(tensors), *tensors[0].shape)
-    batch = torch.empty(shape, dtype=tensors[0].dtype, pin_memory=device.type == "cuda")
+    batch = torch.empty(shape, dtype=tensors[0].dtype, pin_memory=to_cuda)
     torch.stack(list(tensors), out=batch)
-    return batch.to(device, non_blocking=True)
+    return batch.to(device, non_blocking=to_cuda)
 
 
 @contextmanager
