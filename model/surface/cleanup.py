@@ -30,7 +30,7 @@ def drop_small_components(
         raise ValueError(f"smallest_share is {smallest_share}; it must lie between 0 and 1")
     if not len(faces):
         return vertices, faces
-    piece_of_face = piece_of_vertex(faces, len(vertices))[faces[:, 0]]
+    piece_of_face = piece_of_vertex(faces, len(vertices)).index_select(0, faces[:, 0])
     faces_of_piece = torch.zeros(len(vertices), dtype=torch.int64, device=faces.device)
     faces_of_piece.scatter_add_(0, piece_of_face, torch.ones_like(piece_of_face))
     large = faces_of_piece.double() >= smallest_share * faces_of_piece.max().double()
@@ -39,10 +39,11 @@ def drop_small_components(
 
 def without_unused(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     """Remove those of the vertices (N, 3) that no face (M, 3) uses; the order stays."""
+    corners = faces.flatten().long()
     used = torch.zeros(len(vertices), dtype=torch.bool, device=faces.device)
-    used[faces.flatten()] = True
+    used.index_fill_(0, corners, True)
     renumbered = used.cumsum(0, dtype=torch.int32) - 1
-    return vertices[used], renumbered[faces]
+    return vertices[used], renumbered.index_select(0, corners).view_as(faces)
 
 
 def simplify(

@@ -139,22 +139,17 @@ def test_a_gpu_is_rarely_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("target_faces", [None, 2000])
-def test_a_gpu_finds_the_same_mesh(target_faces: int | None) -> None:
+def test_a_gpu_finds_the_same_mesh() -> None:
     model = load_model("lrm-tiny")
     photo = prepare_photo(PHOTO.read_bytes(), model.config, Matting("alpha", DEFAULT_MATTING_MODEL))
     (field,) = model.reconstruct(photo.picture[None])
     device = torch.device("cuda", torch.cuda.current_device())
     there = Field(field.planes.to(device), copy.deepcopy(field.mlp).to(device), field.iso_density)
-    # Floaters of any size must be recognized as on the CPU, so all but the largest are dropped.
-    options: Any = {"resolution": 128, "smallest_share": 1.0, "target_faces": target_faces}
-    expected, found = extract_mesh(field, **options), extract_mesh(there, **options)
+    expected, found = (extract_mesh(each, 128, smallest_share=1.0) for each in (field, there))
     assert len(found.faces) == pytest.approx(len(expected.faces), rel=2e-3)
     cell = 2 / 127
     for one, other in ((found, expected), (expected, found)):
         distance, nearest = cKDTree(other.vertices_world).query(one.vertices_world)
-        colors = other.colors_srgb[nearest].astype(int) - one.colors_srgb
-        limit = 0.01 if target_faces is None else 1.0  # simplified ones have other vertices
-        assert np.quantile(distance, 0.99) < limit * cell
-        if target_faces is None:
-            assert np.quantile(np.abs(colors), 0.99) <= 1
+        assert np.quantile(distance, 0.99) < 0.01 * cell
+        difference = other.colors_srgb[nearest].astype(int) - one.colors_srgb
+        assert np.quantile(np.abs(difference), 0.99) <= 1
