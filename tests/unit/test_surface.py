@@ -242,3 +242,18 @@ def test_a_field_damaged_between_the_coarse_samples() -> None:
     field = AnalyticField(lambda p: torch.where(p[..., 0] > 0.9, float("nan"), 1.0))
     with pytest.raises(ValueError, match="not finite"):
         extract_mesh(field, 24)
+
+
+@pytest.mark.parametrize("remainder", [1, 0])
+def test_damage_that_only_later_looks_see(remainder: int) -> None:
+    # Of every four points the coarse look asks for the last, the second look for the second too.
+    def damaged(p: torch.Tensor) -> torch.Tensor:
+        number = ((p[..., 0] + 1) / SPACING).round()
+        distance = SHAPES["ball"](p)
+        hit = (number % 4 == remainder) & (distance.abs() < SPACING)
+        return torch.where(hit, float("nan"), distance)
+
+    field = AnalyticField(damaged)
+    density_bounds(field, torch.linspace(-1, 1, RESOLUTION)[3::4])  # sees nothing
+    with pytest.raises(ValueError, match="not finite"):
+        surface(field)
