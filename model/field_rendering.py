@@ -16,6 +16,7 @@ from model.cameras import Cameras, intersect_box, pixel_centers, rays_through_pi
 from model.cells import KnownCells, RenderedField
 from model.device import points_per_call
 from model.ray_marching import fastest_marcher
+from model.transfers import own_stream, to_host
 from model.views import View
 
 # Depth and normals are told where an object stops at least this share of the light.
@@ -54,6 +55,8 @@ class FieldRenderer:
         self._marcher = fastest_marcher(
             KnownCells(field), field.at_points(), samples, slopes=normals, device=field.device
         )
+        if self._device.type == "cuda":  # other threads render, which have streams of their own
+            torch.cuda.current_stream(self._device).synchronize()
 
     @property
     def at_once(self) -> int:
@@ -63,6 +66,10 @@ class FieldRenderer:
     @torch.inference_mode()
     def render(self, camera: Cameras, height: int, width: int) -> View:
         """The field from one camera without batch dimensions."""
+        with own_stream(self._device):
+            return self._view(camera, height, width)
+
+    def _view(self, camera: Cameras, height: int, width: int) -> View:
         camera = camera.to(self._device)
         pixels = pixel_centers(height, width, self._device).transpose(0, 1).flatten(0, 1)
         origins, directions = rays_through_pixels(camera, pixels)
@@ -81,23 +88,21 @@ class FieldRenderer:
                 first[some], directions[some] * spacing[some], spacing[some]
             )
         seen = opacity >= SEEN
-        depth, normals = None, None
+        channels = {"colors": light[:, :3].clamp(0, 1), "opacity": opacity.clamp(0, 1)}
         if self._depth:
             bins = light[:, 3] / opacity.clamp_min(SEEN)
             distance = enter[:, 0] + spacing[:, 0] * (bins + 0.5)
-            depth = distance * (directions @ camera.camera_to_world[:3, 2]) * seen
+            depth = distance * (directions @ camera.camera_to_world[:3, 2])
+            channels["depth_world"] = depth * seen
         if self._normals:
-            normals = -F.normalize(light[:, 4:], dim=1) * seen[:, None]
-
-        def picture(values: Tensor) -> Tensor:
-            return values.float().unflatten(0, (width, height)).transpose(0, 1).cpu()
-
-        return View(
-            picture(light[:, :3].clamp(0, 1)).numpy(),
-            picture(opacity.clamp(0, 1)).numpy(),
-            None if depth is None else picture(depth).numpy(),
-            None if normals is None else picture(normals).numpy(),
+            channels["normals_world"] = -F.normalize(light[:, 4:], dim=1) * seen[:, None]
+        pictures = to_host(
+            *(
+                numbers.float().unflatten(0, (width, height)).transpose(0, 1)
+                for numbers in channels.values()
+            )
         )
+        return View(**dict(zip(channels, pictures, strict=True)))
 
     def close(self) -> None:
         """A field takes nothing but memory, which goes with the renderer."""
