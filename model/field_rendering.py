@@ -71,6 +71,7 @@ class FieldRenderer:
 
     def _view(self, camera: Cameras, height: int, width: int) -> View:
         camera = camera.to(self._device)
+        # Column by column: cells above each other lie side by side in memory.
         pixels = pixel_centers(height, width, self._device).transpose(0, 1).flatten(0, 1)
         origins, directions = rays_through_pixels(camera, pixels)
         enter, leave = intersect_box(origins, directions)

@@ -10,7 +10,7 @@ facts make it cheap: a stretch of a ray may be composited by itself and then cou
 - Where a cell is not known, and not hidden by what is certain in front of it, the field is asked.
 
 `RayMarcher` does this in plain PyTorch, on any device. `CompiledRayMarcher` does the same on the
-CPU in a third of the time, `FusedRayMarcher` on CUDA devices in one kernel.
+CPU in half of the time, `FusedRayMarcher` on CUDA devices in one kernel.
 
 Legend of shapes: N rays, S samples of a ray, Q stretches of a ray with G bins each, K open
 stretches of all rays, A points that are asked, L numbers of what light carries: sRGB, the bin in

@@ -1,4 +1,4 @@
-"""What light carries from rays through a field, on the CPU: one compiled loop over rays.
+"""What light carries from rays through a field, on the CPU: compiled loops over rays.
 
 Equal to `model.ray_marching.RayMarcher` up to rounding, and up to what a camera cannot see behind
 an optical depth of 16. PyTorch's forty operations write millions of numbers a picture to memory
@@ -8,7 +8,8 @@ all of them; loops composite.
 
 Frames are rendered by several threads at once, so a loop is for one thread, and lets others run.
 
-Legend of shapes: N rays, B blocks and C cells of the box, L numbers of what light carries.
+Legend of shapes: N rays, A samples that are asked, B blocks and C cells along an axis, L numbers of
+what light carries.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class CompiledRayMarcher:
     """See `model.ray_marching.RayMarcher`.
 
     Args:
-        blocks, cells: (B, 4) and (C, 8) tables of `KnownCells`, on the CPU.
+        blocks, cells: (B³, 4) and (C³, 8) tables of `KnownCells`, on the CPU.
         mark: `model.cells.MARK`.
         ask: for the field's densities (A,) and colours (A, 3) at any number of points (A, 3).
         samples: of a ray.
