@@ -24,7 +24,7 @@ from tqdm import trange
 from benchmarks.originals import OPENLRM, config_of
 from model.config import PRESETS
 from model.decoder import TriplaneDecoder
-from model.device import choose_dtype
+from model.device import choose_device, choose_dtype
 from model.initialization import initialize
 from model.lrm import LRM
 from model.nerf import Field
@@ -74,8 +74,9 @@ def _final_tokens(decoder: TriplaneDecoder) -> Tensor:
     return decoder.norm(decoder.tokens)[None]
 
 
-def fit(model: LRM, steps: int) -> None:
-    """Make the model see the chair, whatever the picture."""
+def fit(model: LRM, steps: int, device: torch.device) -> None:
+    """Make the model see the chair, whatever the picture; it stays on the device."""
+    model.to(device)
     for layer in model.decoder.each_layer():
         layer.cross_attention.to_out.weight.data.zero_()
         layer.self_attention.to_out.weight.data.zero_()
@@ -89,7 +90,7 @@ def fit(model: LRM, steps: int) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in (progress := trange(steps, unit="step")):
         planes = model.upsampler(_final_tokens(decoder))[0]
-        points = _training_points(generator)
+        points = _training_points(generator).to(device)
         density, color = Field(planes, model.nerf, iso).density_and_color(points)
         wanted = chair_density(points, iso).clamp(*limits).log()
         # Far outside it is enough to be empty, far inside to be solid.
@@ -109,11 +110,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--dtype", default="fp32", help="of the weights in the file: fp32, bf16")
+    parser.add_argument("--device", default="cpu", help="where the chair is fitted")
     arguments = parser.parse_args()
     model = LRM(PRESETS.get(arguments.shape) or config_of(arguments.shape))
     initialize(model)
-    fit(model, arguments.steps)
-    save_model(model, arguments.folder, choose_dtype(arguments.dtype, torch.device("cpu")))
+    fit(model, arguments.steps, choose_device(arguments.device))
+    save_model(model.cpu(), arguments.folder, choose_dtype(arguments.dtype, torch.device("cpu")))
 
 
 if __name__ == "__main__":

@@ -161,6 +161,11 @@ class NerfConfig:
     # (the margin of Mip-NeRF, Barron et al. 2021); rendered colours are clamped when they leave.
     color_margin: float = 0.001
 
+    @property
+    def ring(self) -> int:
+        """Texels of zeros that planes need around the box for their features to fade there."""
+        return 1 if self.plane_padding == "zeros" else 0
+
     def __post_init__(self) -> None:
         _require_choices("nerf", self)
         _require(self.layers >= 2, "nerf.layers", self.layers, "at least 2")
