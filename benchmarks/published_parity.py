@@ -245,7 +245,8 @@ def _mesh_error(
 ) -> dict[str, Any]:
     from scipy.spatial import cKDTree
 
-    found, _ = triangulate(sample_around_surface(field, resolution, threshold))
+    vertices, _ = triangulate(sample_around_surface(field, resolution, threshold))
+    found = vertices.numpy()
     inside = found[np.abs(found).max(axis=1) < 1]  # ours is closed where the box cuts it
     cell = 2 / (resolution - 1)
     there = cKDTree(found).query(expected)[0] / cell

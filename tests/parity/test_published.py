@@ -119,7 +119,8 @@ def test_a_picture(translated: tuple[LRM, Field, dict[str, Any]]) -> None:
 
 def test_a_mesh(translated: tuple[LRM, Field, dict[str, Any]]) -> None:
     _, field, golden = translated
-    found, _ = triangulate(sample_around_surface(field, 24, golden["threshold"], exact=True))
+    vertices, _ = triangulate(sample_around_surface(field, 24, golden["threshold"], exact=True))
+    found = vertices.numpy()
     inside = found[np.abs(found).max(axis=1) < 1 - 1e-9]
     assert len(inside) == golden["vertices"]
     tenth_of_a_cell = 0.1 * 2 / 23
