@@ -74,11 +74,19 @@ def flops_per_sample(recipe: Recipe) -> tuple[PartFlops, ...]:
         )
 
     patches = _product(m - 1, 3 * encoder.patch_size**2, encoder.width)
-    blocks = _product(m, encoder.width, 12 * encoder.width) + 2 * _product(m, encoder.width, m)
+    inside = m + encoder.registers
+    blocks = _product(inside, encoder.width, 12 * encoder.width)
+    blocks += 2 * _product(inside, encoder.width, inside)
     blocks *= encoder.layers
     again = recipe.run.activation_checkpointing
-    from_features = _product(1, CAMERA_FEATURES, camera)
-    modulation = 3 * (_product(1, camera, camera) + _product(1, camera, 2 * width))
+    from_features, embedding = _product(1, CAMERA_FEATURES, camera), _product(1, camera, camera)
+    modulation = 3 * _product(1, camera, 2 * width)
+    if decoder.modulation == "mlp":
+        modulation += 3 * embedding
+    elif decoder.modulation == "none":
+        from_features = embedding = modulation = 0
+    mlp = _product(n, width, (8 if decoder.feed_forward == "gelu" else 12) * width)
+    ends = 2 * _product(n, width, width) if decoder.ends == "residual" else 0
     cross = 2 * _product(n, width, width) + _product(m, encoder.width, 2 * width)
     cross += 2 * _product(n, width, m)
     self_attention = _product(n, width, 4 * width) + 2 * _product(n, width, n)
@@ -95,14 +103,15 @@ def flops_per_sample(recipe: Recipe) -> tuple[PartFlops, ...]:
         PartFlops("encoder", patches + blocks, patches + 2 * blocks, blocks if again else 0),
         trained(
             "camera embedding",
-            from_features + _product(1, camera, camera),
+            from_features + embedding,
             recomputed=False,
             without_gradient=from_features,
         ),
         trained("modulation (MLP_mod)", decoder.layers * modulation, again),
         trained("decoder: cross-attention", decoder.layers * cross, again),
         trained("decoder: self-attention", decoder.layers * self_attention, again),
-        trained("decoder: MLP", decoder.layers * _product(n, width, 8 * width), again),
+        trained("decoder: MLP", decoder.layers * mlp, again),
+        trained("decoder: ends", ends, recomputed=False),
         trained("plane upsampling", upsampling, recomputed=False),
         trained("field: plane sampling", sampling, twice, without_gradient=sampling),
         trained("field: MLP", _product(points, hidden, 1), twice),
@@ -113,7 +122,7 @@ def flops_per_sample(recipe: Recipe) -> tuple[PartFlops, ...]:
             for inputs, outputs, side in _vgg_convolutions(recipe.data.crop)
         )
         parts.append(PartFlops("perceptual (VGG-16)", 2 * one, one))  # of the truth no gradient
-    return tuple(parts)
+    return tuple(part for part in parts if part.forward)  # some models lack some
 
 
 def memory_per_gpu(
