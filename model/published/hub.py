@@ -34,7 +34,7 @@ class Download:
 
 
 def pull(name: str, revision: str | None = None, image_size: int | None = None) -> Path:
-    """Download a checkpoint, check it and translate it; its folder, in which it may already be.
+    """Download a checkpoint, check it and translate it; its folder, replaced if it is there.
 
     Args:
         revision: a branch, tag or commit of the repository; None: the newest.
