@@ -124,9 +124,7 @@ class TestDistances:
         left, right = rng(1).random((1000, 3)), rng(2).random((900, 3))
         whole = nearest_distances(left, right).to_reference
         monkeypatch.setattr("model.metrics.distances._POINTS_PER_QUERY", 64)
-        np.testing.assert_array_equal(
-            nearest_distances(left, right).to_reference, whole.to_reference
-        )
+        np.testing.assert_array_equal(nearest_distances(left, right).to_reference, whole)
 
     @pytest.mark.parametrize("bad", [np.zeros((0, 3)), np.full((5, 3), np.nan)])
     def test_what_has_no_distance_is_refused(self, bad: Points) -> None:
