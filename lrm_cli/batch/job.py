@@ -60,7 +60,7 @@ class Job:
         outputs = self.outputs_of(item)
         before = self.ledger.find(item.name, outputs, self.model(item), self.settings)
         try:
-            same = before is not None and sha256_of(item.path.read_bytes()) == before.sha256
+            same = before is not None and sha256_of(item.read_bytes()) == before.sha256
         except OSError:
             return None  # whoever works on it will say what is wrong with it
         return before if same else None
