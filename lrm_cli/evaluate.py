@@ -184,7 +184,9 @@ def evaluate(
             method = name or Path(predictions[0]).name or "predictions"
         else:
             if predictions or data is None or (model is None) == (baseline is None):
-                raise ValueError("--data takes one --model or --baseline, and no predictions")
+                raise ValueError(
+                    "--data takes one --model or --baseline, and these take --data, not predictions"
+                )
             found = None if model is None else find_model(model)
             plan = plan_model(
                 flags,

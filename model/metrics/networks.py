@@ -9,7 +9,7 @@ Legend of shapes: B pictures, H height, W width, F features.
 from __future__ import annotations
 
 import contextlib
-import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -109,11 +109,11 @@ def load_inception(device: torch.device) -> Features:
 @contextlib.contextmanager
 def _loading(needed: str) -> Iterator[None]:
     """Whatever goes wrong in here, and that is a lot, means that the metric cannot be had."""
-    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+    # torch.hub tells of its downloads where commands have their results.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         try:
-            with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
-                yield
+            yield
         except ModuleNotFoundError as error:
             raise UnavailableError(
                 f"{needed}, but {error.name} is not installed: pip install 'lrm-cli[evaluate]'"

@@ -28,7 +28,7 @@ def ssim(predicted: Tensor, target: Tensor) -> Tensor:
     """(B,) structural similarities of (B, 3, H, W) pictures in 0..1 (Wang et al. 2004).
 
     As that paper has it: an 11 × 11 Gaussian window of σ 1.5, K = 0.01 and 0.03; the mean over
-    channels and pixels, the picture mirrored beyond its edges. In float32 good to a thousandth.
+    channels and pixels, the picture mirrored beyond its edges. In float32 good to 0.0003.
 
     Raises:
         ValueError: pictures smaller than the window.

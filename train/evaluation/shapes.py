@@ -79,12 +79,13 @@ def read_shape(path: Path, up: UpAxis = "auto") -> Shape:
 
 
 def _has_faces(path: Path) -> bool:
-    """By the header; what is no PLY file goes to the reader of meshes, which says so."""
+    """By the header; a damaged one goes to the reader of meshes, which says so."""
     with path.open("rb") as file:
-        header = file.read(1 << 16).split(b"end_header")[0].split()
-    if header[:1] != [b"ply"] or b"face" not in header:
-        return header[:1] != [b"ply"]
-    return header[header.index(b"face") + 1] != b"0"
+        header, ended, _ = file.read(1 << 16).partition(b"end_header")
+    words = header.split()
+    if not ended or words[:1] != [b"ply"]:
+        return True
+    return b"face" in words and words[words.index(b"face") + 1] != b"0"
 
 
 def _read_points(path: Path) -> NDArray[np.float64]:
