@@ -24,7 +24,7 @@ from lrm_cli.photo_settings import check_choices
 from lrm_cli.photo_steps import find_model
 
 if TYPE_CHECKING:
-    from train.evaluation.predictors import Baseline
+    from train.evaluation.baselines import Baseline
     from train.evaluation.protocol import Protocol
     from train.evaluation.scores import Scores
 

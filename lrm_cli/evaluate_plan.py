@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lrm_cli.batch.command import Batch, BatchFlags, plan_batch
 from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Shard, Wanted
@@ -17,7 +17,7 @@ from lrm_cli.evaluate_settings import EvaluateSettings
 from lrm_cli.evaluator import ModelScorer, PredictionScorer
 
 if TYPE_CHECKING:
-    from train.evaluation.predictors import Baseline
+    from train.evaluation.baselines import Baseline
     from train.evaluation.protocol import Protocol
 
 
@@ -186,7 +186,7 @@ def plan_model(
     return Plan(_part_of(whole, flags, inputs), work, identity_of, {i.name: i.name for i in inputs})
 
 
-def _records(data: Path, split: str) -> dict[str, dict]:  # type: ignore[type-arg]
+def _records(data: Path, split: str) -> dict[str, dict[str, Any]]:
     from train.shards import read_index
 
     records = {r["uid"]: r for r in read_index(data) if r["split"] == split}
@@ -195,8 +195,8 @@ def _records(data: Path, split: str) -> dict[str, dict]:  # type: ignore[type-ar
     return records
 
 
-def _require_known(chosen: Sequence[str], known: object, where: Path) -> None:
-    unknown = [name for name in chosen if name not in known]  # type: ignore[operator]
+def _require_known(chosen: Sequence[str], known: Container[str], where: Path) -> None:
+    unknown = [name for name in chosen if name not in known]
     if unknown:
         raise ValueError(f"{where} has no object {unknown[0]!r}, which --objects names")
 

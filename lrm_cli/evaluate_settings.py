@@ -11,7 +11,7 @@ from lrm_cli.render_settings import UPS
 OBJECTS_FOLDER = "objects"
 SCORE_SUFFIX, STRIP_SUFFIX, FEATURES_SUFFIX = ".json", ".webp", ".npz"
 LIGHTINGS = ("protocol", "lit", "unlit")
-BASELINES = ("relief", "mean-shape")  # as those of `train.evaluation.predictors`
+BASELINES = ("relief", "mean-shape")  # as those of `train.evaluation.baselines`
 SPLITS = ("heldout", "train")
 
 

@@ -18,8 +18,8 @@ from lrm_cli.batch.work import Place, Source, Stage
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from train.evaluation.baselines import Baseline
     from train.evaluation.cases import Case
-    from train.evaluation.predictors import Baseline
     from train.evaluation.protocol import Protocol
     from train.evaluation.scoring import ObjectScore, Predictor
     from train.evaluation.shapes import Shape
@@ -154,7 +154,8 @@ class ModelScorer:
         return self.data is not None and kinds == ("paper", "views")
 
     def _predictor(self, device: Any) -> Predictor:
-        from train.evaluation.predictors import MeanShapePredictor, ModelPredictor, ReliefPredictor
+        from train.evaluation.baselines import MeanShapePredictor, ReliefPredictor
+        from train.evaluation.predictors import ModelPredictor
 
         if self.folder is not None:
             return ModelPredictor(self.folder, device, self.dtype)
