@@ -108,11 +108,11 @@ def write_scores(scores: Scores, out: Path) -> Path:
 
 def show_scores(scores: Scores) -> None:
     """The table on standard output; what is missing in it on standard error."""
-    from train.evaluation.scores import SUMMARY_COLUMNS, summary_rows
+    from train.evaluation.scores import summary_table
 
-    first, *numbers = SUMMARY_COLUMNS
+    (first, *numbers), rows = summary_table(scores)
     title = f"{scores.method}, protocol {scores.protocol['name']}"
-    console.print_table([first, *(f">{name}" for name in numbers)], summary_rows(scores), title)
+    console.print_table([first, *(f">{name}" for name in numbers)], rows, title)
     for name, reason in scores.unavailable.items():
         console.message(console.one_line(f"{name} is not available: {reason}"))
 

@@ -26,11 +26,11 @@ def write_evaluation(scores: Scores, out: Path) -> Path:
     Raises:
         OSError: the folder cannot be written to.
     """
-    from train.evaluation.scores import SUMMARY_COLUMNS, heading, number, summary_rows
+    from train.evaluation.scores import heading, number, summary_table
 
     protocol = scores.protocol
     body = _header(scores.method, scores)
-    body += _table(SUMMARY_COLUMNS, summary_rows(scores))
+    body += _table(*summary_table(scores))
     body += "".join(
         f"<p><b>{escape(name)}</b> is not available: {escape(reason)}.</p>"
         for name, reason in scores.unavailable.items()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 PictureMetric = Callable[[Tensor, Tensor], Tensor]
 # (B, 3, H, W) pictures in 0..1 to (B, F) numbers.
 Features = Callable[[Tensor], Tensor]
+
+_one_at_a_time = threading.Lock()
 
 CLIP_MODEL, CLIP_WEIGHTS = "ViT-B-32-quickgelu", "openai"
 
@@ -109,8 +112,9 @@ def load_inception(device: torch.device) -> Features:
 @contextlib.contextmanager
 def _loading(needed: str) -> Iterator[None]:
     """Whatever goes wrong in here, and that is a lot, means that the metric cannot be had."""
-    # torch.hub tells of its downloads where commands have their results.
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+    # torch.hub tells of its downloads where commands have their results. All threads share the
+    # place that is changed here: one at a time.
+    with _one_at_a_time, warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         try:
             yield

@@ -92,8 +92,11 @@ class ReliefPredictor:
 
         def ask(points_world: Tensor) -> tuple[Tensor, Tensor]:
             seen = _sample(picture, _project(points_world, camera))
+            alpha = seen[:, 3:]
             beside = (RELIEF_HALF_DEPTH - points_world[:, 1].abs()) / _EDGE + 0.5
-            return SOLID * seen[:, 3] * beside.clamp(0, 1), seen[:, :3]
+            # Without the white that the picture's edges are mixed with: the sides show them.
+            colors = ((seen[:, :3] - (1 - alpha)) / alpha.clamp_min(1e-3)).clamp(0, 1)
+            return SOLID * alpha[:, 0] * beside.clamp(0, 1), colors
 
         return PointwiseField(ask, SOLID / 2)
 

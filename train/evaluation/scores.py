@@ -101,12 +101,10 @@ def heading(metric: str) -> str:
     return f"{metric.replace('_', ' ')} {'↓' if is_lower_better(metric) else '↑'}"
 
 
-SUMMARY_COLUMNS = ("metric", "mean", "± objects", "95 % of the mean", "unaligned", "objects")
-
-
-def summary_rows(scores: Scores) -> list[tuple[str, ...]]:
-    """As `SUMMARY_COLUMNS` name them; also of what is not available."""
-    rows: list[tuple[str, ...]] = []
+def summary_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the means, also of what is not available."""
+    columns = ["metric", "mean", "± objects", "95 % of the mean", "unaligned", "objects"]
+    rows: list[list[str]] = []
     summaries = scores.summaries()
     for name, summary in summaries.items():
         if name.endswith(UNALIGNED):
@@ -118,11 +116,14 @@ def summary_rows(scores: Scores) -> list[tuple[str, ...]]:
         before = summaries.get(name + UNALIGNED)
         unaligned = "" if before is None else number(name, before.mean)
         interval = f"{low} … {high}"
-        rows.append((heading(name), mean, deviation, interval, unaligned, str(summary.objects)))
+        rows.append([heading(name), mean, deviation, interval, unaligned, str(summary.objects)])
     for name, value in scores.of_the_set.items():
-        rows.append((heading(name), number(name, value), "", "", "", str(len(scores.objects))))
-    rows += [(heading(name), "not available", "", "", "", "0") for name in scores.unavailable]
-    return rows
+        rows.append([heading(name), number(name, value), "", "", "", str(len(scores.objects))])
+    rows += [[heading(name), "not available", "", "", "", "0"] for name in scores.unavailable]
+    if not any(row[4] for row in rows):
+        for row in (columns, *rows):
+            del row[4]
+    return columns, rows
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -136,7 +137,7 @@ def markdown(scores: Scores) -> str:
     """The table, what it was measured on, and what is missing in it."""
     protocol = scores.protocol
     text = f"# {scores.method}: protocol `{protocol['name']}`\n\n{protocol['source']}\n\n"
-    text += markdown_table(SUMMARY_COLUMNS, summary_rows(scores))
+    text += markdown_table(*summary_table(scores))
     for name, reason in scores.unavailable.items():
         text += f"\n`{name}` is not available: {reason}.\n"
     if scores.excluded:
