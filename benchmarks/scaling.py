@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.hardware import PeakMemory, commit, hardware
+from benchmarks.hardware import PeakMemory, commit, hardware, synchronize
 from benchmarks.reconstruct import PHOTO, CountingField
 from model.device import choose_device
 from model.folders import load_config, model_folder
@@ -49,6 +49,7 @@ def measure_one(model_name: str, photo: Path, resolution: int, repeats: int) -> 
         samples = sample_around_surface(field, resolution, field.iso_density)
         between = time.perf_counter()
         _, faces = triangulate(samples)
+        synchronize(device)
         seconds.append((between - start, time.perf_counter() - between))
     query, surface = np.median(seconds, axis=0)
     return {

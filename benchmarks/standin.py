@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import trange
 
 from model.config import preset
-from model.device import choose_dtype
+from model.device import choose_device, choose_dtype
 from model.initialization import initialize
 from model.lrm import LRM
 from model.nerf import Field
@@ -63,8 +63,9 @@ def _training_points(generator: torch.Generator) -> Tensor:
     return torch.cat([anywhere, boxes[:, 0] + around * (boxes[:, 1] + 0.1)])
 
 
-def fit(model: LRM, steps: int) -> None:
-    """Make the model see the chair, whatever the picture."""
+def fit(model: LRM, steps: int, device: torch.device) -> None:
+    """Make the model see the chair, whatever the picture; it stays on the device."""
+    model.to(device)
     for layer in model.decoder.each_layer():
         layer.cross_attention.to_out.weight.data.zero_()
         layer.self_attention.to_out.weight.data.zero_()
@@ -78,7 +79,7 @@ def fit(model: LRM, steps: int) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in (progress := trange(steps, unit="step")):
         planes = model.upsampler(decoder.norm(decoder.tokens)[None])[0]
-        points = _training_points(generator)
+        points = _training_points(generator).to(device)
         density, color = Field(planes, model.nerf, iso).density_and_color(points)
         wanted = chair_density(points, iso).clamp(*limits).log()
         # Far outside it is enough to be empty, far inside to be solid.
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--channels", type=int, help="of the planes; default: the preset's")
     parser.add_argument("--dtype", default="fp32", help="of the weights in the file: fp32, bf16")
+    parser.add_argument("--device", default="cpu", help="where the chair is fitted")
     arguments = parser.parse_args()
     config = preset(arguments.preset)
     if arguments.channels:
@@ -106,8 +108,8 @@ def main() -> None:
         config = dataclasses.replace(config, triplane=triplane)
     model = LRM(config)
     initialize(model)
-    fit(model, arguments.steps)
-    save_model(model, arguments.folder, choose_dtype(arguments.dtype, torch.device("cpu")))
+    fit(model, arguments.steps, choose_device(arguments.device))
+    save_model(model.cpu(), arguments.folder, choose_dtype(arguments.dtype, torch.device("cpu")))
 
 
 if __name__ == "__main__":

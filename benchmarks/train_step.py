@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.hardware import hardware, measured_peak, median_seconds
-from model.cameras import Cameras, canonical_camera
+from benchmarks.hardware import commit, hardware, measured_peak, median_seconds
+from model.cameras import Cameras, orbit
 from model.device import choose_device, choose_dtype
 from model.initialization import initialize
 from model.lrm import LRM
@@ -44,12 +44,12 @@ OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
 def random_batch(recipe: Recipe, count: int, device: torch.device) -> Sample:
-    """Samples of the recipe's shapes; every view looks at the middle."""
+    """Samples of the recipe's shapes; the views stand around the object and look at its middle."""
     views, rays = recipe.data.views, recipe.data.crop**2
-    size = recipe.model.encoder.image_size
-    camera = canonical_camera(recipe.model.view.fov_degrees, recipe.model.view.camera_distance)
+    size, view = recipe.model.encoder.image_size, recipe.model.view
+    around = orbit(views, 20.0, view.camera_distance, view.fov_degrees)
     cameras = Cameras(
-        camera.camera_to_world.expand(count, views, 4, 4), camera.intrinsics.expand(count, views, 4)
+        around.camera_to_world.expand(count, views, 4, 4), around.intrinsics.expand(count, views, 4)
     )
     side = recipe.data.crop
     grid = (torch.arange(rays)[:, None] // torch.tensor([1, side])) % side
@@ -127,8 +127,14 @@ class Bench:
         return torch.cuda.max_memory_allocated(self.device) / 1e9
 
 
-def measure(recipe: Recipe, device: torch.device, repeats: int) -> dict[str, Any]:
-    """Figures of one micro batch."""
+def measure(
+    recipe: Recipe, device: torch.device, repeats: int, plain: bool = True
+) -> dict[str, Any]:
+    """Figures of one micro batch.
+
+    Args:
+        plain: measure the field in plain PyTorch too where there is a fused one.
+    """
     bench = Bench(recipe, device)
     parts = {part.part: part.useful * bench.count for part in flops_per_sample(recipe)}
     field = sum(flops for name, flops in parts.items() if name.startswith("field"))
@@ -138,13 +144,17 @@ def measure(recipe: Recipe, device: torch.device, repeats: int) -> dict[str, Any
     datasheet = next((g for k, g in GPUS.items() if k.upper() in hardware(device).upper()), None)
     figures: dict[str, Any] = {
         "hardware": hardware(device),
+        "commit": commit(),
         "torch": torch.__version__,
         "dtype": str(bench.dtype).removeprefix("torch."),
         "samples": bench.count,
         "useful_tflop": total / 1e12,
         "measured_peak_tflop_per_s": peak / 1e12,
     }
-    queries = {"plain": query_plain} | ({"fused": query_fused} if device.type == "cuda" else {})
+    queries: dict[str, FieldQuery] = (
+        {"plain": query_plain} if plain or device.type != "cuda" else {}
+    )
+    queries |= {"fused": query_fused} if device.type == "cuda" else {}
     network_s = median_seconds(bench.network, device, repeats)
     figures["network_s"] = network_s
     figures["network_share_of_measured_peak"] = (total - field - perceptual) / network_s / peak
@@ -173,11 +183,14 @@ def main() -> None:
     parser.add_argument("--recipe", default="lrm-tiny")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--fused-only", action="store_true", help="on a GPU, not the plain field")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe, arguments.changes)
-    figures = measure(recipe, choose_device(arguments.device), arguments.repeats)
+    figures = measure(
+        recipe, choose_device(arguments.device), arguments.repeats, plain=not arguments.fused_only
+    )
     text = json.dumps({"recipe": arguments.recipe, "set": arguments.changes, **figures}, indent=2)
     print(text)
     if arguments.json:

@@ -31,7 +31,7 @@ from model.rendering import render_view
 from model.views import render_all
 from model.weights import inference_dtype, load_model
 
-FRAMES, SIZE, SAMPLES = 120, 256, 128
+FRAMES, SAMPLES = 120, 128
 ELEVATION_DEGREES, DISTANCE, FOV_DEGREES = 15.0, 2.4, 50.0
 
 
@@ -42,7 +42,7 @@ def field_of(model: LRM, photo: Path) -> Field:
 
 
 @torch.inference_mode()
-def measure(field: Field, plain_frames: int) -> dict[str, float]:
+def measure(field: Field, size: int, plain_frames: int) -> dict[str, float]:
     """One field's figures in field mode; processor seconds count all threads."""
     cameras = orbit(FRAMES, ELEVATION_DEGREES, DISTANCE, FOV_DEGREES)
     start, busy = time.perf_counter(), time.process_time()
@@ -50,13 +50,13 @@ def measure(field: Field, plain_frames: int) -> dict[str, float]:
     synchronize(field.device)
     made_s = time.perf_counter() - start
     each = [cameras[frame] for frame in range(FRAMES)]
-    views = list(render_all(renderer, each, SIZE, SIZE))
+    views = list(render_all(renderer, each, size, size))
     fast_s, fast_busy_s = time.perf_counter() - start, time.process_time() - busy
     chosen = range(0, FRAMES, FRAMES // plain_frames)
     start, busy = time.perf_counter(), time.process_time()
     plain = [
         render_view(
-            field.density_and_color, cameras[frame].to(field.device), SIZE, SIZE, SAMPLES, 0.0
+            field.density_and_color, cameras[frame].to(field.device), size, size, SAMPLES, 0.0
         ).colors.cpu()
         for frame in chosen
     ]
@@ -83,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("photos", type=Path, nargs="+")
+    parser.add_argument("--size", type=int, default=256, help="of a frame, in pixels")
     parser.add_argument("--plain-frames", type=int, default=3)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -93,7 +94,7 @@ def main() -> None:
     for photo in arguments.photos:
         with torch.inference_mode():
             field = field_of(model, photo)
-        rows.append({"photo": photo.name, **measure(field, arguments.plain_frames)})
+        rows.append({"photo": photo.name, **measure(field, arguments.size, arguments.plain_frames)})
         print(rows[-1], flush=True)
     names = [name for name in rows[0] if name != "photo"]
     figures = {
@@ -102,7 +103,7 @@ def main() -> None:
         "torch": torch.__version__,
         "commit": commit(),
         "frames": FRAMES,
-        "size": SIZE,
+        "size": arguments.size,
         "samples_a_ray": SAMPLES,
         "plain_frames_timed": arguments.plain_frames,
         "mean": {name: round(float(np.mean([row[name] for row in rows])), 2) for name in names},

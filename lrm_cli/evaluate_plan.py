@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lrm_cli.batch.command import Batch, BatchFlags, plan_batch
 from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Shard, Wanted
 from lrm_cli.batch.places import spread
-from lrm_cli.batch.work import Work, sha256_of
+from lrm_cli.batch.work import Work, digest_of
 from lrm_cli.evaluate_settings import EvaluateSettings
 from lrm_cli.evaluator import ModelScorer, PredictionScorer
 
@@ -100,7 +100,7 @@ def plan_predictions(
         up=settings.up,
         lit=settings.lighting == "lit",
     )
-    digest = functools.cache(lambda path: sha256_of(path.read_bytes()))
+    digest = functools.cache(_digest)
 
     def identity(item: Input) -> dict[str, str]:
         path = work.references.get(item.name)
@@ -175,7 +175,7 @@ def plan_model(
         dtype=settings.dtype,
         split=split,
     )
-    digest = functools.cache(lambda path: sha256_of(path.read_bytes()))
+    digest = functools.cache(_digest)
 
     def identity_of(item: Input) -> dict[str, str]:
         path = meshes.get(item.name)
@@ -184,6 +184,10 @@ def plan_model(
     places = spread(flags.device, flags.jobs, flags.batch_size, len(inputs))
     whole = Batch(flags, settings, inputs, places, None)
     return Plan(_part_of(whole, flags, inputs), work, identity_of, {i.name: i.name for i in inputs})
+
+
+def _digest(path: Path) -> str:
+    return digest_of(path, path.read_bytes()) if path.is_file() else "missing"
 
 
 def _records(data: Path, split: str) -> dict[str, dict[str, Any]]:

@@ -71,6 +71,7 @@ class PhotoSteps:
         import torch
 
         from model.folders import load_config
+        from model.graphs import RecordedModel
         from model.matting import Matting
         from model.weights import inference_dtype, load_model
 
@@ -79,6 +80,7 @@ class PhotoSteps:
         self._device = torch.device(place.device)
         self._dtype = inference_dtype(settings.dtype, self._device, load_config(folder))
         self._model = load_model(folder, self._device, self._dtype)
+        self._network = RecordedModel(self._model)
         self._config = self._model.config
         if (ratio := settings.foreground_ratio) is not None:
             view = dataclasses.replace(self._config.view, foreground_ratio=ratio)
@@ -107,9 +109,10 @@ class PhotoSteps:
         """The fields of prepared pictures (3, S, S), of all at once."""
         import torch
 
-        with torch.inference_mode():
-            batch = torch.stack(list(pictures)).to(self._device, self._dtype)
-            return self._model.reconstruct(batch)
+        from model.transfers import own_stream, stacked
+
+        with torch.inference_mode(), own_stream(self._device):
+            return self._network.reconstruct(stacked(pictures, self._device).to(self._dtype))
 
 
 def elevation_of(mesh: Mesh, setting: float | str) -> Elevation:

@@ -109,10 +109,11 @@ class _Steps:
         import torch
 
         from model.surface.extraction import FLOATER_SHARE, extract_mesh
+        from model.transfers import own_stream
 
         assert photo.field is not None
         settings = self._settings
-        with torch.inference_mode():
+        with torch.inference_mode(), own_stream(photo.field.device):
             mesh = extract_mesh(
                 photo.field,
                 settings.resolution,
@@ -128,6 +129,7 @@ class _Steps:
 
         from model.surface.baking import with_texture
         from model.surface.projection import FramedPhoto
+        from model.transfers import own_stream
 
         assert photo.field is not None
         assert photo.mesh is not None
@@ -137,7 +139,7 @@ class _Steps:
             if photo.square is not None:
                 rgba = photo.square / 255
                 framed = FramedPhoto(rgba, self._photos.input_camera())
-            with torch.inference_mode():
+            with torch.inference_mode(), own_stream(photo.field.device):
                 mesh = with_texture(photo.field, mesh, self._settings.texture, framed)
         field = photo.field if self._settings.save_triplane else None
         frame = self._frame_of(mesh, photo.elevation)

@@ -132,11 +132,12 @@ class _Steps:
 
         from model.scenes import Scene, coarse_surface
         from model.surface.extraction import extract_mesh
+        from model.transfers import own_stream
 
         if thing.field is None:
             return thing
         as_mesh = self._settings.mode == "mesh"
-        with torch.inference_mode():
+        with torch.inference_mode(), own_stream(thing.field.device):
             if as_mesh:
                 surface = extract_mesh(thing.field, MESH_RESOLUTION)
             else:

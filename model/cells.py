@@ -42,7 +42,7 @@ KNOWN_WITHIN = 0.2
 # Between the bounds of a known cell, unless it is thin.
 LARGEST_RATIO = 6.0
 # Marks in the tables: of open blocks the densities, of known cells the lower bounds lie down here.
-_MARK = -1.0
+MARK = -1.0
 
 
 class FieldAtPoints(Protocol):
@@ -51,6 +51,13 @@ class FieldAtPoints(Protocol):
     def density_and_color(self, points_world: Tensor, /) -> tuple[Tensor, Tensor]:
         """(N, 3) points to densities (N,) and sRGB colours (N, 3) in 0..1."""
         ...
+
+
+def ask(field: FieldAtPoints, points_world: Tensor) -> tuple[Tensor, Tensor]:
+    """As `FieldAtPoints.density_and_color`, for any number of points: as many at a time as fit."""
+    parts = points_world.split(points_per_call(points_world.device))
+    densities, colors = zip(*[field.density_and_color(part) for part in parts], strict=True)
+    return torch.cat(densities), torch.cat(colors)
 
 
 class RenderedField(DensityField, Protocol):
@@ -78,29 +85,40 @@ class Parts:
 class KnownCells:
     """A field's blocks and cells.
 
+    Args:
+        along: C, a multiple of `CELLS_PER_BLOCK`.
+
+    Attributes:
+        blocks: (B³, 4) sRGB, and the density; of open blocks `MARK` minus the lowest one.
+        cells: (C³, 8) sRGB; the lowest density, or `MARK` where the cell is known; the slopes of
+            the density along x, y and z, and the density that they lead to at the origin.
+        longest_stretch_world: a piece of a ray that is no longer and has its middle in a thin block
+            holds no more anywhere.
+
     Raises:
         ValueError: the field's densities are not finite numbers.
     """
 
-    # A piece of a ray that is no longer and has its middle in a thin block holds no more anywhere.
-    longest_stretch_world = 2 * (BOX_MAX - BOX_MIN) * CELLS_AROUND_BLOCK / CELLS
-
     @torch.inference_mode()
-    def __init__(self, field: RenderedField) -> None:
-        axis = torch.linspace(BOX_MIN, BOX_MAX, CELLS + 1, device=field.device)
-        corners = whole_lattice(field.lattice(axis), CELLS + 1, field.device)
+    def __init__(self, field: RenderedField, along: int = CELLS) -> None:
+        self._along = along
+        self.longest_stretch_world = 2 * (BOX_MAX - BOX_MIN) * CELLS_AROUND_BLOCK / along
+        axis = torch.linspace(BOX_MIN, BOX_MAX, along + 1, device=field.device)
+        corners = whole_lattice(field.lattice(axis), along + 1, field.device)
         bounds = DensityBounds.of(corners)
         middle_axis = (axis[1:] + axis[:-1]) / 2
         middles = torch.stack(torch.meshgrid(*[middle_axis] * 3, indexing="ij"))  # (3, C, C, C)
-        density, color = _ask(field.at_points(), middles)
+        densities, colors = ask(field.at_points(), middles.flatten(1).T)
+        density = require_finite(densities).unflatten(0, middles.shape[1:])
+        color = colors.T.unflatten(1, middles.shape[1:])
 
         base, slope, error = _linear(corners, density)
         room = bounds.upper <= LARGEST_RATIO * bounds.lower + KNOWN_WITHIN
         known = (bounds.upper < KNOWN_WITHIN) | ((error < KNOWN_WITHIN) & room)
-        slope = slope * (CELLS / (BOX_MAX - BOX_MIN))
+        slope = slope * (along / (BOX_MAX - BOX_MIN))
         at_origin = torch.where(known, base - (slope * middles).sum(0), 0)
-        self._cells = torch.stack(
-            [*color, torch.where(known, _MARK, bounds.lower), *slope, at_origin], dim=-1
+        self.cells = torch.stack(
+            [*color, torch.where(known, MARK, bounds.lower), *slope, at_origin], dim=-1
         ).flatten(0, 2)  # (C³, 8): a cell's numbers lie side by side
 
         window = CELLS_PER_BLOCK + 2 * CELLS_AROUND_BLOCK
@@ -109,19 +127,19 @@ class KnownCells:
         lower = -F.max_pool3d(-bounds.lower[None], *around)[0]
         mean = F.avg_pool3d(torch.cat([density[None] * color, density[None]]), CELLS_PER_BLOCK)
         shade = mean[:3] / mean[3].clamp_min(torch.finfo(mean.dtype).tiny)
-        self._blocks = torch.stack([*shade, torch.where(thin, mean[3], _MARK - lower)], dim=-1)
-        self._blocks = self._blocks.flatten(0, 2)  # (B³, 4)
+        self.blocks = torch.stack([*shade, torch.where(thin, mean[3], MARK - lower)], dim=-1)
+        self.blocks = self.blocks.flatten(0, 2)  # (B³, 4)
 
     def blocks_at(self, points_world: Tensor) -> Parts:
         """The blocks around (3, ...) points."""
-        rows = _rows_at(self._blocks, CELLS // CELLS_PER_BLOCK, points_world)
+        rows = _rows_at(self.blocks, self._along // CELLS_PER_BLOCK, points_world)
         marked = rows[..., 3]
         is_open = marked < 0
-        return Parts(torch.where(is_open, _MARK - marked, marked), is_open, rows)
+        return Parts(torch.where(is_open, MARK - marked, marked), is_open, rows)
 
     def cells_at(self, points_world: Tensor) -> Parts:
         """The cells around (3, ...) points."""
-        rows = _rows_at(self._cells, CELLS, points_world)
+        rows = _rows_at(self.cells, self._along, points_world)
         lower = rows[..., 3]
         is_open = lower >= 0
         densities = rows[..., 7].clone()
@@ -129,15 +147,6 @@ class KnownCells:
             densities.addcmul_(slope, along)
         densities = torch.where(is_open, lower, densities.clamp_min_(0))
         return Parts(densities, is_open, rows[..., :7])
-
-
-def _ask(field: FieldAtPoints, points: Tensor) -> tuple[Tensor, Tensor]:
-    """(3, C, C, C) points to densities (C, C, C) and colours (3, C, C, C)."""
-    parts = points.flatten(1).T.split(points_per_call(points.device))
-    densities, colors = zip(*[field.density_and_color(part) for part in parts], strict=True)
-    shape = points.shape[1:]
-    density = require_finite(torch.cat(densities))
-    return density.unflatten(0, shape), torch.cat(colors).T.unflatten(1, shape)
 
 
 def _linear(corners: Tensor, middles: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -33,9 +33,13 @@ class ModulatedLayerNorm(nn.Module):
 
     def forward(self, tokens: Tensor, camera_embedding: Tensor) -> Tensor:
         """(B, N, C) tokens and (B or 1, camera_width) embedding to (B, N, C)."""
-        scale, shift = self.mlp(camera_embedding)[:, None].chunk(2, dim=-1)
         if len(camera_embedding) == 1:
-            # LN ends in a scale and a shift of its own: with these in it, one pass does it all.
-            weight, bias = self.norm.weight * (1 + scale), self.norm.bias * (1 + scale) + shift
-            return F.layer_norm(tokens, weight.shape[-1:], weight[0, 0], bias[0, 0], self.norm.eps)
+            weight, bias = self.modulated(camera_embedding)
+            return F.layer_norm(tokens, weight.shape, weight, bias, self.norm.eps)
+        scale, shift = self.mlp(camera_embedding)[:, None].chunk(2, dim=-1)
         return self.norm(tokens) * (1 + scale) + shift
+
+    def modulated(self, camera_embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """LN's scale (C,) and shift (C,) that do it all in one pass, for an embedding (1, ...)."""
+        scale, shift = self.mlp(camera_embedding)[0].chunk(2)
+        return self.norm.weight * (1 + scale), self.norm.bias * (1 + scale) + shift

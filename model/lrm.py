@@ -47,7 +47,10 @@ class LRM(nn.Module):
             images: (B, 3, H, W) sRGB in 0..1, matted and framed on the model's background.
         """
         camera = self.input_camera().to(images.device)
-        planes = self(images, camera[None]).float()
+        return self.fields(self(images, camera[None]).float())
+
+    def fields(self, planes: Tensor) -> list[Field]:
+        """The fields of planes (B, 3, C, R, R)."""
         iso_density = self.config.view.iso_density
         return [Field(p, self.nerf, iso_density) for p in planes]
 

@@ -148,11 +148,9 @@ def _explain_unavailable(name: str, error: Exception) -> str:
     reason = " ".join(str(error).split())
     reason = reason if len(reason) <= 120 else reason[:117] + "..."
     return (
-        f"the photo has no transparent background, and the matting model {name} that would cut "
-        f"its object out is not on this machine and could not be downloaded ({reason}). "
-        "Either give pictures whose background is transparent already, or use photos as they are "
-        f"with --matting none; or save {name}.onnx from "
-        f"https://github.com/danielgatis/rembg/releases as {session.model_dir()}/{name}.onnx"
+        f"the photo has no transparent background, and the matting network {name} cannot be "
+        f"downloaded ({reason}): save {name}.onnx of https://github.com/danielgatis/rembg/releases "
+        f"in {session.model_dir()}, or take photos as they are by --matting none"
     )
 
 

@@ -14,6 +14,7 @@ from model.cameras import BOX_MAX, BOX_MIN
 from model.config import NerfConfig
 from model.device import choose_dtype
 from model.fused_linear import activated_linear
+from model.kernels import KernelWarning
 from model.kernels.lattice import FusedLattice, kernel_may_run
 from model.triplane import PLANE_AXES, interpolation_matrix, sample_planes
 
@@ -125,13 +126,17 @@ class FieldPoints:
     sum of twelve texels, four of each plane: twelve rows of one table.
 
     Legend: N points, R resolution of the planes, W width of the MLP.
+
+    Attributes:
+        folded: (3, R, R, W); see `Field.folded_planes`.
+        mlp: whose first layer is folded into them.
     """
 
     def __init__(self, field: Field) -> None:
-        folded = field.folded_planes().detach()
+        self.folded = folded = field.folded_planes().detach()
+        self.mlp = field.mlp
         self._resolution = folded.shape[1]
         self._texels = folded.flatten(0, 2)  # (3 R R, W)
-        self._mlp = field.mlp
         axes = torch.tensor(PLANE_AXES, device=folded.device)
         self._column_axes, self._row_axes = axes.unbind(1)
         planes = torch.arange(3, device=folded.device, dtype=torch.int32)
@@ -142,10 +147,10 @@ class FieldPoints:
         texels, shares = self._corners(points_world.to(self._texels))
         hidden = F.embedding_bag(texels, self._texels, mode="sum", per_sample_weights=shares)
         hidden = F.relu_(hidden)
-        _, *middle, last = self._mlp.linear_layers()
+        _, *middle, last = self.mlp.linear_layers()
         for layer in middle:
             hidden = activated_linear(hidden, layer.weight, layer.bias, "relu")
-        densities, colors = self._mlp.activate(last(hidden))
+        densities, colors = self.mlp.activate(last(hidden))
         return densities, colors.float().clamp(0, 1)
 
     def _corners(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,6 +245,18 @@ class FieldLattice:
         return self._mlp.activate_density(raw)
 
 
+def random_field(config: NerfConfig, device: torch.device) -> Field:
+    """A small one, always the same, to try kernels on."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):  # whoever draws numbers draws the same ones after
+        mlp = NerfMLP(config, feature_width=12).requires_grad_(False)
+    for layer in mlp.linear_layers():
+        nn.init.kaiming_normal_(layer.weight, generator=generator)
+        nn.init.normal_(layer.bias, std=0.1, generator=generator)
+    planes = torch.randn(3, 4, 8, 8, generator=generator).to(device)
+    return Field(planes, mlp.to(device), 1.0)
+
+
 @functools.cache
 def kernel_works(config: NerfConfig, device: torch.device) -> bool:
     """Whether the kernel can be compiled, runs and is right for such an MLP on this device.
@@ -251,11 +268,14 @@ def kernel_works(config: NerfConfig, device: torch.device) -> bool:
         error = _error_of_kernel(config, device)
     except Exception as failure:  # compilers and drivers raise many kinds
         reason = str(failure).partition("\n")[0] or type(failure).__name__
-        warnings.warn(f"the lattice kernel cannot be used here: {reason}", stacklevel=2)
+        warnings.warn(
+            f"the lattice kernel cannot be used here: {reason}", KernelWarning, stacklevel=2
+        )
         return False
     if not error < 1e-3:
         warnings.warn(
             f"the lattice kernel is wrong on this device (by {error:.0%}) and is not used",
+            KernelWarning,
             stacklevel=2,
         )
         return False
@@ -265,16 +285,10 @@ def kernel_works(config: NerfConfig, device: torch.device) -> bool:
 @torch.no_grad()
 def _error_of_kernel(config: NerfConfig, device: torch.device) -> float:
     """Relative to the densities of a random field, blocks inside and at the end of its lattice."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng(devices=[]):  # whoever draws numbers draws the same ones after
-        mlp = NerfMLP(config, feature_width=12).requires_grad_(False)
-    for layer in mlp.linear_layers():
-        nn.init.kaiming_normal_(layer.weight, generator=generator)
-        nn.init.normal_(layer.bias, std=0.1, generator=generator)
-    planes = torch.randn(3, 4, 8, 8, generator=generator).to(device)
+    field = random_field(config, device)
     axis = torch.linspace(BOX_MIN, BOX_MAX, 19, device=device)
     first = torch.cartesian_prod(*[torch.arange(0, 19, 6, device=device)] * 3)
-    found = FieldLattice(Field(planes, mlp.to(device), 1.0), axis, fused=True).blocks(first, 5)
-    exact_field = Field(planes.double(), mlp.double(), 1.0)
+    found = FieldLattice(field, axis, fused=True).blocks(first, 5)
+    exact_field = Field(field.planes.double(), field.mlp.double(), 1.0)
     exact = FieldLattice(exact_field, axis, fused=False).blocks(first, 5)
     return float((found - exact).norm() / exact.norm())

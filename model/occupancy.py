@@ -132,14 +132,40 @@ def whole_lattice(lattice: DensityLattice, count: int, device: torch.device) -> 
 
 
 def require_finite(density: Tensor) -> Tensor:
-    """The same densities (...).
+    """The same densities (...), not empty.
 
     Raises:
         ValueError: some are infinite or not numbers.
     """
-    if not bool(torch.isfinite(density).all()):
+    if not bool(torch.isfinite(density.amax())):  # none is negative; NaN is the largest
         raise ValueError("the field's densities are not finite numbers: the model is damaged")
     return density
+
+
+class WatchedLattice:
+    """A lattice whose densities are asked for now and judged at the end.
+
+    A GPU would be waited for at every judgement.
+    """
+
+    def __init__(self, lattice: DensityLattice, device: torch.device) -> None:
+        self._lattice = lattice
+        self._largest = torch.zeros((), device=device)
+
+    def blocks(self, first: Tensor, side: int, stride: int = 1) -> Tensor:
+        """See `DensityLattice`; as float32."""
+        density = self._lattice.blocks(first, side, stride).float()
+        if len(density):
+            self._largest = torch.maximum(self._largest, density.amax())  # NaN stays in it
+        return density
+
+    def require_finite(self) -> None:
+        """Judge all answers.
+
+        Raises:
+            ValueError: some are infinite or not numbers.
+        """
+        require_finite(self._largest)
 
 
 _SPACE = (-3, -2, -1)

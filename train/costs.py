@@ -54,7 +54,7 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        step = sum(self.held.values()) + max(self.passing.values())
+        step = sum(self.held.values()) + max(self.passing.values(), default=0)
         return sum(self.lasting.values()) + max(step, self.exchange)
 
 
@@ -84,10 +84,12 @@ def flops_per_sample(recipe: Recipe) -> tuple[PartFlops, ...]:
     self_attention = _product(n, width, 4 * width) + 2 * _product(n, width, n)
     upsampling = _product(n, width, channels * recipe.model.triplane.upsample**2)
 
-    points = recipe.data.views * recipe.data.crop**2 * recipe.run.samples_per_ray
+    points = _rays(recipe) * recipe.run.samples_per_ray
     hidden = 3 * channels * nerf.width + (nerf.layers - 2) * nerf.width**2 + nerf.width * 4
-    # Deferred back-propagation renders everything first, to compare pictures (train.deferred).
-    twice = recipe.loss.perceptual != "none"
+    # Where rays come in chunks, deferred back-propagation renders all of them first, to compare
+    # pictures (train.deferred).
+    at_once = _rays_at_once(recipe, recipe.run.micro_batch_size or recipe.run.batch_size)
+    twice = recipe.loss.perceptual != "none" and at_once < _rays(recipe)
     sampling = _product(points, 4, 3 * channels)  # four texels of each plane
     parts = [
         PartFlops("encoder", patches + blocks, patches + 2 * blocks, blocks if again else 0),
@@ -142,7 +144,10 @@ def memory_per_gpu(
 
     encoder_layer, decoder_layer, rest = activation_bytes(recipe)
     layers = recipe.model.encoder.layers, recipe.model.decoder.layers
+    held: dict[str, int] = {}
     passing = {"one chunk of rays": _ray_chunk_bytes(recipe, micro_batch)}
+    if recipe.loss.perceptual != "none" and _rays_at_once(recipe, micro_batch) == _rays(recipe):
+        held["all rays"] = passing.pop("one chunk of rays")  # while pictures are compared
     if run.activation_checkpointing:
         encoder_layer_input = 4 * _image_tokens(recipe) * recipe.model.encoder.width
         decoder_layer_input = 4 * _triplane_tokens(recipe) * recipe.model.decoder.width
@@ -150,7 +155,7 @@ def memory_per_gpu(
         passing["one transformer layer again"] = micro_batch * max(encoder_layer, decoder_layer)
     else:
         kept = layers[0] * encoder_layer + layers[1] * decoder_layer + rest
-    held = {"activations of the transformer": micro_batch * kept}
+    held["activations of the transformer"] = micro_batch * kept
     if _bytes_per_value(recipe) == 2:
         # Autocast's, FSDP or not: autograd keeps them. Checkpointed layers make theirs again, and
         # autocast's cache holds all of them only until the forward pass ends.
@@ -188,6 +193,16 @@ def activation_bytes(recipe: Recipe) -> tuple[int, int, int]:
     # is made up for by its first layer, whose tokens are a parameter.
     rest = 3 * encoder.image_size**2 * value + 8 * m * encoder.width + n * decoder.width * value
     return encoder_layer, decoder_layer, rest
+
+
+def _rays(recipe: Recipe) -> int:
+    """Of one sample."""
+    return recipe.data.views * recipe.data.crop**2
+
+
+def _rays_at_once(recipe: Recipe, micro_batch: int) -> int:
+    """Of each sample of a micro batch."""
+    return min(_rays(recipe), max(1, recipe.run.rays_per_chunk // micro_batch))
 
 
 def _product(rows: int, inner: int, columns: int) -> int:
@@ -233,8 +248,7 @@ def _ray_chunk_bytes(recipe: Recipe, micro_batch: int) -> int:
     """Of rendering one chunk of rays in plain PyTorch with a graph (model.rendering)."""
     value, nerf = _bytes_per_value(recipe), recipe.model.nerf
     features = 3 * recipe.model.triplane.channels
-    all_rays = recipe.data.views * recipe.data.crop**2
-    rays = micro_batch * min(all_rays, max(1, recipe.run.rays_per_chunk // micro_batch))
+    rays = micro_batch * _rays_at_once(recipe, micro_batch)
     # Saved: where the three planes are read, what each linear layer reads, the colours' sigmoid;
     # float32: the density's input, four steps of compositing, distances and colours.
     saved = 24 + value * (features + (nerf.layers - 1) * nerf.width + 3) + 36

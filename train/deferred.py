@@ -49,7 +49,8 @@ def backward_through_rays(
 
     Without a perceptual term every ray's loss stands alone, and each chunk is rendered once.
     With one, all rays are rendered without gradient first, the loss is differentiated with
-    respect to their colours, and each chunk is rendered again to pass that gradient on.
+    respect to their colours, and each chunk is rendered again to pass that gradient on, unless
+    there is only one.
 
     Args:
         planes: (B, 3, C, R, R) with a graph behind them.
@@ -74,10 +75,11 @@ def backward_through_rays(
             terms["mask"] += losses.mask.detach() * share
         terms["loss"] = terms["mse"] + config.mask_weight * terms["mask"]
     else:
-        with torch.no_grad():
+        at_once = len(chunks) == 1
+        with torch.set_grad_enabled(at_once):
             seen_chunks = [render(leaf, chunk) for chunk in chunks]
-        colors = torch.cat([s.colors for s in seen_chunks], 1).requires_grad_()
-        opacities = torch.cat([s.opacities for s in seen_chunks], 1).requires_grad_()
+        colors = torch.cat([s.colors.detach() for s in seen_chunks], 1).requires_grad_()
+        opacities = torch.cat([s.opacities.detach() for s in seen_chunks], 1).requires_grad_()
         losses = ray_losses(colors, opacities, rays.target_rgba)
         distance = perceptual(
             _as_pictures(colors, crop_shape), _as_pictures(rays.target_rgba[..., :3], crop_shape)
@@ -91,8 +93,8 @@ def backward_through_rays(
             opacity_grad.split([c.origins_world.shape[1] for c in chunks], 1),
             strict=True,
         )
-        for chunk, chunk_grads in zip(chunks, grads, strict=True):
-            seen = render(leaf, chunk)
+        for chunk, seen, chunk_grads in zip(chunks, seen_chunks, grads, strict=True):
+            seen = seen if at_once else render(leaf, chunk)
             torch.autograd.backward((seen.colors, seen.opacities), chunk_grads)
         parts = {"mse": losses.mse, "mask": losses.mask, "perceptual": distance}
         terms = {"loss": loss} | {name: weight * value for name, value in parts.items()}

@@ -114,25 +114,31 @@ def _try(
     return [r.float() for r in results], min(seconds)  # a mean would tell of other work, too
 
 
-def _chunk(recipe: Recipe, mlp: NerfMLP, device: torch.device) -> tuple[Tensor, Tensor, int]:
-    """Random planes of one sample, points of a chunk of its rays, and how long rows are."""
+def _chunk(recipe: Recipe, mlp: NerfMLP, device: torch.device) -> tuple[Tensor, Tensor, int | None]:
+    """Random planes of one sample, points of a chunk of its rays, and how long rows are.
+
+    Rays lie as the recipe's do: the kernels are made for neighbours and slow for scattered ones.
+    """
     config, view = recipe.model, recipe.model.view
     side = recipe.data.crop
     camera = canonical_camera(view.fov_degrees, view.camera_distance).to(device)
-    # A region in the middle of a picture of the mean resolution.
-    middle = pixel_centers(side, side, device).flatten(0, 1) - 0.5
-    scale = 2 * side / (recipe.data.resolution_min + recipe.data.resolution_max)
-    origins, directions = rays_through_pixels(camera, middle * scale + 0.5)
+    generator = torch.Generator(device).manual_seed(0)
+    if recipe.data.rays == "scattered":
+        row, places = None, torch.rand(side**2, 2, generator=generator, device=device)
+    else:  # a region in the middle of a picture of the mean resolution
+        scale = 2 * side / (recipe.data.resolution_min + recipe.data.resolution_max)
+        middle = pixel_centers(side, side, device).flatten(0, 1) - 0.5
+        row, places = side, middle * scale + 0.5
+    origins, directions = rays_through_pixels(camera, places)
     rays = slice(0, recipe.run.rays_per_chunk)
     enter, leave = (t[rays] for t in intersect_box(origins, directions))
     samples = recipe.run.samples_per_ray
     distances = enter + (leave - enter) * (torch.arange(samples, device=device) + 0.5) / samples
     points = origins[rays, None] + directions[rays, None] * distances[..., None]
     resolution = config.decoder.token_resolution * config.triplane.upsample
-    generator = torch.Generator(device).manual_seed(0)
     shape = (1, 3, config.triplane.channels, resolution, resolution)
     planes = torch.randn(shape, generator=generator, device=device)
-    return planes.requires_grad_(), points[None], side
+    return planes.requires_grad_(), points[None], row
 
 
 def _wait(device: torch.device) -> None:

@@ -13,8 +13,8 @@ from lrm_cli import console
 from lrm_cli.batch.discovery import Input
 from lrm_cli.batch.executor import Executor
 from lrm_cli.batch.ledger import Ledger, Record
-from lrm_cli.batch.leftovers import remove_parts_below
-from lrm_cli.batch.work import Outcome, Task, sha256_of
+from lrm_cli.batch.leftovers import remove_empty_folders, remove_parts_below
+from lrm_cli.batch.work import Outcome, Task, digest_of
 from lrm_cli.progress import Progress
 
 
@@ -53,17 +53,19 @@ class Job:
     def done_before(self, item: Input) -> Record | None:
         """What tells that an earlier run has made the same of the same content.
 
-        The file is read only where all else is as it was.
+        The files are read only where all else is as it was.
         """
         if self.overwrite:
             return None
         outputs = self.outputs_of(item)
         before = self.ledger.find(item.name, outputs, self.model(item), self.settings)
+        if before is None:
+            return None
         try:
-            same = before is not None and sha256_of(item.read_bytes()) == before.sha256
+            content = item.read_bytes()
         except OSError:
             return None  # whoever works on it will say what is wrong with it
-        return before if same else None
+        return before if digest_of(item.path, content) == before.sha256 else None
 
 
 def make_folder(folder: Path) -> None:
@@ -90,15 +92,20 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
     remove_parts_below(job.out, names | {job.ledger.path.name})
     with contextlib.closing(executor):
         unrecorded: Outcome | None = None
+        failed: list[Task] = []
         try:
             for unrecorded in executor.run(_tasks(job, inputs, progress)):
                 _record(job, unrecorded, progress)
+                if unrecorded.failure is not None:
+                    failed.append(unrecorded.task)
                 unrecorded = None
         except KeyboardInterrupt:
             # Two lines of one input do no harm.
             for outcome in (*([unrecorded] if unrecorded else []), *executor.drain()):
                 _record(job, outcome, progress)
             raise
+    # Not sooner: others may be about to write there.
+    remove_empty_folders({place.parent for task in failed for place in task.outputs}, job.out)
     with _disk_errors(job, progress):
         job.ledger.compact()
 

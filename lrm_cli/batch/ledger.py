@@ -27,7 +27,7 @@ class Record:
 
     Attributes:
         input: its name (`discovery.Input.name`).
-        sha256: hex digest of its content; None where it could not be read.
+        sha256: see `work.digest_of`; None where it could not be read.
         status: whether the outputs are there.
         outputs: files, and folders of files, below the output folder, with `/`.
         seconds: time by stage.

@@ -1,4 +1,4 @@
-"""What a killed writer leaves: `.NAME.….part` beside the file or folder that it was to become."""
+"""What writers leave: killed ones `.NAME.….part` beside what it was to become, others folders."""
 
 from __future__ import annotations
 
@@ -36,6 +36,17 @@ def remove_parts_below(folder: Path, names: Collection[str]) -> None:
             stem = PurePosixPath(Path(place, match["name"]).relative_to(folder).as_posix())
             if stem in stems:
                 _remove(Path(place, entry))
+
+
+def remove_empty_folders(folders: Iterable[Path], out: Path) -> None:
+    """Those below `out`, and what is empty without them."""
+    for folder in folders:
+        while out in folder.parents:
+            try:
+                folder.rmdir()
+            except OSError:  # something is in it, or it is not there
+                break
+            folder = folder.parent
 
 
 def _remove(part: Path) -> None:

@@ -6,12 +6,14 @@ Nothing here knows on what the work runs; `executor.py` does. All of it but `Sta
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lrm_cli.batch.discovery import Input
+from model.formats.side_files import side_files
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Source:
-    """What the first stage gets: a task with its file's content."""
+    """What the first stage gets: a task with its file's content.
+
+    Attributes:
+        sha256: see `digest_of`.
+    """
 
     name: str
     path: Path
@@ -75,7 +81,7 @@ class Outcome:
     """What became of a task.
 
     Attributes:
-        sha256: of its content, None where that was not read.
+        sha256: see `digest_of`; None where the content was not read.
         seconds: by stage.
         facts: what the last stage said of the outputs.
         failure: None where its outputs are there.
@@ -134,9 +140,33 @@ def read_source(task: Task) -> Source:
         content = task.item.read_bytes()
     except OSError as error:
         raise ValueError(f"the file cannot be read ({error.strerror})") from error
-    return Source(task.item.name, task.item.path, task.outputs, content, sha256_of(content))
+    return Source(
+        task.item.name, task.item.path, task.outputs, content, digest_of(task.item.path, content)
+    )
+
+
+def digest_of(path: Path, content: bytes) -> str:
+    """SHA-256 of a file, in hexadecimal, as the ledger keeps it.
+
+    Of its content alone, unless it names other files, as an OBJ does its materials and textures:
+    then of the content and the digests of all of them. One that is not there counts as such.
+    """
+    digest = hashlib.sha256(content)
+    for beside in side_files(path, content):
+        digest.update(_digest_of_file(beside) or b"missing")
+    return digest.hexdigest()
+
+
+def _digest_of_file(path: Path) -> bytes | None:
+    if not os.path.isfile(path):  # a pipe would never end
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None
 
 
 def sha256_of(content: bytes) -> str:
-    """Hex digest, as the ledger keeps it."""
+    """In hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -20,6 +20,7 @@ from lrm_cli import console
 from lrm_cli.batch.pipeline import Pipeline
 from lrm_cli.batch.work import Failure, Place, Task, Work
 from model.environment import prepare_environment
+from model.kernels import KernelWarning
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def _live(work: Work, place: Place, tasks: Connection, reports: Connection) -> N
     if not sys.warnoptions:
         # Libraries' words to developers, about damaged pictures for instance; users get a sentence.
         warnings.simplefilter("ignore")
-    serve(work, place, tasks, reports)
+        warnings.simplefilter("default", KernelWarning)  # why it takes longer
+    with console.plain_warnings():
+        serve(work, place, tasks, reports)
     os._exit(0)  # threads may be in the middle of something that nobody waits for
 
 

@@ -82,18 +82,22 @@ def load_triplane(path: Path, device: torch.device | str = "cpu") -> tuple[Field
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+        raise ValueError(f"{path.name} cannot be read ({error.strerror})") from None
     try:
         tensors = load(content)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no whole safetensors file: {error}") from None
+    except SafetensorError:
+        raise ValueError(f"{path.name} is cut off, or no safetensors file at all") from None
     about = _about(path, content)
     try:
         nerf = build_dataclass(NerfConfig, about["nerf"], "nerf")
         notes = _notes(about)
         iso_density = float(about["iso_density"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is a damaged triplane file: {error}") from None
+    except KeyError as error:
+        raise ValueError(
+            f"{path.name} is a damaged triplane file: its metadata has no {error.args[0]}"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path.name} is a damaged triplane file: {error}") from None
     _check_tensors(path, tensors, nerf)
     planes = tensors.pop(_PLANES).float()
     mlp = _mlp(nerf, planes)
@@ -115,18 +119,22 @@ def _about(path: Path, content: bytes) -> dict[str, Any]:
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     text = header.get("__metadata__", {}).get(_ENTRY)
     if text is None:
-        raise ValueError(f"{path} is a safetensors file, but no triplane that lrm has saved")
+        raise ValueError(f"{path.name} is a safetensors file, but no triplane that lrm has saved")
     try:
         about = json.loads(text)
         version = about["version"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is a damaged triplane file: its metadata is unreadable") from None
+        raise ValueError(
+            f"{path.name} is a damaged triplane file: its metadata is unreadable"
+        ) from None
     if version != _VERSION:
         raise ValueError(
-            f"{path} is a triplane file of version {version}; this lrm reads {_VERSION}"
+            f"{path.name} is a triplane file of version {version}; this lrm reads {_VERSION}"
         )
     if about.get("box_world") != [BOX_MIN, BOX_MAX]:
-        raise ValueError(f"{path} has the box {about.get('box_world')}, which this lrm cannot read")
+        raise ValueError(
+            f"{path.name} has the box {about.get('box_world')}, which this lrm cannot read"
+        )
     return about
 
 
@@ -147,11 +155,12 @@ def _notes(about: dict[str, Any]) -> TriplaneNotes:
 def _check_tensors(path: Path, tensors: dict[str, Tensor], nerf: NerfConfig) -> None:
     planes = tensors.get(_PLANES)
     if planes is None:
-        raise ValueError(f"{path} is a damaged triplane file: it has no planes")
+        raise ValueError(f"{path.name} is a damaged triplane file: it has no planes")
     shape = tuple(planes.shape)
     if len(shape) != 4 or shape[0] != 3 or shape[2] != shape[3] or not planes.numel():
         raise ValueError(
-            f"{path} is a damaged triplane file: its planes are {shape} instead of (3, C, R, R)"
+            f"{path.name} is a damaged triplane file: its planes are {shape} instead of "
+            "(3, C, R, R)"
         )
     with torch.device("meta"):
         wanted = {_MLP + k: tuple(v.shape) for k, v in _mlp(nerf, planes).state_dict().items()}
@@ -159,12 +168,14 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor], nerf: NerfConfig) -> 
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise ValueError(
-                f"{path} is a damaged triplane file: its tensor {name} is "
+                f"{path.name} is a damaged triplane file: its tensor {name} is "
                 f"{found.get(name, 'missing')}, and {wanted.get(name, 'none')} belongs there"
             )
     for name, value in tensors.items():
         if not value.is_floating_point() or not bool(value.isfinite().all()):
-            raise ValueError(f"{path} is a damaged triplane file: {name} holds no finite numbers")
+            raise ValueError(
+                f"{path.name} is a damaged triplane file: {name} holds no finite numbers"
+            )
 
 
 def _mlp(nerf: NerfConfig, planes: Tensor) -> NerfMLP:

@@ -39,11 +39,12 @@ from model.kernels.field_kernels import (
     forward_kernel,
 )
 
-_WARPS = 8
+# By lrm-large's shapes on an H200; as are the sides of tiles and patches in `field_kernels`.
+_WARPS = 4
 # Programs that add to the same copy of the weights' gradient wait for each other.
 _GRADIENT_COPIES = 16
 # Programs of the backward pass a multiprocessor: more hide more waiting and need more cache.
-_PROGRAMS_PER_PROCESSOR = 2
+_PROGRAMS_PER_PROCESSOR = 3
 
 
 class _FusedField(torch.autograd.Function):

@@ -53,6 +53,15 @@ def kernel_may_run(planes: Tensor, layers: Sequence[nn.Linear]) -> bool:
     )
 
 
+def stacked_layers(middle: Sequence[nn.Linear], planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (L, W, W) and biases (L, W) of layers between the first and the last, if any."""
+    width = planes.shape[-1]
+    if not middle:
+        return planes.new_empty(0, width, width), planes.new_empty(0, width)
+    weights = torch.stack([layer.weight.detach() for layer in middle])
+    return weights, torch.stack([layer.bias.detach() for layer in middle])
+
+
 @dataclass(frozen=True)
 class FusedLattice:
     """What the kernel reads of a field on a lattice.
@@ -87,15 +96,9 @@ class FusedLattice:
                 f"takes float32 without gradients, of width {', '.join(map(str, WIDTHS))}"
             )
         *middle, last = layers
-        width = planes.shape[-1]
-        weights, biases = planes.new_empty(0, width, width), planes.new_empty(0, width)
-        if middle:
-            weights = torch.stack([layer.weight.detach() for layer in middle])
-            biases = torch.stack([layer.bias.detach() for layer in middle])
         return cls(
             planes.contiguous(),
-            weights,
-            biases,
+            *stacked_layers(middle, planes),
             # Copies begin where the kernel may load several numbers at once.
             last.weight.detach()[3].clone(),
             last.bias.detach()[3:].clone(),

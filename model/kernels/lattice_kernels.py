@@ -9,30 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# Without it `maximum` and `minimum` drop NaN, and a damaged model would look like an empty one.
-_KEEP_NAN = tl.constexpr(tl.PropagateNan.ALL)
-_TERMS = tl.constexpr(8)
-
-
-@triton.jit
-def _relu(x):
-    return tl.maximum(x, 0.0, propagate_nan=_KEEP_NAN)
-
-
-@triton.jit
-def _softplus(x):
-    """log(1 + exp(x)) with small relative errors, where it is tiny too.
-
-    Occupancy reads the logarithm of densities, and the sum 1 + exp(x) would round them away.
-    """
-    small = tl.exp(-tl.abs(x))  # in 0..1
-    # log(1 + small) = 2 artanh(ratio), a series that converges quickly up to a third.
-    ratio = small / (2.0 + small)
-    square = ratio * ratio
-    series = tl.zeros_like(x)
-    for step in tl.static_range(_TERMS):
-        series = series * square + 1.0 / (2 * (_TERMS - step) - 1)
-    return _relu(x) + 2.0 * ratio * series
+from model.kernels.mlp_kernels import activated_density, middle_layers, relu
 
 
 @triton.jit
@@ -78,17 +55,8 @@ def lattice_kernel(
     yz = tl.load(planes_ptr + (2 * plane + y * N + z)[:, None] * W + channel[None, :])
     hidden = xy + xz + yz
 
-    from_input_to_output = channel[:, None] + channel[None, :] * W
-    for layer in range(L):
-        weight = tl.load(weights_ptr + layer * W * W + from_input_to_output)
-        bias = tl.load(biases_ptr + layer * W + channel)
-        hidden = tl.dot(_relu(hidden), weight, input_precision=PRECISION) + bias[None, :]
+    hidden = middle_layers(hidden, weights_ptr, biases_ptr, W, L, PRECISION)
     last = tl.load(row_ptr + channel)
-    raw = tl.sum(_relu(hidden) * last[None, :], axis=1) + tl.load(row_bias_ptr)
-
-    shifted = raw + density_bias
-    if ACTIVATION == "softplus":
-        density = _softplus(shifted)
-    else:
-        density = tl.exp(tl.minimum(shifted, 15.0, propagate_nan=_KEEP_NAN))
-    tl.store(density_ptr + point, density * density_scale, mask=inside)
+    raw = tl.sum(relu(hidden) * last[None, :], axis=1) + tl.load(row_bias_ptr)
+    density = activated_density(raw, density_bias, density_scale, ACTIVATION)
+    tl.store(density_ptr + point, density, mask=inside)

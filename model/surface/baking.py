@@ -19,6 +19,7 @@ from model.surface.projection import (
 )
 from model.surface.texels import fill, texels_on_surface
 from model.surface.unwrapping import unwrap
+from model.transfers import to_device, to_host
 
 SMALLEST_TEXTURE = 16
 
@@ -42,7 +43,7 @@ def with_texture(
         mesh.vertices_world[source], faces, mesh.colors_srgb[source], mesh.normals_world[source]
     )
     texels = texels_on_surface(cut, uv, size)
-    colors = colors_at(field, texels.points_world)
+    (colors,) = to_host(colors_at(field, to_device(texels.points_world, field.device)))
     seen, fit = None, None
     if photo is not None:
         depth = depth_picture(cut, photo.camera, len(photo.rgba))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from model.surface.components import piece_of_vertex
 
 
 def drop_small_components(
-    vertices: NDArray[np.float32], faces: NDArray[np.int32], smallest_share: float
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    vertices: Tensor, faces: Tensor, smallest_share: float
+) -> tuple[Tensor, Tensor]:
     """Remove connected pieces with fewer faces than this share of the largest piece's.
 
     On a lattice the faces of a piece are proportional to its area, so a share of 0.005 keeps
@@ -16,7 +20,7 @@ def drop_small_components(
 
     Args:
         vertices: (N, 3).
-        faces: (M, 3).
+        faces: (M, 3) int32, on the same device.
         smallest_share: 0 keeps everything, 1 only the largest piece (and its equals).
 
     Raises:
@@ -26,28 +30,20 @@ def drop_small_components(
         raise ValueError(f"smallest_share is {smallest_share}; it must lie between 0 and 1")
     if not len(faces):
         return vertices, faces
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(vertices)
-    # Two edges of each triangle connect all its corners.
-    start, end = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
-    links = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
-    _, piece_of_vertex = connected_components(links, directed=False)
-    piece_of_face = piece_of_vertex[faces[:, 0]]
-    faces_of_piece = np.bincount(piece_of_face)
-    large = faces_of_piece >= smallest_share * faces_of_piece.max()
+    piece_of_face = piece_of_vertex(faces, len(vertices)).index_select(0, faces[:, 0])
+    faces_of_piece = torch.zeros(len(vertices), dtype=torch.int64, device=faces.device)
+    faces_of_piece.scatter_add_(0, piece_of_face, torch.ones_like(piece_of_face))
+    large = faces_of_piece.double() >= smallest_share * faces_of_piece.max().double()
     return without_unused(vertices, faces[large[piece_of_face]])
 
 
-def without_unused(
-    vertices: NDArray[np.float32], faces: NDArray[np.int32]
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Remove the vertices that no face uses; the order stays."""
-    used = np.zeros(len(vertices), bool)
-    used[faces] = True
-    renumbered = np.cumsum(used, dtype=np.int32) - 1
-    return vertices[used], renumbered[faces].astype(np.int32)
+def without_unused(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """Remove those of the vertices (N, 3) that no face (M, 3) uses; the order stays."""
+    corners = faces.flatten().long()
+    used = torch.zeros(len(vertices), dtype=torch.bool, device=faces.device)
+    used.index_fill_(0, corners, True)
+    renumbered = used.cumsum(0, dtype=torch.int32) - 1
+    return vertices[used], renumbered.index_select(0, corners).view_as(faces)
 
 
 def simplify(
@@ -68,7 +64,9 @@ def simplify(
         vertices, faces, target_count=target_faces
     )
     kept = without_flaps(simple_faces.astype(np.int32))
-    return without_unused(simple_vertices.astype(np.float32), kept)
+    points = torch.from_numpy(simple_vertices.astype(np.float32))
+    points, kept_faces = without_unused(points, torch.from_numpy(kept))
+    return points.numpy(), kept_faces.numpy()
 
 
 def without_flaps(faces: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from model.cells import FieldAtPoints
 from model.device import points_per_call
@@ -22,11 +21,9 @@ class ColorField(Protocol):
 
 
 @torch.inference_mode()
-def colors_at(field: ColorField, points_world: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(N, 3) sRGB colours of a field at (N, 3) points."""
-    points = torch.from_numpy(np.ascontiguousarray(points_world)).to(field.device)
+def colors_at(field: ColorField, points_world: Tensor) -> Tensor:
+    """(N, 3) uint8 sRGB colours of a field at (N, 3) points, both on the field's device."""
     asked = field.at_points()
-    parts = points.split(points_per_call(field.device))
+    parts = points_world.split(points_per_call(field.device))
     colors = [asked.density_and_color(part)[1] for part in parts]
-    levels = torch.cat(colors).float().clamp(0, 1).mul(255).round()
-    return levels.to(torch.uint8).cpu().numpy()
+    return torch.cat(colors).float().clamp(0, 1).mul(255).round().to(torch.uint8)

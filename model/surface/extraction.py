@@ -14,6 +14,7 @@ from model.surface.marching import triangulate
 from model.surface.mesh import Mesh
 from model.surface.projection import FramedPhoto
 from model.surface.refinement import refine
+from model.transfers import to_device, to_host
 
 # Pieces with fewer faces than this share of the largest are floaters.
 FLOATER_SHARE = 0.005
@@ -49,16 +50,17 @@ def extract_mesh(
         ValueError: no surface at this density, or an argument out of its range.
     """
     iso = field.iso_density if iso_density is None else iso_density
-    vertices, faces = triangulate(sample_around_surface(field, resolution, iso, exact=exact))
-    if not len(faces):
+    found = triangulate(sample_around_surface(field, resolution, iso, exact=exact))
+    if not len(found[1]):
         raise ValueError(
             f"the field has no surface: its density reaches {iso:g} nowhere on a lattice of "
             f"{resolution} points per side"
         )
-    vertices, faces = drop_small_components(vertices, faces, smallest_share)
+    vertices, faces = to_host(*drop_small_components(*found, smallest_share))
     if target_faces is not None:
         vertices, faces = simplify(vertices, faces, target_faces)
     cell = (BOX_MAX - BOX_MIN) / (resolution - 1)
     vertices, normals = refine(field, vertices, faces, iso, cell)
-    mesh = Mesh(vertices, faces, colors_at(field, vertices), normals)
+    (colors,) = to_host(colors_at(field, to_device(vertices, field.device)))
+    mesh = Mesh(vertices, faces, colors, normals)
     return with_texture(field, mesh, texture_size, photo) if texture_size else mesh

@@ -29,9 +29,9 @@ from model.occupancy import (
     DensityBounds,
     DensityField,
     DensityLattice,
+    WatchedLattice,
     border_cells,
     density_bounds,
-    require_finite,
 )
 
 BLOCK_CELLS = 4
@@ -44,6 +44,7 @@ _CEILING = 1e6  # times the iso-value: higher samples are cut, for the same reas
 # The layers of points that a block shares with the one that lies -1, 0 or 1 blocks away.
 _OUR_LAYER: dict[int, slice | int] = {-1: 0, 0: slice(None), 1: -1}
 _THEIR_LAYER: dict[int, slice | int] = {-1: -1, 0: slice(None), 1: 0}
+_OFFSETS = list(itertools.product((-1, 0, 1), repeat=3))
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,12 @@ def sample_around_surface(
         raise ValueError(f"iso_density is {iso_density}; it must be a positive number")
     axis = torch.linspace(BOX_MIN, BOX_MAX, resolution, device=field.device)
     per_side = -(-(resolution + 1) // BLOCK_CELLS)
+    lattice = None
     if exact:
         pending = torch.cartesian_prod(*[torch.arange(per_side, device=field.device)] * 3)
     else:
-        pending = _blocks_with_surface(field, axis, iso_density, coarse_cells)
-    lattice = field.lattice(axis)
+        pending, lattice = _blocks_with_surface(field, axis, iso_density, coarse_cells)
+    lattice = lattice or WatchedLattice(field.lattice(axis), field.device)
     slots = torch.full((per_side,) * 3, -1, dtype=torch.int32, device=field.device)
     blocks, values = pending[:0], torch.empty((0, *(BLOCK_CELLS + 1,) * 3), device=field.device)
     while len(pending):
@@ -105,6 +107,7 @@ def sample_around_surface(
         slots[tuple(pending.T)] = torch.arange(count, len(blocks), device=slots.device).int()
         _share_layers(values, blocks, slots, count)
         pending = _blocks_behind_crossed_faces(values[count:] > iso_density, pending, slots)
+    lattice.require_finite()
     order = slots[slots >= 0].long()  # as the blocks lie in the box
     blocks, values = blocks[order], values[order]
     slots[tuple(blocks.T)] = torch.arange(len(blocks), device=slots.device).int()
@@ -116,8 +119,8 @@ def _blocks_with_surface(
     axis: Tensor,
     iso_density: float,
     coarse_cells: int,
-) -> Tensor:
-    """(K, 3) sorted blocks in which the surface may be."""
+) -> tuple[Tensor, WatchedLattice | None]:
+    """(K, 3) sorted blocks in which the surface may be, and the lattice if it is no rough one."""
     resolution = len(axis)
     stride = 1
     # At drafts' resolutions every second point is coarse enough.
@@ -129,7 +132,7 @@ def _blocks_with_surface(
     bounds = density_bounds(field, axis[points.clamp(0, resolution - 1)])
     border = border_cells(per_side, axis.device)
     cells = bounds.crossing(iso_density, border).nonzero()
-    rough = field.lattice(axis, rough=True)
+    rough = WatchedLattice(field.lattice(axis, rough=True), field.device)
     while stride > BLOCK_CELLS // 2:
         stride //= 2
         cells = _halves_with_surface(rough, cells, stride, resolution, iso_density)
@@ -137,7 +140,9 @@ def _blocks_with_surface(
     per_side = -(-(resolution + 1) // BLOCK_CELLS)
     found = torch.zeros((per_side,) * 3, dtype=torch.bool, device=axis.device)
     found[tuple(blocks.T)] = True
-    return found.nonzero()
+    rough.require_finite()
+    # A rough answer is another one on CPUs only.
+    return found.nonzero(), None if field.device.type == "cpu" else rough
 
 
 def _halves_with_surface(
@@ -151,7 +156,7 @@ def _halves_with_surface(
     corners = torch.cartesian_prod(*[torch.arange(2, device=cells.device)] * 3)
     found = []
     for part in cells.split(points_per_call(cells.device) // 27):
-        density = require_finite(lattice.blocks(part * 2 * stride - 1, 3, stride).float())
+        density = lattice.blocks(part * 2 * stride - 1, 3, stride)
         halves = 2 * part[:, None] + corners  # (K, 8, 3)
         start = halves * stride
         border = ((start == 0) | ((start <= resolution) & (start + stride > resolution))).any(-1)
@@ -171,7 +176,7 @@ def _evaluate(
     values = torch.empty((len(blocks), side, side, side), device=blocks.device)
     per_call = points_per_call(blocks.device) // side**3
     for part, place in zip(blocks.split(per_call), values.split(per_call), strict=True):
-        density = require_finite(lattice.blocks(part * BLOCK_CELLS - 1, side).float())
+        density = lattice.blocks(part * BLOCK_CELLS - 1, side)
         density = density.clamp(DENSITY_FLOOR, _CEILING * iso_density)
         near = (density - iso_density).abs() < gap
         moved = torch.where(density > iso_density, iso_density + gap, iso_density - gap)
@@ -187,22 +192,26 @@ def _share_layers(values: Tensor, blocks: Tensor, slots: Tensor, count: int) -> 
 
     Of the new ones among each other the lowest counts as the oldest.
     """
-    offsets = [offset for offset in itertools.product((-1, 0, 1), repeat=3) if any(offset)]
     # From the least to the most authoritative: what is written last stays.
-    lower = [(offset, True) for offset in sorted(offsets, reverse=True) if offset < (0, 0, 0)]
-    older = [(offset, False) for offset in offsets]
+    lower = [offset for offset in reversed(_OFFSETS) if offset < (0, 0, 0)]
+    slot = _around(slots, blocks[count:])
+    is_new, is_old = slot >= count, (slot >= 0) & (slot < count)
     fresh = values[count:]
-    x, y, z = blocks[count:].T
-    around = torch.nn.functional.pad(slots, (1, 1) * 3, value=-1)
-    for (dx, dy, dz), among_new in lower + (older if count else []):
-        slot = around[x + (1 + dx), y + (1 + dy), z + (1 + dz)].long()
-        shared = (slot >= count) if among_new else (slot >= 0) & (slot < count)
-        ours = (slice(None), _OUR_LAYER[dx], _OUR_LAYER[dy], _OUR_LAYER[dz])
-        theirs = (slot, _THEIR_LAYER[dx], _THEIR_LAYER[dy], _THEIR_LAYER[dz])
+    for offset, shared in [(o, is_new) for o in lower] + [(o, is_old) for o in _OFFSETS if count]:
+        number = _OFFSETS.index(offset)
+        ours = (slice(None), *(_OUR_LAYER[step] for step in offset))
+        theirs = (slot[number], *(_THEIR_LAYER[step] for step in offset))
         own = fresh[ours]
         # Chosen with `where`: a GPU would stop for the CPU at every selection of rows.
-        chosen = shared.view(-1, *(1,) * (own.ndim - 1))
+        chosen = shared[number].view(-1, *(1,) * (own.ndim - 1))
         fresh[ours] = torch.where(chosen, values[theirs], own)
+
+
+def _around(slots: Tensor, blocks: Tensor) -> Tensor:
+    """(27, K) int64 slots of the neighbours of blocks (K, 3), by `_OFFSETS`; -1 where none is."""
+    offsets = torch.cartesian_prod(*[torch.arange(3, device=blocks.device)] * 3)
+    padded = torch.nn.functional.pad(slots, (1, 1) * 3, value=-1)
+    return padded[(blocks + offsets[:, None]).unbind(-1)].long()
 
 
 def _blocks_behind_crossed_faces(solid: Tensor, blocks: Tensor, slots: Tensor) -> Tensor:
@@ -213,9 +222,9 @@ def _blocks_behind_crossed_faces(solid: Tensor, blocks: Tensor, slots: Tensor) -
     """
     inner = slice(1, -1)  # around it a layer for what leaves the box
     found = torch.zeros([size + 2 for size in slots.shape], dtype=torch.bool, device=slots.device)
-    for dim, (end, step) in itertools.product(range(3), ((0, -1), (-1, 1))):
-        face = solid.select(1 + dim, end).flatten(1)
-        place = list((blocks + 1).T)
-        place[dim] = place[dim] + step
-        found[tuple(place)] |= face.any(1) & ~face.all(1)
+    faces = [solid.select(1 + dim, end).flatten(1) for end in (0, -1) for dim in range(3)]
+    crossed = torch.stack([face.any(1) & ~face.all(1) for face in faces])  # (6, K)
+    ahead = torch.eye(3, dtype=torch.int64, device=slots.device)
+    behind = blocks + 1 + torch.cat([-ahead, ahead])[:, None]  # (6, K, 3)
+    found[torch.where(crossed[..., None], behind, 0).unbind(-1)] = True  # 0 is out of the box
     return (found[inner, inner, inner] & (slots < 0)).nonzero()

@@ -8,9 +8,7 @@ Legend of shapes: K blocks, B = BLOCK_CELLS, S = B + 1, N vertices, M faces.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.cameras import BOX_MAX, BOX_MIN
@@ -19,12 +17,12 @@ from model.surface.grid import BLOCK_CELLS, SurfaceSamples
 
 
 @torch.inference_mode()
-def triangulate(samples: SurfaceSamples) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def triangulate(samples: SurfaceSamples) -> tuple[Tensor, Tensor]:
     """The surface density == iso_density, solid where the density is higher.
 
     Returns:
-        vertices_world (N, 3) float32 and faces (M, 3) int32, counter-clockwise seen from outside.
-        Both are empty where nothing reaches the iso-value.
+        vertices_world (N, 3) float32 and faces (M, 3) int32 on the samples' device,
+        counter-clockwise seen from outside. Both are empty where nothing reaches the iso-value.
     """
     solid = samples.values > samples.iso_density
     edges = _crossed_edges(solid)  # (K, B, B, B, 3)
@@ -39,7 +37,7 @@ def triangulate(samples: SurfaceSamples) -> tuple[NDArray[np.float32], NDArray[n
         kept, renumbered = same
         world, faces = world[kept], renumbered[faces]
         faces = faces[(faces != faces.roll(1, 1)).all(1)]
-    return world.float().cpu().numpy(), faces.int().cpu().numpy()
+    return world.float(), faces.int()
 
 
 def _crossed_edges(solid: Tensor) -> Tensor:

@@ -6,8 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from model.occupancy import DensityField
+from model.surface.grid import sample_around_surface
+from model.surface.marching import triangulate
 
 ISO_DENSITY = 10.0
 # Sizes of the tests: a quarter of the fine lattice, as 96 is of 384.
@@ -130,3 +135,12 @@ SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
     "ball cut by the box": ball_cut_by_box,
     "full box": everywhere,
 }
+
+
+def surface_of(
+    field: DensityField, resolution: int, iso_density: float, exact: bool = True, **options: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (N, 3) and faces (M, 3) of marching cubes, as arrays."""
+    samples = sample_around_surface(field, resolution, iso_density, exact=exact, **options)
+    vertices, faces = triangulate(samples)
+    return vertices.numpy(), faces.numpy()

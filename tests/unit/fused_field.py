@@ -63,19 +63,29 @@ def check_fused_field(
     row: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Values and all gradients, beside plain PyTorch in float64."""
+    """Values and all gradients: as near to float64 as plain PyTorch of the same dtype.
+
+    Rounding lets units change sides of their ReLU, which moves gradients by the square root of it,
+    whoever computes them. So the errors may be twice those of plain PyTorch, and a tolerance.
+    """
     channels = mlp.first_layer.in_features // 3
     device = next(mlp.parameters()).device
     torch.manual_seed(1)
     planes = torch.randn(points.shape[0], 3, channels, resolution, resolution)
     planes = planes.to(device).requires_grad_()
+    points = points.to(device)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        raw = fused_field(planes, points.to(device), mlp.linear_layers(), row)
-    found = [raw, *gradients_of(raw, planes, mlp)]
+        fused = fused_field(planes, points, mlp.linear_layers(), row)
+        plain = plain_raw(planes, points, mlp).float()
+    assert fused.dtype == torch.float32
     exact = planes.detach().double().requires_grad_()
-    mlp = mlp.double()
-    expected_raw = plain_raw(exact, points.to(device).double(), mlp)
-    expected = [expected_raw, *gradients_of(expected_raw, exact, mlp)]
-    assert raw.dtype == torch.float32
-    errors = [relative_error(*pair) for pair in zip(found, expected, strict=True)]
-    assert max(errors) < tolerance, errors
+    exact_mlp = copy.deepcopy(mlp).double()
+    true_raw = plain_raw(exact, points.double(), exact_mlp)
+    true = [true_raw, *gradients_of(true_raw, exact, exact_mlp)]
+
+    def errors(raw: Tensor) -> list[float]:
+        found = [raw, *gradients_of(raw, planes, mlp)]
+        return [relative_error(*pair) for pair in zip(found, true, strict=True)]
+
+    pairs = list(zip(errors(fused), errors(plain), strict=True))
+    assert all(error < 2 * unavoidable + tolerance for error, unavoidable in pairs), pairs

@@ -120,7 +120,7 @@ def test_a_surface_through_the_kernel() -> None:
     )
     assert len(faces) > 100
     assert faces.tolist() == expected_faces.tolist()
-    torch.testing.assert_close(torch.tensor(vertices), torch.tensor(expected), rtol=0, atol=1e-4)
+    torch.testing.assert_close(vertices, expected, rtol=0, atol=1e-4)
 
 
 def test_it_is_found_to_work_and_draws_no_numbers_of_others() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lrm_cli.batch.work import Place, Source, Stage
+from model.kernels import KernelWarning
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def behave(behaviour: str) -> None:
             time.sleep(600)
         case "warn":
             warnings.warn("for developers", UserWarning, stacklevel=1)
+            warnings.warn("for users", KernelWarning, stacklevel=1)
         case "raise":
             raise ValueError("it is blue")
         case "memory":

@@ -75,7 +75,7 @@ def test_the_surface_is_frozen() -> None:
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    heavy = "torch numpy PIL timm trimesh pyvista rembg safetensors yaml"
+    heavy = "torch numpy numba PIL timm trimesh pyvista rembg safetensors yaml"
     code = (
         "import sys\n"
         "from lrm_cli.app import main\n"

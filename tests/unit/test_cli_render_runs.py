@@ -44,6 +44,32 @@ def test_a_second_run_does_only_what_is_missing_or_changed(
     assert done("--format", "gif", "--elevation", "30", "--unlit") == (1, 2)  # the photo
 
 
+def test_a_changed_texture_is_a_changed_mesh(
+    lrm: Lrm, assets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a.obj").write_text("mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nusemtl m\nf 1 2 3\n")
+    Path("a.mtl").write_text("newmtl m\nKd 1 0 0\n")
+    done = []
+    for color in ("1 0 0", "1 0 0", "0 1 0"):
+        Path("a.mtl").write_text(f"newmtl m\nKd {color}\n")
+        done.append(counts(lrm, capsys, "a.obj")["done"])
+    assert done == [1, 0, 1]
+
+
+def test_what_fails_leaves_no_empty_folder(
+    lrm: Lrm, assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no such luck")
+
+    monkeypatch.setattr("lrm_cli.render_frames.open_outputs", fail)
+    Path("meshes/deep/down").mkdir(parents=True)
+    Path("meshes/ball.stl").rename("meshes/deep/down/ball.stl")
+    assert render(lrm, "meshes") == 1
+    assert ledger(Path("out"))["deep/down/ball.stl"]["error"] == "no such luck"
+    assert [path.name for path in Path("out").iterdir()] == ["results.jsonl"]
+
+
 def test_bad_inputs_cost_only_themselves(
     lrm: Lrm, assets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,7 +89,7 @@ def test_bad_inputs_cost_only_themselves(
         "photos/text.png",
     }
     assert "cannot be read as a mesh" in wrong["meshes/text.glb"]
-    assert "no whole safetensors file" in wrong["meshes/cut.triplane.safetensors"]
+    assert "cut off, or no safetensors file" in wrong["meshes/cut.triplane.safetensors"]
     assert len(files(Path("out"))) == 4 + 1
 
 

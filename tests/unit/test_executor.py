@@ -137,11 +137,11 @@ def test_patience_may_be_longer_than_systems_wait(batch: Batch) -> None:
     assert batch.run(batch.executor(timeout_s=1e12), a="", b="") == {"a": None, "b": None}
 
 
-def test_what_libraries_tell_developers_is_not_shown(
+def test_what_libraries_tell_developers_is_not_shown_but_our_own_words(
     batch: Batch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     batch.run(batch.executor(), a="prepare warn")
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == "Warning: for users\n"
 
 
 def test_tasks_are_asked_for_as_there_is_room(batch: Batch) -> None:

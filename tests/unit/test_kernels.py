@@ -44,7 +44,7 @@ def test_compiles_for_gpus_without_one(capability: int, kernel: str) -> None:
     compiled = triton.compile(
         ASTSource(function, signature, constants),
         target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": 8},
+        options={"num_warps": 4},
     )
     assert compiled.asm["cubin"]
     assert compiled.metadata.shared <= 160 * 1024  # of an A100's multiprocessor
@@ -54,7 +54,7 @@ def test_compiles_for_gpus_without_one(capability: int, kernel: str) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 def test_on_a_gpu(dtype: torch.dtype, tolerance: float) -> None:
     mlp = make_mlp(layers=10, width=64, channels=80).cuda()
     points = points_on_rays(side=32, samples=128, batch=2)

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lrm_cli.batch.leftovers import remove_parts, remove_parts_below
+from lrm_cli.batch.leftovers import (
+    remove_empty_folders,
+    remove_parts,
+    remove_parts_below,
+)
 from model.formats.atomic import write_atomically
 
 NAMES = [
@@ -67,3 +71,18 @@ def test_folders_that_a_dead_writer_leaves_are_found_too(tmp_path: Path) -> None
         (part / "0000.png").touch()
         remove()
         assert os.listdir(tmp_path) == []
+
+
+def test_empty_folders_go_with_those_around_them_but_never_the_output_folder(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    for name in ("a/b/c", "a/d", "e"):
+        (out / name).mkdir(parents=True)
+    (out / "e" / "cup.glb").touch()
+    remove_empty_folders([out / "a/b/c", out / "e", out / "never", out, tmp_path], out)
+    assert sorted(path.name for path in out.iterdir()) == ["a", "e"]
+    remove_empty_folders([out / "a/d"], out)
+    (out / "e" / "cup.glb").unlink()
+    remove_empty_folders([out / "e"], out)
+    assert not list(out.iterdir())

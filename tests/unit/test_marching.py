@@ -9,9 +9,7 @@ import torch
 import trimesh
 
 from model.surface.cube_cases import CORNERS, EDGES, cube_cases
-from model.surface.grid import sample_around_surface
-from model.surface.marching import triangulate
-from tests.unit.fields import AnalyticField, nowhere
+from tests.unit.fields import AnalyticField, nowhere, surface_of
 
 POINTS = 33
 
@@ -39,7 +37,7 @@ def smooth_noise(points: int) -> torch.Tensor:
 
 def test_same_surface_as_pymcubes() -> None:
     table = smooth_noise(POINTS)
-    vertices, faces = triangulate(sample_around_surface(TableField(table), POINTS, 1.0, exact=True))
+    vertices, faces = surface_of(TableField(table), POINTS, 1.0)
     theirs, their_faces = mcubes.marching_cubes(table.numpy(), 1.0)
     theirs = theirs * (2 / (POINTS - 1)) - 1
 
@@ -57,7 +55,7 @@ def test_same_surface_as_pymcubes() -> None:
 
 def test_vertices_interpolate_along_their_edges() -> None:
     table = smooth_noise(POINTS)
-    vertices, _ = triangulate(sample_around_surface(TableField(table), POINTS, 1.0, exact=True))
+    vertices, _ = surface_of(TableField(table), POINTS, 1.0)
     lattice = (vertices.astype(np.float64) + 1) / 2 * (POINTS - 1)
     low = np.floor(lattice + 1e-6).astype(int)
     along = lattice - low
@@ -72,7 +70,7 @@ def test_vertices_interpolate_along_their_edges() -> None:
 def test_noise_away_from_the_border_is_a_manifold() -> None:
     table = torch.rand(40, 40, 40, generator=torch.Generator().manual_seed(0)) * 20
     table[[0, -1]] = table[:, [0, -1]] = table[..., [0, -1]] = 0
-    _, faces = triangulate(sample_around_surface(TableField(table), 40, 10.0, exact=True))
+    _, faces = surface_of(TableField(table), 40, 10.0)
     directed = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     # Every edge once in each direction: closed, consistently wound, nowhere more than two faces.
     assert len(np.unique(directed, axis=0)) == len(directed)
@@ -84,7 +82,7 @@ def test_diagonal_neighbors_are_joined() -> None:
     table = torch.zeros(12, 12, 12)
     for step in range(2, 9):  # a wire that meets the lattice's points only along diagonals
         table[step, step, 5] = 10.0
-    _, faces = triangulate(sample_around_surface(TableField(table), 12, 5.0, exact=True))
+    _, faces = surface_of(TableField(table), 12, 5.0)
     assert trimesh.Trimesh(np.zeros((faces.max() + 1, 3)), faces, process=False).body_count == 1
 
 

@@ -7,20 +7,16 @@ import pytest
 import torch
 
 from model.surface.cleanup import simplify
-from model.surface.grid import sample_around_surface
-from model.surface.marching import triangulate
 from model.surface.mesh import vertex_normals
 from model.surface.refinement import refine
-from tests.unit.fields import ISO_DENSITY, SHAPES, AnalyticField, ball
+from tests.unit.fields import ISO_DENSITY, SHAPES, AnalyticField, ball, surface_of
 
 RESOLUTION = 48
 CELL = 2 / (RESOLUTION - 1)
 
 
 def coarse_mesh(field: AnalyticField, faces: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    vertices, triangles = triangulate(
-        sample_around_surface(field, RESOLUTION, ISO_DENSITY, exact=True)
-    )
+    vertices, triangles = surface_of(field, RESOLUTION, ISO_DENSITY)
     return simplify(vertices, triangles, faces) if faces else (vertices, triangles)
 
 

@@ -9,7 +9,6 @@ from model.occupancy import border_cells, density_bounds
 from model.surface import Mesh, extract_mesh, to_file_frame
 from model.surface.cleanup import drop_small_components, simplify
 from model.surface.grid import sample_around_surface
-from model.surface.marching import triangulate
 from tests.unit.fields import (
     COARSE_CELLS,
     ISO_DENSITY,
@@ -19,6 +18,7 @@ from tests.unit.fields import (
     ball,
     ball_and_crumb,
     nowhere,
+    surface_of,
     union,
 )
 
@@ -27,11 +27,7 @@ HARD_AND_THICK = ("ball", "torus", "ball cut by the box", "full box")
 
 
 def surface(field: AnalyticField, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    return triangulate(
-        sample_around_surface(
-            field, RESOLUTION, ISO_DENSITY, exact=exact, coarse_cells=COARSE_CELLS
-        )
-    )
+    return surface_of(field, RESOLUTION, ISO_DENSITY, exact=exact, coarse_cells=COARSE_CELLS)
 
 
 def as_trimesh(vertices: np.ndarray, faces: np.ndarray) -> trimesh.Trimesh:
@@ -114,7 +110,7 @@ def test_noise_is_closed_across_all_seams() -> None:
 
         table = torch.rand(40, 40, 40, generator=torch.Generator().manual_seed(0)) * 20
 
-    _, faces = triangulate(sample_around_surface(Noise(nowhere), 40, 10.0, exact=True))
+    _, faces = surface_of(Noise(nowhere), 40, 10.0)
     edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     _, uses = np.unique(edges, axis=0, return_counts=True)
     assert (uses % 2 == 0).all()
@@ -128,7 +124,7 @@ def test_values_that_equal_the_iso_value_make_no_degenerate_faces() -> None:
         def density(self, points_world: torch.Tensor) -> torch.Tensor:
             return 10 + 40 * (0.5 - points_world.abs().amax(-1)).clamp(-0.25, 0.25)
 
-    vertices, faces = triangulate(sample_around_surface(Cube(nowhere), 41, 10.0, exact=True))
+    vertices, faces = surface_of(Cube(nowhere), 41, 10.0)
     mesh = as_trimesh(vertices, faces)
     assert mesh.is_watertight
     np.testing.assert_allclose(mesh.bounds, [[-0.5] * 3, [0.5] * 3], atol=1e-5)
@@ -137,9 +133,9 @@ def test_values_that_equal_the_iso_value_make_no_degenerate_faces() -> None:
 
 
 def test_crumbs_are_dropped_and_kept_on_request() -> None:
-    vertices, faces = surface(AnalyticField(ball_and_crumb))
-    assert as_trimesh(vertices, faces).body_count == 2
-    cleaned = drop_small_components(vertices, faces, 0.01)
+    vertices, faces = map(torch.from_numpy, surface(AnalyticField(ball_and_crumb)))
+    assert as_trimesh(vertices.numpy(), faces.numpy()).body_count == 2
+    cleaned = [part.numpy() for part in drop_small_components(vertices, faces, 0.01)]
     assert as_trimesh(*cleaned).body_count == 1
     assert np.linalg.norm(cleaned[0], axis=1).max() < 0.31
     assert cleaned[1].max() == len(cleaned[0]) - 1
@@ -246,3 +242,18 @@ def test_a_field_damaged_between_the_coarse_samples() -> None:
     field = AnalyticField(lambda p: torch.where(p[..., 0] > 0.9, float("nan"), 1.0))
     with pytest.raises(ValueError, match="not finite"):
         extract_mesh(field, 24)
+
+
+@pytest.mark.parametrize("remainder", [1, 0])
+def test_damage_that_only_later_looks_see(remainder: int) -> None:
+    # Of every four points the coarse look asks for the last, the second look for the second too.
+    def damaged(p: torch.Tensor) -> torch.Tensor:
+        number = ((p[..., 0] + 1) / SPACING).round()
+        distance = SHAPES["ball"](p)
+        hit = (number % 4 == remainder) & (distance.abs() < SPACING)
+        return torch.where(hit, float("nan"), distance)
+
+    field = AnalyticField(damaged)
+    density_bounds(field, torch.linspace(-1, 1, RESOLUTION)[3::4])  # sees nothing
+    with pytest.raises(ValueError, match="not finite"):
+        surface(field)

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.config import NerfConfig
+from model.matting import DEFAULT_MATTING_MODEL, Matting
 from model.nerf import Field, NerfMLP
-from model.surface import extract_mesh
+from model.photos import prepare_photo
+from model.surface import components, extract_mesh
+from model.surface.components import by_contraction
 from model.surface.cube_cases import cube_cases
-from model.surface.grid import sample_around_surface
-from model.surface.marching import triangulate
-from tests.unit.fields import COARSE_CELLS, ISO_DENSITY, RESOLUTION, SHAPES, AnalyticField
+from model.weights import load_model
+from tests.unit.fields import (
+    COARSE_CELLS,
+    ISO_DENSITY,
+    RESOLUTION,
+    SHAPES,
+    AnalyticField,
+    surface_of,
+)
 
+PHOTO = Path(__file__).parents[2] / "examples/photos/office-chair.png"
 aten = torch.ops.aten
 # What has to know numbers before it can go on: their sizes depend on them.
 WAITS = {
@@ -57,13 +70,18 @@ class PlacedField(AnalyticField):
 
 
 def surface(field: AnalyticField) -> tuple[np.ndarray, np.ndarray]:
-    samples = sample_around_surface(field, RESOLUTION, ISO_DENSITY, coarse_cells=COARSE_CELLS)
-    return triangulate(samples)
+    return surface_of(field, RESOLUTION, ISO_DENSITY, exact=False, coarse_cells=COARSE_CELLS)
 
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("name", ["torus", "ball cut by the box"])
-def test_all_tensors_are_on_the_fields_device(name: str, exact: bool) -> None:
+def test_all_tensors_are_on_the_fields_device(
+    name: str, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As GPUs find the pieces.
+    monkeypatch.setattr(
+        components, "_by_scipy", lambda start, end, n: by_contraction(start.long(), end.long(), n)
+    )
     # The field is on the CPU, and tensors without a stated device are on one that has no numbers:
     # the two do not mix, as the CPU and a GPU do not.
     cube_cases.cache_clear()
@@ -117,3 +135,21 @@ def test_a_gpu_is_rarely_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) 
     with CountingWaits() as waits:
         surface(PlacedField(SHAPES[name]))
     assert 5 < waits.count < 30, waits.count
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_the_same_mesh() -> None:
+    model = load_model("lrm-tiny")
+    photo = prepare_photo(PHOTO.read_bytes(), model.config, Matting("alpha", DEFAULT_MATTING_MODEL))
+    (field,) = model.reconstruct(photo.picture[None])
+    device = torch.device("cuda", torch.cuda.current_device())
+    there = Field(field.planes.to(device), copy.deepcopy(field.mlp).to(device), field.iso_density)
+    expected, found = (extract_mesh(each, 128, smallest_share=1.0) for each in (field, there))
+    assert len(found.faces) == pytest.approx(len(expected.faces), rel=2e-3)
+    cell = 2 / 127
+    for one, other in ((found, expected), (expected, found)):
+        distance, nearest = cKDTree(other.vertices_world).query(one.vertices_world)
+        assert np.quantile(distance, 0.99) < 0.01 * cell
+        difference = other.colors_srgb[nearest].astype(int) - one.colors_srgb
+        assert np.quantile(np.abs(difference), 0.99) <= 1
