@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from PIL import Image
 
 from lrm_cli.evaluate_settings import EvaluateSettings, limits_in
+from model.metrics.frechet import frechet_distance
+from model.metrics.networks import Features
 from tests.balls import write_balls
 from tests.unit.cli_scene import Lrm, WorkerThread, ledger
 from tests.unit.test_evaluation import box
@@ -218,6 +221,29 @@ def test_pictures(place: Path, lrm: Lrm) -> None:
     assert found["objects"]["a/1"]["scores"]["psnr"] == pytest.approx(wanted, rel=1e-5)
     assert found["excluded"]["b/0"] == "the picture has 17×16 pixels, its reference 16×16"
     assert found["excluded"]["b/9"] == "there is no prediction of it"
+
+
+def test_fid_is_taken_over_all_pictures(
+    place: Path, lrm: Lrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the mean colour for a network, it is the Fréchet distance of the mean colours."""
+
+    def load(device: torch.device) -> Features:
+        return lambda pictures: pictures.mean((2, 3))
+
+    monkeypatch.setattr("train.evaluation.pictures.load_inception", load)
+    Path("fid.yaml").write_text("name: fid\nsource: me\nviews: {count: 1, metrics: [fid]}\n")
+    rng = np.random.default_rng(0)
+    levels = {folder: rng.integers(0, 256, (5, 3)) for folder in ("seen", "true")}
+    for folder, colors in levels.items():
+        Path(folder).mkdir()
+        for number, color in enumerate(colors):
+            Image.new("RGB", (16, 16), tuple(color.tolist())).save(f"{folder}/{number}.png")
+    arguments = ("--protocol", "fid.yaml", "--out", "out", "--device", "cpu")
+    assert lrm("evaluate", "seen", "--reference", "true", *arguments) == 0
+    wanted = frechet_distance(levels["seen"] / 255, levels["true"] / 255)
+    assert scores()["of_the_set"]["fid"] == pytest.approx(wanted, rel=1e-4)
+    assert "fid ↓" in Path("out/scores.md").read_text()
 
 
 class TestModels:
