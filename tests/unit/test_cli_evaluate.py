@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ SHAPES = """\
 name: shapes
 source: nowhere
 geometry: {points: 500, thresholds: [0.1], alignment: scale, resolution: 24}
-views: {count: 2, kind: orbit, size: 40, shows: mesh, metrics: [psnr, lpips]}
+views: {count: 2, kind: orbit, size: 40, shows: mesh, metrics: [psnr]}
 inputs: {kind: frontal, framing: auto}
 """
 VIEWS = """\
@@ -87,7 +88,8 @@ class TestPredictions:
     def test_metrics_without_networks_are_named_and_have_no_number(
         self, place: Path, lrm: Lrm, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(__import__("sys").modules, "lpips", None)
+        monkeypatch.setitem(sys.modules, "lpips", None)
+        Path("shapes.yaml").write_text(SHAPES.replace("[psnr]", "[psnr, lpips]"))
         run(lrm)
         assert "lpips is not installed" in scores()["unavailable"]["lpips"]
         assert "lpips" not in scores()["summary"]

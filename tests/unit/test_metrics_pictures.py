@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -199,6 +200,6 @@ class TestWithoutNetworks:
         assert capsys.readouterr() == ("", "Downloading\n")  # results stay clean
 
     def test_what_is_not_installed_is_not_available(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(__import__("sys").modules, "open_clip", None)
+        monkeypatch.setitem(sys.modules, "open_clip", None)
         with pytest.raises(UnavailableError, match="open_clip is not installed: pip install"):
             networks.load_clip(torch.device("cpu"))

@@ -110,6 +110,10 @@ class ObjectScorer:
     """
 
     def __init__(self, protocol: Protocol, device: torch.device, lit: bool = False) -> None:
+        # Metrics import it, and with it Triton, whose LLVM crashes the process where Mesa, which
+        # draws meshes, has loaded its own before: so now, before anything is drawn.
+        import torchvision  # noqa: F401
+
         self._protocol = protocol
         self._lit = lit
         self._pictures = PictureScorer(protocol.views.metrics, device)
