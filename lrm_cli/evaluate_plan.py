@@ -130,8 +130,10 @@ def plan_model(
     from model.formats.meshes import MESH_SUFFIXES
     from train.evaluation.cases import views_are_enough
     from train.evaluation.pairing import draw, find_references, match, object_name
+    from train.evaluation.shapes import SHAPE_SUFFIXES
     from train.shards import INDEX_NAME
 
+    mesh_suffixes = [suffix for suffix in SHAPE_SUFFIXES if suffix in MESH_SUFFIXES]
     meshes: dict[str, Path] = {}
     items: dict[str, Input] = {}
     kinds: dict[str, list[str]] = {}
@@ -139,7 +141,7 @@ def plan_model(
     if is_dataset:
         records = _records(data, split)
         if reference is not None:
-            found = find_references(reference, tuple(MESH_SUFFIXES))
+            found = find_references(reference, mesh_suffixes)
             names = {uid: object_name(PurePosixPath(f"{uid}.x")) for uid in records}
             pairs = match(names.values(), found)
             meshes = {uid: found[pairs[n]] for uid, n in names.items() if n in pairs}
@@ -154,7 +156,7 @@ def plan_model(
             items[uid] = Input(data / record["shard"], uid, record["key"], span)
             kinds.setdefault(record["kind"], []).append(uid)
     else:
-        meshes = find_references(data, tuple(MESH_SUFFIXES))
+        meshes = find_references(data, mesh_suffixes)
         items = {name: Input(path, name, name) for name, path in meshes.items()}
         kinds = {"synthetic": list(items)}
         if baseline == "mean-shape":

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.meshes import MESH_SUFFIXES, TexturedMesh, UpAxis, read_mesh
+from model.formats.meshes import TexturedMesh, UpAxis, read_mesh
 from model.metrics.alignment import Matrix, moved
 from model.metrics.surface_points import sample_surface, thin_out
 
 CLOUD_SUFFIXES = (".ply", ".npz", ".npy", ".xyz")  # of PLY those without faces
-SHAPE_SUFFIXES = (*MESH_SUFFIXES, ".npz", ".npy", ".xyz")
+# The first of these counts where an object has several files.
+SHAPE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".npz", ".npy", ".xyz")
 
 
 @dataclass(frozen=True)
