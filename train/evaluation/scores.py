@@ -103,7 +103,7 @@ def heading(metric: str) -> str:
 
 def summary_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the means, also of what is not available."""
-    columns = ["metric", "mean", "± objects", "95 % of the mean", "unaligned", "objects"]
+    columns = ["metric", "mean", "±", "95 % interval", "unaligned", "objects"]
     rows: list[list[str]] = []
     summaries = scores.summaries()
     for name, summary in summaries.items():
