@@ -167,13 +167,15 @@ PRESETS: dict[str, LrmConfig] = {
         triplane=TriplaneConfig(channels=32),
         view=ViewConfig(samples_per_ray=96),
     ),
-    # Small enough to train on two CPU cores and to ship: few tokens, whose deconvolution is
-    # coarser instead (8×), and a short MLP (table 6: two to four layers suffice).
+    # Small enough to ship: fewer tokens, whose deconvolution is coarser instead (4×), and a short
+    # MLP (table 6: two to four layers suffice).
     "lrm-tiny": LrmConfig(
         name="lrm-tiny",
-        encoder=EncoderConfig(image_size=128, width=256, layers=6, heads=4, pretrained=None),
-        decoder=DecoderConfig(layers=6, width=256, heads=4, token_resolution=8, camera_width=64),
-        triplane=TriplaneConfig(channels=16, upsample=8),
+        encoder=EncoderConfig(
+            image_size=128, patch_size=8, width=256, layers=6, heads=4, pretrained=None
+        ),
+        decoder=DecoderConfig(layers=6, width=256, heads=4, token_resolution=16, camera_width=64),
+        triplane=TriplaneConfig(channels=16, upsample=4),
         nerf=NerfConfig(layers=4),
         # Little training leaves soft fields; `benchmarks.iso_density` measured this for ours.
         view=ViewConfig(samples_per_ray=64, iso_density=2.0),
