@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lrm_cli import console, models
+from lrm_cli.evaluate import evaluate
 from lrm_cli.preprocess import preprocess
 from lrm_cli.reconstruct import reconstruct
 from lrm_cli.render import render
@@ -24,6 +25,7 @@ app.command()(reconstruct)
 app.command()(render)
 app.command()(preprocess)
 app.command()(train)
+app.command()(evaluate)
 app.add_typer(models.app, name="models")
 
 

@@ -154,18 +154,27 @@ def normalize_cameras(cameras: Cameras, input_view: int, kind: Normalization) ->
     Raises:
         ValueError: the input camera sits at the origin.
     """
-    camera_to_world = cameras.camera_to_world.double()
-    position = camera_to_world[input_view, :3, 3]
+    rotation, scale = normalizing_similarity(cameras[input_view], kind)
+    return turn_cameras(cameras, rotation, scale)
+
+
+def normalizing_similarity(camera: Cameras, kind: Normalization) -> tuple[Tensor, float]:
+    """The (3, 3) rotation and then the scale by which §4.2 changes the world of an input camera.
+
+    Raises:
+        ValueError: the camera sits at the origin.
+    """
+    pose = camera.camera_to_world.double()
+    position = pose[:3, 3]
     distance = position.norm()
     if distance < 1e-6:
         raise ValueError("the input camera sits at the world's origin; it cannot be normalised")
     back = -position / distance  # becomes +y
-    image_up = -camera_to_world[input_view, :3, 1]  # becomes +z as nearly as possible
+    image_up = -pose[:3, 1]  # becomes +z as nearly as possible
     up = torch.nn.functional.normalize(image_up - back * (image_up @ back), dim=0)
     right = torch.linalg.cross(back, up)
-    rotation = torch.stack([right, back, up])
-    scale = SYNTHETIC_DISTANCE / distance if kind == "synthetic" else torch.ones_like(distance)
-    return turn_cameras(cameras, rotation, float(scale))
+    scale = SYNTHETIC_DISTANCE / float(distance) if kind == "synthetic" else 1.0
+    return torch.stack([right, back, up]), scale
 
 
 def turn_cameras(cameras: Cameras, rotation: Tensor, scale: float = 1.0) -> Cameras:

@@ -290,6 +290,9 @@ def _coerce(value: Any, hint: Any, place: str) -> Any:
         return value
     if get_origin(hint) is tuple:
         items = get_args(hint)
+        if items[-1] is Ellipsis:
+            _require(isinstance(value, (list, tuple)), place, value, "a list")
+            items = items[:1] * len(value)
         ok = isinstance(value, (list, tuple)) and len(value) == len(items)
         _require(ok, place, value, f"a list of {len(items)}")
         return tuple(_coerce(v, h, place) for v, h in zip(value, items, strict=True))

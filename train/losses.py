@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.metrics.networks import UnavailableError, load_lpips, lpips_metric
+from model.metrics.pictures import psnr_of_error, ssim
 from train.recipe import LossConfig
 
 # Pictures (B, 3, H, W) in 0..1, predicted and true, to a scalar.
@@ -37,15 +39,6 @@ def ray_losses(colors: Tensor, opacities: Tensor, target_rgba: Tensor) -> LossTe
     )
 
 
-def structural_similarity(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean SSIM (Wang et al. 2004) of pictures (B, 3, H, W) in 0..1."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    similarity = structural_similarity_index_measure(predicted, target, data_range=1.0)
-    assert isinstance(similarity, Tensor)
-    return similarity
-
-
 def build_perceptual(config: LossConfig, device: torch.device) -> Perceptual | None:
     """L_LPIPS of Eq. 6 or the term that the recipe names in its place.
 
@@ -55,24 +48,17 @@ def build_perceptual(config: LossConfig, device: torch.device) -> Perceptual | N
     if config.perceptual == "none":
         return None
     if config.perceptual == "ssim":
-        return lambda predicted, target: 1 - structural_similarity(predicted, target)
-    import lpips
-
+        return lambda predicted, target: 1 - ssim(predicted, target).mean()
     try:
-        network = lpips.LPIPS(net="vgg", verbose=False).to(device).eval().requires_grad_(False)
-    except Exception as error:  # torchvision's download fails in many ways, all mean the same
+        distances = lpips_metric(load_lpips("vgg", device))
+    except UnavailableError as error:
         raise ValueError(
-            "LPIPS needs torchvision's VGG-16 weights, which are not on this machine and could "
-            f"not be downloaded ({type(error).__name__}); provide them in torch's hub cache, or "
-            "train with --set loss.perceptual=ssim or --set loss.perceptual=none"
+            f"{error}; provide them in torch's hub cache, or train with "
+            "--set loss.perceptual=ssim or --set loss.perceptual=none"
         ) from error
-
-    def distance(predicted: Tensor, target: Tensor) -> Tensor:
-        return network(predicted, target, normalize=True).mean()
-
-    return distance
+    return lambda predicted, target: distances(predicted, target).mean()
 
 
 def psnr(mse: float) -> float:
     """Peak signal-to-noise ratio in dB of a mean squared error of values in 0..1."""
-    return float(-10 * torch.log10(torch.tensor(max(mse, 1e-12))))
+    return float(psnr_of_error(torch.tensor(mse)))

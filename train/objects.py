@@ -109,10 +109,9 @@ def object_views(task: ObjectTask, settings: ObjectSettings) -> ObjectViews:
     mesh = read_mesh(task.path, settings.up)
     check_object(mesh, settings)
     mesh = mesh.fitted(SAFE_OBJECT_RADIUS)
-    seed = hashlib.sha256(f"{settings.seed}/{task.uid}".encode()).digest()
     cameras = sample_paper_cameras(
         settings.views,
-        np.random.default_rng(int.from_bytes(seed[:8], "little")),
+        object_rng(settings.seed, task.uid),
         settings.fov_degrees,
         settings.radius_range,
         settings.height_range,
@@ -121,6 +120,12 @@ def object_views(task: ObjectTask, settings: ObjectSettings) -> ObjectViews:
     if not pictures[..., 3].any():
         raise ValueError(f"{task.path.name} shows nothing: its surfaces are wholly transparent")
     return ObjectViews(task.uid, "synthetic", cameras, encode_views(pictures), dict(task.source))
+
+
+def object_rng(seed: int, uid: str) -> np.random.Generator:
+    """An object's own random numbers, whatever other objects there are."""
+    digest = hashlib.sha256(f"{seed}/{uid}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
 def check_object(mesh: TexturedMesh, settings: ObjectSettings) -> None:

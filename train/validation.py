@@ -12,8 +12,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from model.lrm import LRM
+from model.metrics.pictures import ssim
 from train.heldout import comparison_row, load_heldout, predict_views, score_views
-from train.losses import Perceptual, structural_similarity
+from train.losses import Perceptual
 from train.parallel import Group
 from train.recipe import Recipe
 from train.shards import ShardReader
@@ -39,8 +40,7 @@ class Validation:
             reader = ShardReader(data, split="train")
         self.group = group
         lpips = perceptual if recipe.loss.perceptual == "lpips" else None
-        ssim = structural_similarity if find_spec("torchmetrics") else None
-        terms = {"ssim": ssim, "lpips": lpips}
+        terms = {"ssim": _mean_ssim if find_spec("torchmetrics") else None, "lpips": lpips}
         self.terms = {name: term for name, term in terms.items() if term is not None}
         self.count = min(len(reader), recipe.run.validation_objects)
         size = recipe.model.encoder.image_size
@@ -80,3 +80,7 @@ class Validation:
     def picture(self) -> Tensor:
         """(3, H, W) this process's objects of the last scores: input | true, predicted per view."""
         return torch.cat(self._rows, dim=1)
+
+
+def _mean_ssim(predicted: Tensor, target: Tensor) -> Tensor:
+    return ssim(predicted, target).mean()

@@ -221,6 +221,9 @@ def main(
     write_attribution: Annotated[
         Path | None, typer.Option(help="Write the table of authors to this file.")
     ] = None,
+    write_references: Annotated[
+        Path | None, typer.Option(help="Write the models' names and files to this list (.tsv).")
+    ] = None,
 ) -> None:
     """Make the data set; run it again to carry on."""
     with console.usage_errors():
@@ -235,6 +238,9 @@ def main(
         if stretched:
             tasks = stretched_tasks(tasks, stretched)
         tasks += random_tasks(random_urdfs, work) if random_urdfs else []
+        if write_references is not None:
+            lines = [f"{task.uid}\t{task.path.resolve()}\n" for task in tasks]
+            write_references.write_text("".join(lines), "utf-8")
         keep_settings(out, settings)
     summary = fill_dataset(tasks, settings, out, jobs=jobs, timeout_s=120.0)
     summary.show(out)

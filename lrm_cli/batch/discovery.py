@@ -23,17 +23,32 @@ PICTURE_SUFFIXES = (
 
 @dataclass(frozen=True)
 class Input:
-    """One file to work on.
+    """One file to work on, or a stretch of one.
 
     Attributes:
         path: where it is.
         name: its place below the sources' common root, with `/`; its key in the ledger.
         stem: its results' place below the output folder, without a suffix.
+        span: where in the file its content starts and ends; None: it is the whole file.
     """
 
     path: Path
     name: str
     stem: str
+    span: tuple[int, int] | None = None
+
+    def read_bytes(self) -> bytes:
+        """Its content.
+
+        Raises:
+            OSError: the file is not there, or may not be read.
+        """
+        if self.span is None:
+            return self.path.read_bytes()
+        start, end = self.span
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return file.read(end - start)
 
 
 @dataclass(frozen=True)

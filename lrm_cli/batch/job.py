@@ -62,7 +62,7 @@ class Job:
         if before is None:
             return None
         try:
-            content = item.path.read_bytes()
+            content = item.read_bytes()
         except OSError:
             return None  # whoever works on it will say what is wrong with it
         return before if digest_of(item.path, content) == before.sha256 else None

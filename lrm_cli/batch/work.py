@@ -137,7 +137,7 @@ def read_source(task: Task) -> Source:
         ValueError: the file is not there (any more), or may not be read.
     """
     try:
-        content = task.item.path.read_bytes()
+        content = task.item.read_bytes()
     except OSError as error:
         raise ValueError(f"the file cannot be read ({error.strerror})") from error
     return Source(

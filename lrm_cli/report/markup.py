@@ -70,7 +70,7 @@ def page_bytes(title: str, up: str, body: str, attributes: str = "") -> bytes:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="lrm reconstruct --report">
+<meta name="generator" content="lrm --report">
 <title>{escape(title)}</title>
 <link rel="stylesheet" href="{up}style.css">
 </head>

@@ -52,6 +52,13 @@ SURFACE = {
         *("--out", "--recipe", "--set", "--device", "--gpus", "--gpus-per-node", "--submit"),
         *("--plan", "--plan-gpu", "--plan-efficiency", "--dry-run", "--quiet", *SHARED),
     ),
+    "evaluate": (
+        *("--out", "--reference", "--protocol", "--model", "--baseline", "--data", "--split"),
+        *("--objects", "--seed", "--size", "--lighting", "--up", "--name", "--compare"),
+        *("--fail-below", "--fail-above", "--report", "--dtype", "--device", "--jobs"),
+        *("--recursive", "--shard", "--timeout", "--overwrite", "--dry-run", "--json", "--quiet"),
+        *SHARED,
+    ),
     "models list": ("--json", *SHARED),
     "models info": ("--json", *SHARED),
     "models pull": ("--revision", "--image-size", "--overwrite", "--json", *SHARED),
@@ -68,7 +75,14 @@ def test_the_surface_is_frozen() -> None:
         options = [p for p in command.params if p.param_type_name == "option"]
         return {"--help", *(option.opts[0] for option in options)}
 
-    assert sorted(group.commands) == ["models", "preprocess", "reconstruct", "render", "train"]
+    assert sorted(group.commands) == [
+        "evaluate",
+        "models",
+        "preprocess",
+        "reconstruct",
+        "render",
+        "train",
+    ]
     assert sorted(group.commands["models"].commands) == [
         "convert",
         "info",
@@ -93,7 +107,10 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         "except SystemExit as end:\n    assert not end.code\n"
         f"print('HEAVY', sorted(set('{heavy}'.split()) & set(sys.modules)))"
     )
-    commands = ("reconstruct ", "render ", "preprocess ", "train ", "models ", "models info ")
+    commands = (
+        *("reconstruct ", "render ", "preprocess ", "train "),
+        *("evaluate ", "models ", "models info "),
+    )
     for command in ("", *commands):
         arguments = [sys.executable, "-c", code, command + "--help"]
         seconds = []

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from lrm_cli.batch.discovery import Shard, Wanted, find_inputs
+from lrm_cli.batch.discovery import Input, Shard, Wanted, find_inputs
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -235,3 +235,10 @@ def test_what_is_made_is_no_input_and_takes_no_place(tmp_path: Path) -> None:
     tree(tmp_path, "cup.png", "cup.jpg")
     (item,) = find_inputs([tmp_path], Path("nowhere"), made=[tmp_path / "cup.jpg"])
     assert (item.name, item.stem) == ("cup.png", "cup")
+
+
+def test_an_input_may_be_a_stretch_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "shard.tar"
+    path.write_bytes(b"0123456789")
+    assert Input(path, "a", "a", (2, 5)).read_bytes() == b"234"
+    assert Input(path, "a", "a").read_bytes() == b"0123456789"

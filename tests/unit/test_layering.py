@@ -56,11 +56,10 @@ ORDER = {
         *("evaluation",),
     ],
     "lrm_cli": [
-        *("console", "progress", "options", "batch", "report"),
+        *("console", "progress", "options", "batch"),
+        *("photo_settings", "render_settings", "evaluate_settings", "report"),
         *(
             "preprocess",
-            "photo_settings",
-            "render_settings",
             "photo_steps",
             "render_outputs",
             "render_frames",
@@ -70,7 +69,7 @@ ORDER = {
             "renderer",
             "render",
             "train",
-            "evaluate",
+            *("evaluator", "evaluate_plan", "evaluate_results", "evaluate_compare", "evaluate"),
             "models",
             "app",
         ),

@@ -57,10 +57,10 @@ def test_lpips_gets_pictures_in_0_to_1_and_is_not_trained(monkeypatch: pytest.Mo
             assert net == "vgg"
             self.scale = nn.Parameter(torch.tensor(2.0))
 
-        def forward(self, predicted: Tensor, target: Tensor, normalize: bool) -> Tensor:
-            assert normalize  # tells LPIPS that 0..1 comes in, not -1..1
+        def forward(self, predicted: Tensor, target: Tensor) -> Tensor:
+            assert predicted.unique().tolist() == [0.5]  # LPIPS takes -1..1: 0.75 is this
             assert not self.training
-            return self.scale * (predicted - target).abs().mean((1, 2, 3), keepdim=True)
+            return self.scale / 2 * (predicted - target).abs().mean((1, 2, 3), keepdim=True)
 
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Network))
     term = build_perceptual(LossConfig(perceptual="lpips"), CPU)
@@ -78,7 +78,7 @@ def no_network(**_: object) -> None:
 
 def test_lpips_out_of_reach_is_told_with_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=no_network))
-    with pytest.raises(ValueError, match=r"VGG-16 weights.*could not be downloaded") as caught:
+    with pytest.raises(ValueError, match=r"vgg weights.*cannot be downloaded") as caught:
         build_perceptual(LossConfig(), CPU)
     assert "--set loss.perceptual=ssim" in str(caught.value)
     assert "--set loss.perceptual=none" in str(caught.value)

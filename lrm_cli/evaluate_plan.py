@@ -1,0 +1,214 @@
+"""What `lrm evaluate` compares with what: inputs, references, and what has no counterpart."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from lrm_cli.batch.command import Batch, BatchFlags, plan_batch
+from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Shard, Wanted
+from lrm_cli.batch.places import spread
+from lrm_cli.batch.work import Work, digest_of
+from lrm_cli.evaluate_settings import EvaluateSettings
+from lrm_cli.evaluator import ModelScorer, PredictionScorer
+
+if TYPE_CHECKING:
+    from train.evaluation.baselines import Baseline
+    from train.evaluation.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An evaluation before it starts.
+
+    Attributes:
+        batch: of the inputs that are scored.
+        work: what is done with each.
+        identity: what an input is measured with or against: names and digests.
+        names: of the objects, by the inputs' names; of all parts of a job in `--shard`.
+        excluded: objects that have no input, and inputs that are left out, with the reason.
+    """
+
+    batch: Batch
+    work: Work
+    identity: Callable[[Input], dict[str, str]]
+    names: dict[str, str]
+    excluded: dict[str, str] = field(default_factory=dict)
+
+
+def plan_predictions(
+    flags: BatchFlags,
+    settings: EvaluateSettings,
+    protocol: Protocol,
+    reference: Path,
+    chosen: Sequence[str] | None,
+) -> Plan:
+    """Files of a method against the references of their names.
+
+    Args:
+        chosen: names of the objects; None: as the protocol draws them.
+
+    Raises:
+        ValueError: there is nothing to compare.
+    """
+    from train.evaluation.pairing import draw, find_references, match, object_name
+    from train.evaluation.shapes import SHAPE_SUFFIXES
+
+    wanted = Wanted((SHAPE_SUFFIXES, PICTURE_SUFFIXES), "prediction")
+    whole = plan_batch(dataclasses.replace(flags, shard=None), settings, wanted)
+    pictures = not any(item.path.suffix.lower() in SHAPE_SUFFIXES for item in whole.inputs)
+    if pictures and not protocol.views.metrics:
+        raise ValueError(f"protocol {protocol.name} compares no pictures, and these are pictures")
+    references = find_references(reference, PICTURE_SUFFIXES if pictures else SHAPE_SUFFIXES)
+    place = {i.name: object_name(PurePosixPath(i.name)) for i in whole.inputs}
+    pairs = match(place.values(), references)
+    drawn = chosen if chosen is not None else draw(references, protocol.objects, protocol.seed)
+    if pictures and chosen is None:
+        drawn = list(references)  # they are views of objects that nobody has named
+    _require_known(drawn, references, reference)
+    names = {name: pairs.get(own, own) for name, own in place.items()}
+    inputs, excluded, taken = [], {}, dict[str, str]()
+    order = {suffix: rank for rank, suffix in enumerate(SHAPE_SUFFIXES)}
+    for item in sorted(whole.inputs, key=lambda i: order.get(i.path.suffix.lower(), 0)):
+        name = names[item.name]
+        if name in references and name not in drawn:
+            continue
+        if name in taken:
+            excluded[item.name] = f"{taken[name]} is a prediction of the same object, and is taken"
+        else:
+            taken[name] = item.name
+            inputs.append(item)
+    missing = [name for name in drawn if name not in taken]
+    excluded |= dict.fromkeys(missing, "there is no prediction of it")
+    inputs.sort(key=whole.inputs.index)
+    known = [item for item in inputs if names[item.name] in references]
+    if not known:
+        raise ValueError(
+            f"no prediction has a reference in {reference}: there are objects named "
+            f"{', '.join(list(references)[:3])}, …, and predictions of {', '.join(taken)[:100]}"
+        )
+    work = PredictionScorer(
+        protocol=protocol,
+        references={item.name: references[names[item.name]] for item in known},
+        where=reference,
+        names=names,
+        pictures=pictures,
+        up=settings.up,
+        lit=settings.lighting == "lit",
+    )
+    digest = functools.cache(_digest)
+
+    def identity(item: Input) -> dict[str, str]:
+        path = work.references.get(item.name)
+        return {} if path is None else {"reference": names[item.name], "sha256": digest(path)}
+
+    scored = {item.name: names[item.name] for item in inputs}
+    return Plan(_part_of(whole, flags, inputs), work, identity, scored, excluded)
+
+
+def plan_model(
+    flags: BatchFlags,
+    settings: EvaluateSettings,
+    protocol: Protocol,
+    *,
+    model: tuple[dict[str, str], Path] | None,
+    baseline: Baseline | None,
+    data: Path,
+    reference: Path | None,
+    split: str,
+    chosen: Sequence[str] | None,
+) -> Plan:
+    """A model, or a baseline, on the objects of a data set or of a folder of meshes.
+
+    Raises:
+        ValueError: there is no such data, or the protocol needs meshes and there are none.
+    """
+    from model.formats.meshes import MESH_SUFFIXES
+    from train.evaluation.cases import views_are_enough
+    from train.evaluation.pairing import draw, find_references, match, object_name
+    from train.evaluation.shapes import SHAPE_SUFFIXES
+    from train.shards import INDEX_NAME
+
+    mesh_suffixes = [suffix for suffix in SHAPE_SUFFIXES if suffix in MESH_SUFFIXES]
+    meshes: dict[str, Path] = {}
+    items: dict[str, Input] = {}
+    kinds: dict[str, list[str]] = {}
+    is_dataset = (data / INDEX_NAME).is_file()
+    if is_dataset:
+        records = _records(data, split)
+        if reference is not None:
+            found = find_references(reference, mesh_suffixes)
+            names = {uid: object_name(PurePosixPath(f"{uid}.x")) for uid in records}
+            pairs = match(names.values(), found)
+            meshes = {uid: found[pairs[n]] for uid, n in names.items() if n in pairs}
+        elif not views_are_enough(protocol):
+            raise ValueError(
+                f"protocol {protocol.name} needs the objects' meshes, and a data set has only "
+                "pictures: give their folder as --reference"
+            )
+        for uid, record in records.items():
+            places = record["members"].values()
+            span = min(start for start, _ in places), max(start + size for start, size in places)
+            items[uid] = Input(data / record["shard"], uid, record["key"], span)
+            kinds.setdefault(record["kind"], []).append(uid)
+    else:
+        meshes = find_references(data, mesh_suffixes)
+        items = {name: Input(path, name, name) for name, path in meshes.items()}
+        kinds = {"synthetic": list(items)}
+        if baseline == "mean-shape":
+            raise ValueError("the mean shape is of a data set's training objects, not of meshes")
+    if chosen is None:
+        chosen = [n for each in kinds.values() for n in draw(each, protocol.objects, protocol.seed)]
+    _require_known(chosen, items, data)
+    inputs = [item for name, item in items.items() if name in set(chosen)]
+    identity = model[0] if model else {"name": f"baseline {baseline}"}
+    work = ModelScorer(
+        protocol=protocol,
+        folder=model[1] if model else None,
+        baseline=baseline,
+        data=data if is_dataset else None,
+        meshes=meshes,
+        up=settings.up,
+        lit=settings.lighting == "lit",
+        dtype=settings.dtype,
+        split=split,
+    )
+    digest = functools.cache(_digest)
+
+    def identity_of(item: Input) -> dict[str, str]:
+        path = meshes.get(item.name)
+        return identity if path is None else {**identity, "reference_sha256": digest(path)}
+
+    places = spread(flags.device, flags.jobs, flags.batch_size, len(inputs))
+    whole = Batch(flags, settings, inputs, places, None)
+    return Plan(_part_of(whole, flags, inputs), work, identity_of, {i.name: i.name for i in inputs})
+
+
+def _digest(path: Path) -> str:
+    return digest_of(path, path.read_bytes()) if path.is_file() else "missing"
+
+
+def _records(data: Path, split: str) -> dict[str, dict[str, Any]]:
+    from train.shards import read_index
+
+    records = {r["uid"]: r for r in read_index(data) if r["split"] == split}
+    if not records:
+        raise ValueError(f"{data} has no objects in its {split} split")
+    return records
+
+
+def _require_known(chosen: Sequence[str], known: Container[str], where: Path) -> None:
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise ValueError(f"{where} has no object {unknown[0]!r}, which --objects names")
+
+
+def _part_of(whole: Batch, flags: BatchFlags, inputs: Sequence[Input]) -> Batch:
+    part = Shard.parse(flags.shard) if flags.shard else None
+    mine = [item for item in inputs if part is None or part.takes(item.name)]
+    places = spread(flags.device, flags.jobs, flags.batch_size, len(mine))
+    return dataclasses.replace(whole, flags=flags, inputs=mine, places=places, part=part)

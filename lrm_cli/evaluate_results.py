@@ -1,0 +1,136 @@
+"""What an evaluation leaves: scores.json, CSV, Markdown, and the table on the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrm_cli import console
+from lrm_cli.batch.ledger import Ledger, Record
+from lrm_cli.evaluate_plan import Plan
+from lrm_cli.evaluate_settings import FEATURES_SUFFIX, SCORE_SUFFIX, EvaluateSettings
+
+if TYPE_CHECKING:
+    from train.evaluation.protocol import Protocol
+    from train.evaluation.scores import Scores
+
+COMMAND = "evaluate"
+
+
+def gather(
+    plan: Plan, protocol: Protocol, settings: EvaluateSettings, out: Path, method: str
+) -> Scores:
+    """All that the output folder's ledgers know of a plan's objects, by now.
+
+    Raises:
+        ValueError: no object could be scored.
+    """
+    from train.evaluation.scores import Scores
+
+    wanted = json.loads(json.dumps(asdict(settings)))
+    records = {r.input: r for r in Ledger(out, command=COMMAND).records() if r.settings == wanted}
+    objects: dict[str, dict[str, Any]] = {}
+    excluded = dict(plan.excluded)
+    features: list[Path] = []
+    for item, name in plan.names.items():
+        record = records.get(item)
+        if record is None:
+            excluded[name] = "another part of the job has not done it yet"
+        elif record.status != "done":
+            excluded[name] = record.error or "it failed"
+        else:
+            objects[name] = _read(out, record)
+            features += [out / o for o in record.outputs if o.endswith(FEATURES_SUFFIX)]
+    reasons = [entry["unavailable"] for entry in objects.values()]
+    nowhere = set.intersection(*map(set, reasons)) if reasons else set()
+    unavailable = {name: reason for name, reason in (reasons or [{}])[0].items() if name in nowhere}
+    return Scores(
+        method=method,
+        protocol=protocol.to_dict(),
+        settings={**wanted, "lrm": _version()},
+        objects=dict(sorted(objects.items())),
+        excluded=dict(sorted(excluded.items())),
+        of_the_set=_fid(features, unavailable),
+        unavailable=unavailable,
+    )
+
+
+def _read(out: Path, record: Record) -> dict[str, Any]:
+    place = next(o for o in record.outputs if o.endswith(SCORE_SUFFIX))
+    entry: dict[str, Any] = json.loads((out / place).read_text("utf-8"))
+    return {**entry, "files": record.outputs, "sha256": record.sha256, "model": record.model}
+
+
+def _fid(features: Sequence[Path], unavailable: dict[str, str]) -> dict[str, float]:
+    """FID over all pictures of all objects, where their features are there."""
+    import numpy as np
+
+    from model.metrics.frechet import frechet_distance
+
+    if not features or "fid" in unavailable:
+        return {}
+    arrays = [np.load(io.BytesIO(path.read_bytes())) for path in features]
+    with_pictures = [array for array in arrays if len(array["true"])]
+    if not with_pictures:
+        return {}
+    sets = [np.concatenate([a[name] for a in with_pictures]) for name in ("predicted", "true")]
+    try:
+        return {"fid": frechet_distance(sets[0], sets[1])}
+    except ValueError as error:
+        unavailable["fid"] = str(error)
+        return {}
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("lrm-cli")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def write_scores(scores: Scores, out: Path) -> Path:
+    """`scores.json`, `scores.csv` and `scores.md`; returns the first."""
+    from model.formats.atomic import write_atomically
+    from train.evaluation.scores import SCORES_NAME, csv_table, markdown
+
+    path = out / SCORES_NAME
+    write_atomically(out / "scores.csv", csv_table(scores).encode())
+    write_atomically(out / "scores.md", markdown(scores).encode())
+    write_atomically(path, (json.dumps(scores.to_json(), indent=1) + "\n").encode())
+    return path
+
+
+def show_scores(scores: Scores) -> None:
+    """The table on standard output; what is missing in it on standard error."""
+    from train.evaluation.scores import summary_table
+
+    (first, *numbers), rows = summary_table(scores)
+    title = f"{scores.method}, protocol {scores.protocol['name']}"
+    console.print_table([first, *(f">{name}" for name in numbers)], rows, title)
+    for name, reason in scores.unavailable.items():
+        console.message(console.one_line(f"{name} is not available: {reason}"))
+
+
+def show_excluded(scores: Scores) -> None:
+    """What has no numbers, and why, on standard error."""
+    if scores.excluded:
+        console.message(f"Excluded, {len(scores.excluded)}:")
+        console.print_failures(list(scores.excluded.items()), "scores.json")
+
+
+def missed_limits(
+    scores: Scores, below: Mapping[str, float], above: Mapping[str, float]
+) -> list[str]:
+    """Say which limits are missed, on standard error; returns the sentences."""
+    from train.evaluation.scores import limits_missed
+
+    missed = limits_missed(scores, below, above)
+    for sentence in missed:
+        console.message(f"Limit missed: {sentence}")
+    return missed

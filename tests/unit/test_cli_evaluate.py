@@ -1,0 +1,339 @@
+"""`lrm evaluate` from its flags to its files, on shapes and pictures made here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from lrm_cli.evaluate_settings import EvaluateSettings, limits_in
+from model.metrics.frechet import frechet_distance
+from model.metrics.networks import Features
+from tests.balls import write_balls
+from tests.unit.cli_scene import Lrm, WorkerThread, ledger
+from tests.unit.test_evaluation import box
+from tests.unit.tiny_model import save_box_model
+
+SHAPES = """\
+name: shapes
+source: nowhere
+geometry: {points: 500, thresholds: [0.1], alignment: scale, resolution: 24}
+views: {count: 2, kind: orbit, size: 40, shows: mesh, metrics: [psnr]}
+inputs: {kind: frontal, framing: auto}
+"""
+VIEWS = """\
+name: views
+source: nowhere
+objects: 2
+views: {count: 3, metrics: [psnr, ssim]}
+inputs: {count: 2}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """truth/ in GSO's layout, predictions/ of two of its three objects and of another."""
+    monkeypatch.setattr("lrm_cli.batch.workers.start_process", WorkerThread)
+    monkeypatch.chdir(tmp_path)
+    Path("shapes.yaml").write_text(SHAPES)
+    Path("views.yaml").write_text(VIEWS)
+    Path("predictions").mkdir()
+    for number, name in enumerate(("cup", "pot", "sofa")):
+        folder = Path("truth", name, "meshes")
+        folder.mkdir(parents=True)
+        box((1, 2, 1 + number)).export(folder / "model.ply")
+    box((1, 2, 1)).export("predictions/cup.ply")
+    np.save("predictions/pot.npy", trimesh.creation.icosphere(2).vertices)
+    box().export("predictions/lamp.ply")
+    return tmp_path
+
+
+def run(lrm: Lrm, *arguments: str) -> int:
+    return lrm(
+        *("evaluate", "predictions", "--reference", "truth", "--protocol", "shapes.yaml"),
+        *("--out", "out", "--device", "cpu", *arguments),
+    )
+
+
+def scores(folder: str = "out") -> dict[str, Any]:
+    return json.loads(Path(folder, "scores.json").read_text())
+
+
+class TestPredictions:
+    def test_what_is_left(self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(lrm) == 1  # one prediction and one reference stand alone
+        found = scores()
+        assert set(found["objects"]) == {"cup", "pot"}
+        cup, pot = found["objects"]["cup"], found["objects"]["pot"]
+        assert cup["scores"]["f_score@0.1"] > 0.7 > pot["scores"]["f_score@0.1"]
+        assert len(cup["views"]) == 2
+        assert np.array(cup["surfaces"][0]["transform"]).shape == (4, 4)
+        assert found["excluded"]["lamp"] == "there is no reference for it in truth"
+        assert found["excluded"]["sofa"] == "there is no prediction of it"
+        assert found["protocol"]["geometry"]["points"] == 500
+        assert found["summary"]["chamfer"]["objects"] == 2
+        assert pot["unavailable"]["psnr"] == "a point cloud has no surface to render"
+        printed = capsys.readouterr()
+        assert "chamfer ↓" in printed.out
+        assert "lamp: there is no reference for it" in printed.err
+
+    def test_metrics_without_networks_are_named_and_have_no_number(
+        self, place: Path, lrm: Lrm, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "lpips", None)
+        Path("shapes.yaml").write_text(SHAPES.replace("[psnr]", "[psnr, lpips]"))
+        run(lrm)
+        assert "lpips is not installed" in scores()["unavailable"]["lpips"]
+        assert "lpips" not in scores()["summary"]
+        assert "not available" in Path("out/scores.md").read_text()
+
+    def test_tables(self, place: Path, lrm: Lrm) -> None:
+        run(lrm)
+        rows = list(csv.DictReader(Path("out/scores.csv").read_text().splitlines()))
+        assert [row["object"] for row in rows] == ["cup", "pot", "lamp", "sofa"]
+        assert float(rows[0]["chamfer"]) == scores()["objects"]["cup"]["scores"]["chamfer"]
+        with Image.open("out/objects/cup.webp") as strip:
+            assert strip.size == (3 * 128, 3 * 128)  # two views and the points
+
+    def test_what_is_scored_is_skipped(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run(lrm)
+        before = scores()
+        capsys.readouterr()
+        run(lrm, "--json")
+        summary = json.loads(capsys.readouterr().out)
+        assert (summary["done"], summary["skipped"], summary["failed"]) == (0, 2, 1)
+        assert scores()["objects"] == before["objects"]
+
+    def test_another_reference_or_seed_is_another_number(self, place: Path, lrm: Lrm) -> None:
+        run(lrm)
+        first = scores()["objects"]
+        box((1, 1, 1)).export("truth/cup/meshes/model.ply")
+        run(lrm)
+        second = scores()["objects"]
+        assert second["cup"]["scores"] != first["cup"]["scores"]
+        assert second["pot"] == first["pot"]
+        run(lrm, "--seed", "1")
+        assert scores()["objects"]["pot"]["scores"] != first["pot"]["scores"]
+
+    def test_damaged_predictions_and_references_cost_themselves(
+        self, place: Path, lrm: Lrm
+    ) -> None:
+        Path("predictions/cup.ply").write_text("ply\nrubbish")
+        Path("truth/pot/meshes/model.ply").write_bytes(b"")
+        box((1, 2, 3)).export("predictions/sofa.ply")
+        assert run(lrm) == 1
+        found = scores()
+        assert set(found["objects"]) == {"sofa"}
+        assert "cup.ply cannot be read as a mesh" in found["excluded"]["cup"]
+        why = "its reference cannot be used: model.ply is empty (0 bytes)"
+        assert found["excluded"]["pot"] == why
+        assert ledger(Path("out"))["cup.ply"]["status"] == "failed"
+
+    def test_one_of_two_predictions_of_an_object_is_taken(self, place: Path, lrm: Lrm) -> None:
+        box((1, 2, 1)).export("predictions/cup.stl")
+        run(lrm)
+        why = "cup.ply is a prediction of the same object, and is taken"
+        assert scores()["excluded"]["cup.stl"] == why
+
+    def test_named_objects_only(self, place: Path, lrm: Lrm) -> None:
+        Path("names.txt").write_text("cup\n\n")
+        Path("predictions/lamp.ply").unlink()
+        assert run(lrm, "--objects", "names.txt") == 0
+        assert set(scores()["objects"]) == {"cup"}
+        assert scores()["excluded"] == {}
+
+    def test_nothing_in_common(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("predictions/cup.ply").rename("predictions/mug.ply")
+        Path("predictions/pot.npy").unlink()
+        assert run(lrm) == 2
+        assert "objects named cup, pot, sofa" in capsys.readouterr().err.replace("\n", " ")
+        assert not Path("out").exists()
+
+    def test_limits(self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]) -> None:
+        for name in ("lamp.ply", "pot.npy"):
+            Path("predictions", name).unlink()
+        Path("names.txt").write_text("cup\n")
+        only = ("--objects", "names.txt")
+        assert (
+            run(lrm, *only, "--fail-above", "chamfer=0.2", "--fail-below", "f_score@0.1=0.5") == 0
+        )
+        assert run(lrm, *only, "--fail-above", "chamfer=0.001") == 1
+        assert "chamfer is 0.0" in capsys.readouterr().err
+
+    def test_report(self, place: Path, lrm: Lrm) -> None:
+        Path("truth/<b>&").mkdir()
+        box((1, 2, 5)).export("truth/<b>&/model.ply")
+        box((1, 2, 4)).export("predictions/<b>&.ply")
+        run(lrm, "--report", "--name", "mine & yours")
+        page = Path("out/report/index.html").read_text()
+        assert "mine &amp; yours" in page
+        assert "&lt;b&gt;&amp;" in page
+        assert 'src="../objects/cup.webp"' in page
+        assert "there is no prediction of it" in page
+        assert "<svg" in page
+
+    def test_comparison(self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]) -> None:
+        run(lrm, "--quiet")
+        box((1, 1.5, 1)).export("predictions/cup.ply")
+        lrm(
+            *("evaluate", "predictions", "--reference", "truth", "--protocol", "shapes.yaml"),
+            *("--out", "second", "--name", "second", "--quiet", "--device", "cpu"),
+        )
+        capsys.readouterr()
+        arguments = ("evaluate", "--compare", "out/scores.json", "second")
+        assert lrm(*arguments, "--out", "both", "--report") == 0
+        assert "second" in capsys.readouterr().out
+        page = Path("both/report/index.html").read_text()
+        assert "second minus predictions" in page
+        assert Path("both/report/strips/0-1.webp").is_file()
+        assert lrm(*arguments, "--json") == 0
+        gaps = json.loads(capsys.readouterr().out)["differences"]["chamfer"]
+        assert gaps[0] is None
+        assert gaps[1]["objects"] == 2
+
+
+def test_pictures(place: Path, lrm: Lrm) -> None:
+    for name, level in (("a/0", 100), ("a/1", 110), ("b/0", 100)):
+        for folder, value in (("seen", level), ("true", 100)):
+            path = Path(folder, f"{name}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 16), (value,) * 3).save(path)
+    Image.new("RGB", (17, 16)).save("seen/b/0.png")
+    Image.new("RGB", (16, 16)).save("true/b/9.png")
+    code = lrm(
+        *("evaluate", "seen", "--reference", "true", "--protocol", "views.yaml", "--out", "out"),
+        *("--device", "cpu"),
+    )
+    assert code == 1
+    found = scores()
+    assert found["objects"]["a/0"]["scores"]["psnr"] == 120
+    wanted = 20 * np.log10(255 / 10)
+    assert found["objects"]["a/1"]["scores"]["psnr"] == pytest.approx(wanted, rel=1e-5)
+    assert found["excluded"]["b/0"] == "the picture has 17×16 pixels, its reference 16×16"
+    assert found["excluded"]["b/9"] == "there is no prediction of it"
+
+
+def test_fid_is_taken_over_all_pictures(
+    place: Path, lrm: Lrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the mean colour for a network, it is the Fréchet distance of the mean colours."""
+
+    def load(device: torch.device) -> Features:
+        return lambda pictures: pictures.mean((2, 3))
+
+    monkeypatch.setattr("train.evaluation.pictures.load_inception", load)
+    Path("fid.yaml").write_text("name: fid\nsource: me\nviews: {count: 1, metrics: [fid]}\n")
+    rng = np.random.default_rng(0)
+    levels = {folder: rng.integers(0, 256, (5, 3)) for folder in ("seen", "true")}
+    for folder, colors in levels.items():
+        Path(folder).mkdir()
+        for number, color in enumerate(colors):
+            Image.new("RGB", (16, 16), tuple(color.tolist())).save(f"{folder}/{number}.png")
+    arguments = ("--protocol", "fid.yaml", "--out", "out", "--device", "cpu")
+    assert lrm("evaluate", "seen", "--reference", "true", *arguments) == 0
+    wanted = frechet_distance(levels["seen"] / 255, levels["true"] / 255)
+    assert scores()["of_the_set"]["fid"] == pytest.approx(wanted, rel=1e-4)
+    assert "fid ↓" in Path("out/scores.md").read_text()
+
+
+class TestModels:
+    @pytest.fixture
+    def data(self, place: Path) -> Path:
+        write_balls(Path("data"), count=12, views=4, size=48)
+        save_box_model(Path("model"))
+        return place
+
+    def test_a_model_on_a_data_set(self, data: Path, lrm: Lrm) -> None:
+        code = lrm(
+            *("evaluate", "--model", "model", "--data", "data", "--split", "train"),
+            *("--protocol", "views.yaml", "--out", "out", "--device", "cpu"),
+        )
+        assert code == 0
+        found = scores()
+        assert len(found["objects"]) == 2  # drawn of more
+        (entry, _) = found["objects"].values()
+        assert [(v["input"], v["view"]) for v in entry["views"]] == [
+            (i, v) for i in range(2) for v in range(3)
+        ]
+        assert entry["model"]["name"] == "box"
+        assert found["method"] == "box"
+
+    @pytest.mark.parametrize("baseline", ["relief", "mean-shape"])
+    def test_baselines(self, data: Path, lrm: Lrm, baseline: str) -> None:
+        code = lrm(
+            *("evaluate", "--baseline", baseline, "--data", "data", "--split", "train"),
+            *("--protocol", "views.yaml", "--out", "out", "--device", "cpu"),
+        )
+        assert code == 0
+        assert scores()["method"] == f"baseline {baseline}"
+        for entry in scores()["objects"].values():
+            own = [v["psnr"] for v in entry["views"] if v["view"] == v["input"]]
+            # What is seen from the input's side is nearly the input, or what balls have in common.
+            assert min(own) > (18 if baseline == "relief" else 12)
+
+    def test_a_model_on_a_folder_of_meshes(self, data: Path, lrm: Lrm) -> None:
+        code = lrm(
+            *("evaluate", "--model", "model", "--data", "truth", "--protocol", "shapes.yaml"),
+            *("--out", "out", "--device", "cpu"),
+        )
+        assert code == 0
+        found = scores()["objects"]
+        assert set(found) == {"cup", "pot", "sofa"}
+        # The model answers with a cube, and the cup is 1 × 2 × 1.
+        assert 0.05 < found["cup"]["scores"]["chamfer"] < 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ((), "give predictions and their --reference"),
+            (("--model", "model"), "--data takes one --model"),
+            (("--data", "data"), "takes one --model"),
+            (("--data", "data", "--model", "model", "--baseline", "relief"), "takes one"),
+            (
+                ("--data", "data", "--model", "model", "--protocol", "sf3d"),
+                "needs the objects' meshes",
+            ),
+            (("--data", "data", "--model", "nobody"), "nobody"),
+            (("--data", "nowhere", "--model", "model"), "neither a folder nor a list"),
+            (("--data", "truth", "--baseline", "mean-shape"), "training objects, not of meshes"),
+            (("--data", "data", "--baseline", "cube"), "--baseline is 'cube'"),
+            (("--data", "data", "--model", "model", "--protocol", "x"), "there is no protocol 'x'"),
+            (("--data", "data", "--model", "model", "--fail-below", "20"), "as psnr=20"),
+        ],
+    )
+    def test_wrong_usage(
+        self,
+        data: Path,
+        lrm: Lrm,
+        capsys: pytest.CaptureFixture[str],
+        arguments: tuple[str, ...],
+        words: str,
+    ) -> None:
+        assert lrm("evaluate", *arguments, "--out", "out", "--split", "train") == 2
+        assert words in " ".join(capsys.readouterr().err.split())
+        assert not Path("out").exists()
+
+
+def test_limits_are_read_from_one_or_several_flags() -> None:
+    assert limits_in("--x", ["psnr=20,ssim=0.8", "clip=1"]) == {"psnr": 20, "ssim": 0.8, "clip": 1}
+
+
+def test_features_are_files_only_where_fid_is_asked_for() -> None:
+    def files(with_features: bool) -> list[str]:
+        settings = EvaluateSettings(protocol="p", protocol_sha256="0", with_features=with_features)
+        return settings.files_of("a/b")
+
+    assert files(False) == ["objects/a/b.json", "objects/a/b.webp"]
+    assert files(True)[2:] == ["objects/a/b.npz"]
