@@ -131,7 +131,7 @@ class ModelScorer:
             from train.evaluation.cases import case_of_mesh, case_of_views
 
             path = self.meshes.get(source.name)
-            mesh = None if path is None else read_mesh(path, cast("Any", self.up))
+            mesh = None if path is None else read_mesh(path, cast("Any", self.up), finite=True)
             if reader is not None and self.from_views:
                 case = case_of_views(reader, records[source.name], self.protocol, mesh)
             elif mesh is None:

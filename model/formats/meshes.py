@@ -100,12 +100,14 @@ class TexturedMesh:
         )
 
 
-def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
+def read_mesh(path: Path, up: UpAxis = "auto", *, finite: bool = False) -> TexturedMesh:
     """Read a mesh file into the z-up world.
 
     Args:
         up: the file's up axis; `auto` takes y for OBJ and glTF, z for PLY and STL, but y for
             those which `lrm` wrote.
+        finite: whether triangles with corners that are no finite numbers are an error, instead
+            of being dropped.
 
     Raises:
         ValueError: an unknown suffix, a file that cannot be read, no triangle in it.
@@ -136,13 +138,11 @@ def read_mesh(path: Path, up: UpAxis = "auto") -> TexturedMesh:
             f"{path.name} cannot be read as a mesh: it is damaged or no {suffix[1:].upper()} file "
             f"({reason})"
         ) from error
+    meshes = [geometry for geometry in geometries if isinstance(geometry, trimesh.Trimesh)]
+    if finite and not all(np.isfinite(mesh.vertices[mesh.faces]).all() for mesh in meshes):
+        raise ValueError(f"{path.name} has faces whose corners are not finite numbers (NaN)")
     y_up = up == "y" or (up == "auto" and (MESH_SUFFIXES[suffix] == "y" or _is_ours(path)))
-    parts = [
-        part
-        for geometry in geometries
-        if isinstance(geometry, trimesh.Trimesh)
-        and (part := _to_part(geometry, gltf=gltf, y_up=y_up)) is not None
-    ]
+    parts = [part for mesh in meshes if (part := _to_part(mesh, gltf=gltf, y_up=y_up)) is not None]
     if not parts:
         raise ValueError(
             f"{path.name} has no faces with an area: it is damaged, or has only points"

@@ -229,6 +229,18 @@ def test_bad_files_are_a_sentence(tmp_path: Path, name: str, content: bytes, mes
         read_mesh(tmp_path / name)
 
 
+def test_corners_that_are_no_numbers_are_dropped_or_refused(tmp_path: Path) -> None:
+    path = write_obj(
+        tmp_path, "v 0 0 0\nv 1 0 0\nv 0 1 0\nv nan 0 0\nv inf 0 0\nf 1 2 3\nf 1 2 4\n"
+    )
+    (part,) = read_mesh(path).parts
+    assert len(part.faces) == 1
+    with pytest.raises(ValueError, match="corners are not finite numbers"):
+        read_mesh(path, finite=True)
+    path.write_text(path.read_text().replace("f 1 2 4", ""))  # no face uses them
+    read_mesh(path, finite=True)
+
+
 def test_missing_file_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no file"):
         read_mesh(tmp_path / "none.obj")

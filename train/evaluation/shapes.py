@@ -76,7 +76,7 @@ def read_shape(path: Path, up: UpAxis = "auto") -> Shape:
     if suffix in CLOUD_SUFFIXES and (suffix != ".ply" or not _has_faces(path)):
         points = _read_points(path)
         return Shape(points @ np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]) if up == "y" else points)
-    return Shape(read_mesh(path, up))
+    return Shape(read_mesh(path, up, finite=True))
 
 
 def _has_faces(path: Path) -> bool:
