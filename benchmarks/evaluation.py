@@ -22,7 +22,7 @@ from PIL import Image
 from benchmarks.hardware import hardware
 from lrm_cli.console import EXIT_FAILED
 from train.evaluation.comparison import COLUMNS, comparison_json, comparison_rows
-from train.evaluation.geometry import UNALIGNED
+from train.evaluation.protocol import UNALIGNED
 from train.evaluation.scores import Scores, markdown_table, number, read_scores
 
 PROTOCOLS = ("lrm", "sf3d")

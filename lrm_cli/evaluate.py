@@ -161,11 +161,11 @@ def evaluate(
             quiet=quiet,
             debug=debug,
         )
-        below = limits_in("--fail-below", fail_below or ())
-        above = limits_in("--fail-above", fail_above or ())
         check_choices("--split", (split,), SPLITS)
         check_choices("--baseline", (baseline,) if baseline else (), BASELINES)
         measured = _protocol(protocol, seed, size)
+        below = limits_in("--fail-below", fail_below or (), measured.metrics)
+        above = limits_in("--fail-above", fail_above or (), measured.metrics)
         settings = EvaluateSettings(
             protocol=measured.name,
             protocol_sha256=measured.digest,

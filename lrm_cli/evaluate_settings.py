@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,8 +49,11 @@ class EvaluateSettings:
         return [f"{OBJECTS_FOLDER}/{stem}{suffix}" for suffix in suffixes]
 
 
-def limits_in(flag: str, texts: Sequence[str]) -> dict[str, float]:
+def limits_in(flag: str, texts: Sequence[str], known: Sequence[str]) -> dict[str, float]:
     """Limits by metric of `psnr=20`, or several with commas.
+
+    Args:
+        known: the protocol's metrics.
 
     Raises:
         ValueError: that is not what they are.
@@ -58,11 +62,16 @@ def limits_in(flag: str, texts: Sequence[str]) -> dict[str, float]:
     for text in ",".join(texts).split(","):
         if not text.strip():
             continue
-        name, _, value = text.partition("=")
+        name, _, value = (part.strip() for part in text.partition("="))
         try:
-            limits[name.strip()] = float(value)
+            limits[name] = float(value)
         except ValueError:
+            limits[name] = math.nan
+        if math.isnan(limits[name]):
+            raise ValueError(f"{flag} is {text!r}; it must be a metric and a number, as psnr=20")
+        if name not in known:
             raise ValueError(
-                f"{flag} is {text!r}; it must be a metric and a number, as psnr=20"
-            ) from None
+                f"{flag} names {name!r}, which the protocol does not measure; it has "
+                f"{', '.join(known)}"
+            )
     return limits

@@ -276,10 +276,10 @@ def build_dataclass(cls: type, values: Any, where: str) -> Any:
             arguments[key] = build_dataclass(hint, value, place)  # type: ignore[arg-type]
         else:
             arguments[key] = _coerce(value, hint, place)
-    try:
-        return cls(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from None
+    required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory]
+    if missing := [name for name in required if name not in arguments]:
+        raise ValueError(f"{where} lacks {', '.join(missing)}")
+    return cls(**arguments)
 
 
 def _coerce(value: Any, hint: Any, place: str) -> Any:

@@ -171,6 +171,19 @@ class TestPredictions:
         )
         assert run(lrm, *only, "--fail-above", "chamfer=0.001") == 1
         assert "chamfer is 0.0" in capsys.readouterr().err
+        assert run(lrm, *only, "--fail-above", "distance=1", "--out", "none") == 2
+        assert not Path("none").exists()
+
+    def test_a_mesh_with_some_nan_is_excluded(self, place: Path, lrm: Lrm) -> None:
+        damaged = box((1, 2, 1))
+        damaged.vertices[0] = np.nan
+        for path in ("predictions/cup.ply", "truth/sofa/meshes/model.ply"):
+            damaged.export(path)
+        box((1, 2, 3)).export("predictions/sofa.ply")
+        assert run(lrm) == 1
+        excluded = scores()["excluded"]
+        assert excluded["cup"].endswith("has faces whose corners are not finite numbers (NaN)")
+        assert "its reference cannot be used: model.ply has faces" in excluded["sofa"]
 
     def test_report(self, place: Path, lrm: Lrm) -> None:
         Path("truth/<b>&").mkdir()
@@ -327,7 +340,14 @@ class TestModels:
 
 
 def test_limits_are_read_from_one_or_several_flags() -> None:
-    assert limits_in("--x", ["psnr=20,ssim=0.8", "clip=1"]) == {"psnr": 20, "ssim": 0.8, "clip": 1}
+    known = ["psnr", "ssim", "clip"]
+    limits = limits_in("--x", ["psnr=20,ssim=0.8", "clip = 1"], known)
+    assert limits == {"psnr": 20, "ssim": 0.8, "clip": 1}
+    for text in ("psnr", "psnr=high", "psnr=nan"):
+        with pytest.raises(ValueError, match="must be a metric and a number"):
+            limits_in("--x", [text], known)
+    with pytest.raises(ValueError, match="names 'pnsr', which the protocol does not measure"):
+        limits_in("--x", ["pnsr=20"], known)
 
 
 def test_features_are_files_only_where_fid_is_asked_for() -> None:

@@ -22,8 +22,12 @@ def compare(methods: Sequence[Scores]) -> dict[str, list[Difference | None]]:
     first, *others = methods
     for other in others:
         if other.protocol != first.protocol:
-            names = f"{first.protocol['name']} and {other.protocol['name']}"
-            raise ValueError(f"scores of different protocols cannot be compared ({names})")
+            keys = first.protocol.keys() | other.protocol.keys()
+            differ = [k for k in sorted(keys) if first.protocol.get(k) != other.protocol.get(k)]
+            raise ValueError(
+                f"scores of different protocols cannot be compared: {first.method}'s and "
+                f"{other.method}'s differ in {', '.join(differ)}"
+            )
     shared = [m for m in first.metrics if all(m in other.metrics for other in others)]
     if not shared:
         raise ValueError("the evaluations have no metric in common")

@@ -8,10 +8,8 @@ import numpy as np
 
 from model.metrics.alignment import Matrix, align, moved
 from model.metrics.distances import NearestDistances, nearest_distances
-from train.evaluation.protocol import Geometry
+from train.evaluation.protocol import UNALIGNED, Geometry
 from train.evaluation.shapes import Shape
-
-UNALIGNED = "_unaligned"
 
 
 @dataclass(frozen=True)

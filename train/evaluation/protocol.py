@@ -19,6 +19,7 @@ from model.metrics.alignment import Alignment
 
 PROTOCOLS_DIR = Path(__file__).parent / "protocols"
 
+UNALIGNED = "_unaligned"  # ends the names of what was measured before the alignment
 PictureMetricName = Literal["psnr", "ssim", "lpips", "clip", "fid"]
 
 
@@ -120,11 +121,23 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.inputs.kind == "views" and self.inputs.count > self.views.count:
             raise ValueError("inputs.count is larger than views.count, of which they are")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it must not be negative")
         if not (self.views.metrics or self.geometry.points):
             raise ValueError(f"protocol {self.name} measures nothing")
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of all that it measures."""
+        names: list[str] = list(self.views.metrics)
+        if self.geometry.points:
+            f_scores = [f"f_score@{threshold:g}" for threshold in self.geometry.thresholds]
+            surfaces = ["chamfer", *f_scores, "accuracy", "completeness"]
+            names += [*surfaces, *(name + UNALIGNED for name in surfaces)]
+        return names
 
     @property
     def digest(self) -> str:
@@ -154,7 +167,7 @@ def load_protocol(name_or_path: str) -> Protocol:
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition("\n")[0]
         raise ValueError(f"the protocol {path} cannot be read ({reason})") from None
     protocol = build_dataclass(Protocol, values, path.name)
     assert isinstance(protocol, Protocol)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from train.evaluation.geometry import UNALIGNED
+from train.evaluation.protocol import UNALIGNED
 from train.evaluation.statistics import Summary, is_lower_better, summarize_scores
 
 FORMAT = "lrm-scores/1"
@@ -83,12 +83,14 @@ def read_scores(path: Path) -> Scores:
     try:
         values = json.loads(path.read_text("utf-8"))
         if values["format"] != FORMAT:
-            raise ValueError(f"its format is {values['format']!r}, not {FORMAT!r}")
+            raise ValueError
         return Scores(**{each.name: values[each.name] for each in fields(Scores)})
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no scores of lrm evaluate: {error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path} holds no scores of this version's lrm evaluate ({FORMAT})"
+        ) from None
 
 
 def number(metric: str, value: float) -> str:
