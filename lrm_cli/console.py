@@ -11,6 +11,7 @@ import errno
 import functools
 import io
 import json
+import os
 import re
 import signal
 import sys
@@ -38,6 +39,8 @@ FAILURES_SHOWN = 20
 
 # Errors of the disk that every further write would meet too.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+_ENOUGH_COLUMNS = 1000  # for every table in a file or pipe, which need not be folded
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -189,25 +192,36 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))  # escaped: file names may hold anything
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """A table on standard output.
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    *,
+    whole_names: bool = False,
+) -> None:
+    """A table on standard output: as wide as the terminal, else as wide as it needs.
 
     Args:
         columns: headings; one that starts with `>` is aligned to the right.
+        whole_names: whether the first column stays unwrapped, so that it can be copied.
     """
     from rich import box
     from rich.table import Table
 
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
+    for index, column in enumerate(columns):
         table.add_column(
             column.removeprefix(">"),
             justify="right" if column.startswith(">") else "left",
             overflow="fold",
+            no_wrap=whole_names and index == 0,
         )
     for row in rows:
         table.add_row(*map(escape, row))
-    standard_output().print(table)
+    console = standard_output()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _ENOUGH_COLUMNS
+    console.print(table)
 
 
 def print_markdown(text: str) -> None:

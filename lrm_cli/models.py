@@ -51,15 +51,15 @@ def list_models(json: console.JsonFlag = False, debug: console.DebugFlag = False
         (
             entry["name"],
             f"{entry['parameters'] / 1e6:.1f} M",
-            _megabytes(entry["bytes"]) if entry["bytes"] else "",
+            _size(entry["bytes"]) if entry["bytes"] else "",
             entry["where"],
-            entry["license"] or "",
+            (entry["license"] or "").partition(";")[0],
             entry["about"],
         )
         for entry in entries
     ]
-    columns = ("name", ">parameters", ">size", "weights", "licence of the weights", "good for")
-    console.print_table(columns, rows)
+    columns = ("name", ">parameters", ">size", "weights", "their licence", "good for")
+    console.print_table(columns, rows, whole_names=True)
 
 
 def _own_entry(name: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _published_entry(published: Published) -> dict[str, Any]:
         "image_size": load_config(folder).encoder.image_size if here else None,
         "bytes": (folder / WEIGHTS_NAME).stat().st_size if here else published.size_bytes,
         "here": here,
-        "where": "published, here" if here else "published, to be pulled",
+        "where": "pulled" if here else "to be pulled",
         "license": published.license,
         "commercial": published.commercial,
         "source": published.address,
@@ -146,7 +146,7 @@ def _show_config(config: LrmConfig, folder: Path | None, json: bool) -> None:
         return
     console.print_table(("part", ">parameters"), _part_rows(counts), title=config.name)
     if weights:
-        console.result(f"Weights: {weights} ({_megabytes(weights.stat().st_size)})")
+        console.result(f"Weights: {weights} ({_size(weights.stat().st_size)})")
     else:
         console.result("Weights: none ship with lrm; `lrm train` makes them")
     if config.license:
@@ -165,7 +165,7 @@ def _show_published(published: Published, json: bool) -> None:
     console.result(f"Parameters: {published.parameters:,}")
     console.result(f"Licence of the weights: {published.license}")
     console.result(f"By {published.authors}: {published.address}")
-    size = _megabytes(published.size_bytes)
+    size = _size(published.size_bytes)
     console.result(f"Not on this machine; `lrm models pull {published.name}` downloads {size}")
 
 
@@ -193,11 +193,12 @@ def pull_model(
     from model.published import hub
 
     with console.usage_errors():
-        published = hub.find(name)
+        published = _require_published(name)
     if is_pulled(name) and not overwrite:
         folder = pulled_folder(name)
         console.message(f"{name} is in {folder} already; --overwrite pulls it again")
     else:
+        console.message(f"Pulling {name} from {published.address}")
         folder = hub.pull(name, revision, image_size)
     if json:
         console.print_json(_published_entry(published) | {"folder": str(folder)})
@@ -254,15 +255,23 @@ def remove_model(name: NameArgument, debug: console.DebugFlag = False) -> None:
     import shutil
 
     from model.folders import is_pulled, pulled_folder
-    from model.published import hub
 
     with console.usage_errors():
-        hub.find(name)
+        _require_published(name)
         if not is_pulled(name):
             raise ValueError(f"{name} is not on this machine")
     folder = pulled_folder(name)
     shutil.rmtree(folder)
     console.result(f"Removed {folder}")
+
+
+def _require_published(name: str) -> Published:
+    from model.folders import available_models
+    from model.published import hub
+
+    if name in available_models():
+        raise ValueError(f"{name} ships with lrm: it is neither pulled nor removed")
+    return hub.find(name)
 
 
 def _part_rows(counts: dict[str, int]) -> Iterator[tuple[str, str]]:
@@ -279,5 +288,5 @@ def _config_rows(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield prefix + key, str(value)
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

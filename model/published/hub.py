@@ -7,8 +7,11 @@ HF_TOKEN.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +49,8 @@ def pull(name: str, revision: str | None = None, image_size: int | None = None) 
     """
     published = find(name)
     folder = pulled_folder(name)
-    download = _download(published, revision)
+    with _quiet_client():
+        download = _download(published, revision)
     card = card_of(published, download)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -89,6 +93,18 @@ def card_of(published: Published, download: Download) -> str:
     )
 
 
+@contextlib.contextmanager
+def _quiet_client() -> Iterator[None]:
+    """The client's log of each of its tries is kept from the terminal: the last one's counts."""
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def _download(published: Published, revision: str | None) -> Download:
     weights, config = _fetch(published, revision)
     sha256 = _checked_sha256(weights)
@@ -97,7 +113,10 @@ def _download(published: Published, revision: str | None) -> Download:
 
 
 def _fetch(published: Published, revision: str | None) -> tuple[Path, Path]:
-    """Weights and config in the hub's cache: the first of the alternatives that there is."""
+    """Weights and config in the hub's cache: the first of the alternatives that there is.
+
+    Once the hub was out of reach, the other alternatives are looked for in its cache only.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -107,7 +126,14 @@ def _fetch(published: Published, revision: str | None) -> tuple[Path, Path]:
         try:
             # The weights first: it is they whose name differs between alternatives.
             weights, config = (
-                Path(hf_hub_download(published.repository, file, revision=revision))
+                Path(
+                    hf_hub_download(
+                        published.repository,
+                        file,
+                        revision=revision,
+                        local_files_only=out_of_reach is not None,
+                    )
+                )
                 for file in (weights_name, config_name)
             )
         except LocalEntryNotFoundError as error:  # an EntryNotFoundError, too

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,17 @@ def read_weights(path: Path) -> dict[str, Any]:
             is_zip = file.read(4) == _ZIP
         if is_zip and not zipfile.is_zipfile(path):
             raise ValueError("its end is missing")
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with warnings.catch_warnings(action="ignore"):  # of pickles' versions, with our paths
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError:
         raise ValueError(
-            f"{path} holds more than numbers: opening it would run code that is in it, so it is "
-            "refused"
+            f"{path} is damaged, or holds more than numbers: opening it would run code that is in "
+            "it, so it is refused"
         ) from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
     except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or "it ends too early"
         raise ValueError(f"{path} is damaged or cut off: {reason}") from None
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ValueError(f"{path} holds no weights: they come under names")

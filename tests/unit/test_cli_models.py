@@ -153,10 +153,35 @@ def test_a_hub_that_does_not_have_it_or_does_not_answer(run: Run, hub: StandinHu
 
 def test_names_that_are_none(lrm: Lrm, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("pull", "remove"):
-        assert lrm("models", command, "lrm-tiny") == 2
+        assert lrm("models", command, "lrm-huge") == 2
         assert (
-            "no model to pull is called 'lrm-tiny'; there are: triposr" in capsys.readouterr().err
+            "no model to pull is called 'lrm-huge'; there are: triposr" in capsys.readouterr().err
         )
+        assert lrm("models", command, "lrm-tiny") == 2
+        assert "lrm-tiny ships with lrm" in capsys.readouterr().err
+
+
+def test_names_can_be_copied_from_the_list(
+    lrm: Lrm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert lrm("models", "list") == 0
+    assert {
+        line.split(" ")[1] for line in capsys.readouterr().out.splitlines() if line.strip()
+    } >= (CATALOGUE.keys())
+    monkeypatch.delenv("COLUMNS")
+    assert lrm("models", "list") == 0
+    in_a_pipe = capsys.readouterr().out.splitlines()
+    assert any("triposr" in line and "may be used in products" in line for line in in_a_pipe)
+
+
+@pytest.mark.slow  # the client tries for 23 seconds
+def test_without_a_network_there_is_one_sentence(run: Run) -> None:
+    done = run("models", "pull", NAME, HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 1
+    asking, sentence = done.stderr.splitlines()
+    assert asking.startswith(f"Pulling {NAME} from ")
+    assert "is out of reach" in sentence
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +170,19 @@ def test_code_in_pickles_is_not_run(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="opening it would run code that is in it"):
             read_weights(tmp_path / "model.pth")
     assert not (tmp_path / "run").exists()
+
+
+def test_files_that_are_no_weights_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"nothing that torch has written")
+    with pytest.raises(ValueError, match=r"model\.pth is damaged"):
+        read_weights(path)
+    path.write_bytes(pickle.dumps({"a": 1}, protocol=4))
+    with warnings.catch_warnings(action="error"), pytest.raises(ValueError, match="is damaged"):
+        read_weights(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="it ends too early"):
+        read_weights(path)
 
 
 def test_a_pickle_of_something_else(tmp_path: Path) -> None:
