@@ -54,7 +54,9 @@ class TestProtocols:
             ("name: a\nsource: b\nviews: {metrics: []}", "measures nothing"),
             ("name: a\nsource: b\nviews: {count: 20, elevations: [1, 2, 3]}", "multiple"),
             ("name: a\nsource: b\ninputs: {count: 20}", "larger than views.count"),
-            ("name: [", "cannot be read"),
+            ("name: a\nsource: b\nseed: -1", "seed is -1; it must not be negative"),
+            ("name: a", r"bad\.yaml lacks source$"),
+            ("name: [", r"cannot be read \(.*\)$"),
         ],
     )
     def test_files_that_are_none(self, tmp_path: Path, text: str, words: str) -> None:
