@@ -156,7 +156,9 @@ def test_without_numba_plain_pytorch_draws(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "model.kernels.ray_marching_kernels", raising=False)
     monkeypatch.delattr(model.kernels, "ray_marching_kernels", raising=False)
-    with pytest.warns(KernelWarning, match="the compiled loop over rays cannot be used here: .*numba"):
+    with pytest.warns(
+        KernelWarning, match="the compiled loop over rays cannot be used here: .*numba"
+    ):
         assert chosen() == "RayMarcher"
     with warnings.catch_warnings(action="error"):  # once is enough
         assert chosen() == "RayMarcher"
