@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import warnings
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from model.cameras import BOX_MAX, BOX_MIN
 from model.config import NerfConfig
 from model.device import choose_dtype
 from model.fused_linear import activated_linear
-from model.kernels import KernelWarning
+from model.kernels import proves_equal
 from model.kernels.lattice import FusedLattice, kernel_may_run
 from model.triplane import PLANE_AXES, interpolation_matrix, sample_planes
 
@@ -278,22 +277,7 @@ def kernel_works(config: NerfConfig, device: torch.device) -> bool:
     Tried once in a process, on a small field of random numbers, against plain PyTorch in float64;
     where it fails, a warning says why.
     """
-    try:
-        error = _error_of_kernel(config, device)
-    except Exception as failure:  # compilers and drivers raise many kinds
-        reason = str(failure).partition("\n")[0] or type(failure).__name__
-        warnings.warn(
-            f"the lattice kernel cannot be used here: {reason}", KernelWarning, stacklevel=2
-        )
-        return False
-    if not error < 1e-3:
-        warnings.warn(
-            f"the lattice kernel is wrong on this device (by {error:.0%}) and is not used",
-            KernelWarning,
-            stacklevel=2,
-        )
-        return False
-    return True
+    return proves_equal("lattice kernel", lambda: _error_of_kernel(config, device))
 
 
 @torch.no_grad()

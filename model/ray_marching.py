@@ -22,7 +22,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import warnings
 from typing import Protocol
 
 import torch
@@ -33,7 +32,7 @@ from model.cameras import BOX_MAX, BOX_MIN
 from model.cells import MARK, FieldAtPoints, KnownCells, ask
 from model.config import NerfConfig
 from model.device import points_per_call
-from model.kernels import KernelWarning
+from model.kernels import proves_equal
 from model.kernels.fused_marching import FusedRayMarcher
 from model.kernels.lattice import kernel_may_run
 from model.kernels.ray_marching import CompiledRayMarcher
@@ -191,22 +190,7 @@ def fused_marcher(
 @functools.cache
 def fused_works(config: NerfConfig, device: torch.device, slopes: bool) -> bool:
     """As `compiled_works`, for the kernel, such an MLP and device."""
-    try:
-        error = _error_of_fused(config, device, slopes)
-    except Exception as failure:  # compilers and drivers raise many kinds
-        reason = str(failure).partition("\n")[0] or type(failure).__name__
-        warnings.warn(
-            f"the marching kernel cannot be used here: {reason}", KernelWarning, stacklevel=2
-        )
-        return False
-    if not error < 1e-3:
-        warnings.warn(
-            f"the marching kernel is wrong on this device (by {error:.0%}) and is not used",
-            KernelWarning,
-            stacklevel=2,
-        )
-        return False
-    return True
+    return proves_equal("marching kernel", lambda: _error_of_fused(config, device, slopes))
 
 
 @torch.inference_mode()
@@ -227,24 +211,7 @@ def compiled_works() -> bool:
     Tried once in a process, on a small field of random numbers, against plain PyTorch; where they
     fail, a warning says why.
     """
-    try:
-        error = _error_of_compiled()
-    except Exception as failure:  # compilers raise many kinds
-        reason = str(failure).partition("\n")[0] or type(failure).__name__
-        warnings.warn(
-            f"fields are rendered without compiled loops, which takes twice as long: {reason}",
-            KernelWarning,
-            stacklevel=2,
-        )
-        return False
-    if not error < 1e-3:
-        warnings.warn(
-            f"compiled loops are wrong on this machine (by {error:.0%}) and are not used",
-            KernelWarning,
-            stacklevel=2,
-        )
-        return False
-    return True
+    return proves_equal("compiled loop over rays", _error_of_compiled)
 
 
 @torch.inference_mode()

@@ -156,7 +156,9 @@ def test_without_numba_plain_pytorch_draws(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.delitem(sys.modules, "model.kernels.ray_marching_kernels", raising=False)
     monkeypatch.delattr(model.kernels, "ray_marching_kernels", raising=False)
-    with pytest.warns(KernelWarning, match="without compiled loops, .*numba"):
+    with pytest.warns(
+        KernelWarning, match="the compiled loop over rays cannot be used here: .*numba"
+    ):
         assert chosen() == "RayMarcher"
     with warnings.catch_warnings(action="error"):  # once is enough
         assert chosen() == "RayMarcher"
@@ -170,7 +172,7 @@ def test_wrong_loops_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
         return 1.01 * light, opacity
 
     monkeypatch.setattr(CompiledRayMarcher, "light_of_rays", wrong)
-    with pytest.warns(KernelWarning, match=r"wrong on this machine \(by 1%\)"):
+    with pytest.warns(KernelWarning, match=r"wrong on this device \(by 1%\)"):
         assert chosen() == "RayMarcher"
 
 
