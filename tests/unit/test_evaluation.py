@@ -250,7 +250,7 @@ class TestPairing:
             (tmp_path / place).touch()
         found = find_references(tmp_path, (".glb", ".obj", ".ply"))
         assert found == {"a": tmp_path / "a.ply", "b": tmp_path / "b/meshes/model.glb"}
-        with pytest.raises(ValueError, match=r"no reference \(stl\)"):
+        with pytest.raises(ValueError, match=r"no object \(stl\)"):
             find_references(tmp_path, (".stl",))
 
     def test_references_of_a_list(self, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def find_references(source: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     if source.suffix.lower() == LIST_SUFFIX and source.is_file():
         return _read_list(source)
     if not source.is_dir():
-        raise ValueError(f"{source} is neither a folder nor a list ({LIST_SUFFIX}) of references")
+        raise ValueError(f"{source} is neither a folder nor a list ({LIST_SUFFIX}) of objects")
     found: dict[str, tuple[int, str, Path]] = {}
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -54,7 +54,7 @@ def find_references(source: Path, suffixes: Sequence[str]) -> dict[str, Path]:
             found[name] = min(entry, found.get(name, entry))
     if not found:
         kinds = ", ".join(suffix.removeprefix(".") for suffix in suffixes)
-        raise ValueError(f"there is no reference ({kinds}) in the folder {source}")
+        raise ValueError(f"there is no object ({kinds}) in the folder {source}")
     return {name: found[name][2] for name in sorted(found)}
 
 
