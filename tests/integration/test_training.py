@@ -184,7 +184,7 @@ def test_lpips_out_of_reach_stops_before_the_first_step(
 
     monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=no_network))
     recipe = change(tiny_recipe, "loss", perceptual="lpips")
-    with pytest.raises(ValueError, match="LPIPS needs torchvision's VGG-16 weights"):
+    with pytest.raises(ValueError, match="LPIPS needs torchvision's vgg weights"):
         run_training(ball_data, recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
