@@ -118,12 +118,13 @@ class MeshRenderer:
 
     def close(self) -> None:
         """Let go of the mesh and of what it takes in the graphics library."""
-        if self._scenes:
-            with drawing() as window:
-                for scene in self._scenes:
-                    window.RemoveRenderer(scene)
-        self._scenes = []
-        self._colors = self._geometry = None
+        if not self._scenes:
+            return
+        with drawing() as window:
+            while self._scenes:
+                window.RemoveRenderer(self._scenes.pop())
+            # Gone while no other thread draws: they share buffers with the other scenes.
+            self._colors = self._geometry = None
 
     def _draw_geometry(
         self, camera: Cameras, height: int, width: int
