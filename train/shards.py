@@ -109,7 +109,7 @@ class ShardWriter:
         """
         if views.uid in self.uids:
             raise ValueError(f"{views.uid} is in {self.out_dir} already")
-        with Image.open(io.BytesIO(views.pngs[0])) as first:
+        with Image.open(io.BytesIO(views.pictures[0])) as first:
             width, height = first.size
         cameras = {
             "uid": views.uid,
@@ -122,7 +122,7 @@ class ShardWriter:
         key = _member_key(views.uid)
         members = {
             f"{index:03d}.png": self._write(f"{key}/{index:03d}.png", png)
-            for index, png in enumerate(views.pngs)
+            for index, png in enumerate(views.pictures)
         }
         text = json.dumps(cameras, ensure_ascii=False)
         members["cameras.json"] = self._write(f"{key}/cameras.json", text.encode())
@@ -132,7 +132,7 @@ class ShardWriter:
                 "split": "",  # depends on all objects; set when the index is written
                 "kind": views.kind,
                 "image_size": [width, height],
-                "views": len(views.pngs),
+                "views": len(views.pictures),
                 "source": views.source,
                 "shard": self._shard_name,
                 "key": key,

@@ -34,7 +34,7 @@ def box_file(folder: Path, extents: tuple[float, float, float] = (1, 2, 3)) -> P
 
 
 def alphas(views: object) -> np.ndarray:
-    pngs = views.pngs  # type: ignore[attr-defined]
+    pngs = views.pictures  # type: ignore[attr-defined]
     return np.stack([np.asarray(Image.open(io.BytesIO(png)))[..., 3] for png in pngs])
 
 
@@ -71,7 +71,7 @@ def test_cameras_depend_on_seed_and_uid_only(tmp_path: Path) -> None:
     again = object_views(ObjectTask("a", path), SMALL)
     other = object_views(ObjectTask("b", path), SMALL)
     seeded = object_views(ObjectTask("a", path), dataclasses.replace(SMALL, seed=1))
-    assert first.pngs == again.pngs
+    assert first.pictures == again.pictures
     pose = first.cameras.camera_to_world
     assert not torch.equal(pose, other.cameras.camera_to_world)
     assert not torch.equal(pose, seeded.cameras.camera_to_world)
@@ -122,4 +122,4 @@ def test_many_objects_go_through_subprocesses(tmp_path: Path) -> None:
     views = outcomes["good"].result
     assert views is not None
     assert views.source == {"license": "CC0-1.0"}
-    assert views.pngs == object_views(tasks[0], SMALL).pngs
+    assert views.pictures == object_views(tasks[0], SMALL).pictures
