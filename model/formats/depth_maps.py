@@ -33,17 +33,27 @@ class DepthWriter(Protocol):
         ...
 
 
-def depth_scale(far_world: float) -> float:
+def depth_scale(far_world: float, *, finest: bool = False) -> float:
     """World units of one step of a 16-bit depth map that reaches this far, a power of ten.
 
     A thousandth where that is sensible, since files of metres then have millimetres, which
     readers of depth maps expect (RealSense, ScanNet, Open3D).
+
+    Args:
+        finest: rather the smallest power of ten that reaches as far: worlds without metres.
     """
     if not (math.isfinite(far_world) and far_world > 0):
         raise ValueError(f"far_world is {far_world:g}; it must be above 0")
-    if 1 <= far_world <= _LARGEST * _THOUSANDTH:
+    if not finest and 1 <= far_world <= _LARGEST * _THOUSANDTH:
         return _THOUSANDTH
     return 10.0 ** math.ceil(math.log10(far_world / _LARGEST))
+
+
+def depth_steps(depth_world: NDArray[np.float32], scale: float) -> NDArray[np.uint16]:
+    """(H, W) whole steps of this many world units, 0 where nothing is seen."""
+    steps = (depth_world.astype(np.float64) / scale).round().clip(0, _LARGEST)
+    # What is seen stays so, however near.
+    return np.where(depth_world > 0, np.maximum(steps, 1), 0).astype(np.uint16)
 
 
 @contextmanager
@@ -68,10 +78,7 @@ def open_depth_maps(folder: Path, form: DepthFormat, far_world: float) -> Iterat
     scale = depth_scale(far_world)
 
     def encode(depth_world: NDArray[np.float32]) -> bytes:
-        steps = (depth_world.astype(np.float64) / scale).round().clip(0, _LARGEST)
-        # What is seen stays so, however near.
-        steps = np.where(depth_world > 0, np.maximum(steps, 1), 0)
-        return png_bytes(steps.astype(np.uint16))
+        return png_bytes(depth_steps(depth_world, scale))
 
     notes = json.dumps({"depth_scale": scale, "nothing": 0}) + "\n"
     with open_stills(folder, ".png", encode, {SCALE_FILE: notes.encode()}) as stills:

@@ -46,6 +46,7 @@ class MeshPart:
         uv: (N, 2) float32, the origin at the picture's lower left; with `texture` only.
         texture: (H, W, 3 or 4) uint8, sRGB and straight alpha.
         vertex_colors: (N, 4) uint8, sRGB and straight alpha.
+        unlit: whether its colours are shown as they are, whatever the light.
     """
 
     vertices_world: NDArray[np.floating[Any]]
@@ -54,6 +55,7 @@ class MeshPart:
     uv: NDArray[np.float32] | None = None
     texture: NDArray[np.uint8] | None = None
     vertex_colors: NDArray[np.uint8] | None = None
+    unlit: bool = False
 
     @property
     def area(self) -> float:

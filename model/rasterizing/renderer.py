@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -14,8 +16,8 @@ from numpy.typing import NDArray
 
 from model.cameras import Cameras
 from model.formats.meshes import TexturedMesh
+from model.rasterizing.lights import SOFT, Lighting, LightRig
 from model.rasterizing.scene import (
-    Lighting,
     Shading,
     aim,
     color_scene,
@@ -30,6 +32,7 @@ MAX_SUPERSAMPLE = 16  # the sum of a block's 8-bit values fits 16 bits
 # The nearest that is drawn, as a share of the farthest, when the camera stands inside the
 # object's bounding box: more would take from the depth's precision.
 NEAREST = 1e-3
+_RIGS: dict[Lighting, LightRig | None] = {"soft": SOFT, "unlit": None}
 
 
 class MeshRenderer:
@@ -49,7 +52,7 @@ class MeshRenderer:
         self,
         mesh: TexturedMesh,
         *,
-        lighting: Lighting = "soft",
+        lighting: Lighting | LightRig = "soft",
         shading: Shading = "smooth",
         supersample: int = 2,
         anisotropy: int = 1,
@@ -60,8 +63,8 @@ class MeshRenderer:
 
         Args:
             mesh: in the world of the cameras; of any size, and anywhere.
-            lighting: `soft` lights fixed in the world, or `unlit` for the plain colours.
-            shading: what `soft` light falls on: normals that are smooth across edges of up to 40
+            lighting: `soft` lights fixed in the world, others, or `unlit` for the plain colours.
+            shading: what the light falls on: normals that are smooth across edges of up to 40
                 degrees, or the flat triangles.
             supersample: drawn at this multiple of the height and width, and averaged down.
             anisotropy: how many times, at most, a texture is looked up where the surface slants.
@@ -72,7 +75,7 @@ class MeshRenderer:
             ValueError: an unknown lighting or shading, a factor out of range, or a system
                 without EGL and OSMesa.
         """
-        if lighting not in get_args(Lighting):
+        if not isinstance(lighting, LightRig) and lighting not in get_args(Lighting):
             raise ValueError(f"lighting is {lighting!r}; it must be one of soft, unlit")
         if shading not in get_args(Shading):
             raise ValueError(f"shading is {shading!r}; it must be one of smooth, flat")
@@ -82,10 +85,11 @@ class MeshRenderer:
         self._depth, self._normals = depth, normals
         self._corners = np.array(list(itertools.product(*zip(*mesh.bounds_world, strict=True))))
         geometry = depth or normals
-        smooth = geometry or (lighting == "soft" and shading == "smooth")
+        rig = lighting if isinstance(lighting, LightRig) else _RIGS[lighting]
+        smooth = geometry or (rig is not None and shading == "smooth")
         surfaces = [part_surface(part, normals=smooth) for part in mesh.parts]
         with drawing() as window:
-            self._colors = color_scene(mesh.parts, surfaces, lighting, shading, anisotropy)
+            self._colors = color_scene(mesh.parts, surfaces, rig, shading, anisotropy)
             self._geometry = geometry_scene(mesh.parts, surfaces) if geometry else None
             self._scenes = [scene for scene in (self._colors, self._geometry) if scene is not None]
             for scene in self._scenes:
@@ -101,7 +105,7 @@ class MeshRenderer:
         """
         sums = self.color_sums(camera, height, width)
         pixels = np.divide(sums, 255 * self._supersample**2, dtype=np.float32)
-        depth_world, normals_world = self._draw_geometry(camera, height, width)
+        depth_world, normals_world = self.geometry(camera, height, width)
         return View(pixels[..., :3], pixels[..., 3], depth_world, normals_world)
 
     def color_sums(self, camera: Cameras, height: int, width: int) -> NDArray[np.uint16]:
@@ -126,9 +130,10 @@ class MeshRenderer:
             # Gone while no other thread draws: they share buffers with the other scenes.
             self._colors = self._geometry = None
 
-    def _draw_geometry(
+    def geometry(
         self, camera: Cameras, height: int, width: int
     ) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """(H, W) depth and (H, W, 3) normals in world units and axes, where they were asked for."""
         if self._geometry is None:
             return None, None
         with drawing() as window:
@@ -164,24 +169,38 @@ class MeshRenderer:
         return near, far
 
 
-def render(
+@dataclass(frozen=True)
+class DrawnView:
+    """One view as data sets hold it.
+
+    Attributes:
+        picture: (S, S, 4) uint8, sRGB with straight alpha; empty pixels are all zero.
+        depth_world: (S, S), as `views.View` has it; None where it was not asked for.
+        normals_world: (S, S, 3), likewise.
+    """
+
+    picture: NDArray[np.uint8]
+    depth_world: NDArray[np.float32] | None
+    normals_world: NDArray[np.float32] | None
+
+
+def draw_views(
     mesh: TexturedMesh,
     cameras: Cameras,
     size: int,
     *,
-    lighting: Lighting = "soft",
+    lighting: Lighting | LightRig = "soft",
     supersample: int = 2,
-) -> NDArray[np.uint8]:
-    """Square pictures of a mesh from every camera, its triangles flat, as data sets hold them.
+    depth: bool = False,
+    normals: bool = False,
+) -> Iterator[DrawnView]:
+    """Square pictures of a mesh from every camera, one after the other, its triangles flat.
 
     Args:
         mesh: in the world of the cameras.
         cameras: (V,) pinhole cameras.
-        size: side of the pictures, in pixels.
-        lighting, supersample: as `MeshRenderer` takes them.
-
-    Returns:
-        (V, S, S, 4) uint8, sRGB with straight alpha; empty pixels are all zero.
+        size: S, side of the pictures, in pixels.
+        lighting, supersample, depth, normals: as `MeshRenderer` takes them.
 
     Raises:
         ValueError: what `MeshRenderer` refuses, a size below 1, or unbatched cameras.
@@ -191,13 +210,34 @@ def render(
     if cameras.intrinsics.ndim != 2:
         raise ValueError("cameras must have one batch dimension, the views")
     renderer = MeshRenderer(
-        mesh, lighting=lighting, shading="flat", supersample=supersample, anisotropy=4
+        mesh,
+        lighting=lighting,
+        shading="flat",
+        supersample=supersample,
+        anisotropy=4,
+        depth=depth,
+        normals=normals,
     )
-    pictures = np.empty((len(cameras.intrinsics), size, size, 4), dtype=np.uint8)
     with contextlib.closing(renderer):
-        for view in range(len(pictures)):
+        for view in range(len(cameras.intrinsics)):
             sums = renderer.color_sums(cameras[view], size, size)
-            pictures[view] = _straight(sums, supersample)
+            picture = _straight(sums, supersample)
+            yield DrawnView(picture, *renderer.geometry(cameras[view], size, size))
+
+
+def render(
+    mesh: TexturedMesh,
+    cameras: Cameras,
+    size: int,
+    *,
+    lighting: Lighting | LightRig = "soft",
+    supersample: int = 2,
+) -> NDArray[np.uint8]:
+    """(V, S, S, 4) the pictures of `draw_views`, all at once."""
+    pictures = np.empty((len(cameras.intrinsics), max(size, 0), max(size, 0), 4), np.uint8)
+    views = draw_views(mesh, cameras, size, lighting=lighting, supersample=supersample)
+    for number, view in enumerate(views):
+        pictures[number] = view.picture
     return pictures
 
 

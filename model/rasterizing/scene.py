@@ -1,8 +1,4 @@
-"""A mesh as VTK draws it: surfaces, materials, lights, and where it is seen from.
-
-The light stands in the world, not on the camera, so that all views of an object agree about
-the colour of every point of it.
-"""
+"""A mesh as VTK draws it: surfaces, materials, lights, and where it is seen from."""
 
 from __future__ import annotations
 
@@ -14,19 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.formats.meshes import MeshPart
+from model.rasterizing.lights import LightRig
 
-Lighting = Literal["soft", "unlit"]
 Shading = Literal["smooth", "flat"]
 
-AMBIENT = 0.6
-# Direction to the light in the world, and its share of the diffuse light. White stays at most
-# white whichever way it faces; the underside, which only the ambient light meets, keeps 0.6.
-LIGHTS: tuple[tuple[tuple[float, float, float], float], ...] = (
-    ((0.0, 0.0, 1.0), 0.20),
-    ((0.45, -0.75, 0.5), 0.22),
-    ((-0.8, -0.2, 0.35), 0.14),
-    ((0.3, 0.9, 0.3), 0.14),
-)
 MAX_LAYERS_OF_GLASS = 16  # one behind another; leaves with cut-out pictures count
 # Edges sharper than this stay sharp. Files' own normals are not used: too many are wrong. Where
 # they differ around a vertex, the reader has split it, so that their hard edges stay hard.
@@ -61,16 +48,21 @@ def part_surface(part: MeshPart, *, normals: bool) -> Any:
 def color_scene(
     parts: Sequence[MeshPart],
     surfaces: Sequence[Any],
-    lighting: Lighting,
+    rig: LightRig | None,
     shading: Shading,
     anisotropy: int,
 ) -> Any:
-    """A VTK renderer of the parts in their colours; premultiplied alpha comes out."""
+    """A VTK renderer of the parts in their colours; premultiplied alpha comes out.
+
+    Args:
+        rig: None for the plain colours.
+    """
     scene = _empty_scene()
     for part, surface in zip(parts, surfaces, strict=True):
-        scene.AddActor(_actor(part, surface, lighting, shading, anisotropy))
-    if lighting == "soft":
-        _add_lights(scene)
+        ambient = None if rig is None or part.unlit else rig.ambient
+        scene.AddActor(_actor(part, surface, ambient, shading, anisotropy))
+    if rig is not None:
+        _add_lights(scene, rig)
     if any(_translucent(part) for part in parts):
         scene.UseDepthPeelingOn()
         scene.SetMaximumNumberOfPeels(MAX_LAYERS_OF_GLASS)
@@ -84,7 +76,7 @@ def geometry_scene(parts: Sequence[MeshPart], surfaces: Sequence[Any]) -> Any:
     for part, surface in zip(parts, surfaces, strict=True):
         if part.texture is not None and part.texture.shape[2] == 3:  # opaque: not worth reading
             part = dataclasses.replace(part, texture=None)
-        actor = _actor(part, surface, "unlit", "flat", anisotropy=1)
+        actor = _actor(part, surface, None, "flat", anisotropy=1)
         actor.ForceOpaqueOn()
         _write_normals(actor)
         scene.AddActor(actor)
@@ -161,9 +153,9 @@ def _translucent(part: MeshPart) -> bool:
 
 
 def _actor(
-    part: MeshPart, surface: Any, lighting: Lighting, shading: Shading, anisotropy: int
+    part: MeshPart, surface: Any, ambient: float | None, shading: Shading, anisotropy: int
 ) -> Any:
-    """One part with its material."""
+    """One part with its material, which takes no light where its ambient share is None."""
     import pyvista
     from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper
 
@@ -180,8 +172,8 @@ def _actor(
         mapper.SetScalarModeToUsePointFieldData()
         mapper.SelectColorArray(_COLORS)
         mapper.SetColorModeToDirectScalars()
-    material.SetLighting(lighting == "soft")
-    material.SetAmbient(AMBIENT if lighting == "soft" else 0.0)  # VTK adds it to unlit colours too
+    material.SetLighting(ambient is not None)
+    material.SetAmbient(ambient or 0.0)  # VTK adds it to unlit colours too
     if shading == "flat":
         material.SetInterpolationToFlat()
     else:
@@ -224,14 +216,15 @@ _PACK_NORMAL = """
 """
 
 
-def _add_lights(scene: Any) -> None:
+def _add_lights(scene: Any, rig: LightRig) -> None:
     from vtkmodules.vtkRenderingCore import vtkLight
 
-    for direction, intensity in LIGHTS:
-        light = vtkLight()
-        light.SetLightTypeToSceneLight()
-        light.PositionalOff()
-        light.SetPosition(*direction)
-        light.SetFocalPoint(0, 0, 0)
-        light.SetIntensity(intensity)
-        scene.AddLight(light)
+    for light in rig.lights:
+        source = vtkLight()
+        source.SetLightTypeToSceneLight()
+        source.PositionalOff()
+        source.SetPosition(*light.direction_world)
+        source.SetFocalPoint(0, 0, 0)
+        source.SetIntensity(light.intensity)
+        source.SetColor(*light.color)
+        scene.AddLight(source)

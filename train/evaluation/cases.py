@@ -18,7 +18,6 @@ from model.cameras import (
     Cameras,
     Normalization,
     canonical_camera,
-    sample_paper_cameras,
 )
 from model.config import ViewConfig
 from model.formats.meshes import TexturedMesh
@@ -26,7 +25,7 @@ from model.rasterizing import render
 from train.dataset import composite_on_white
 from train.evaluation.protocol import Protocol, Views
 from train.evaluation.shapes import Shape
-from train.objects import object_rng
+from train.objects import paper_cameras
 from train.shards import ShardReader
 
 
@@ -105,7 +104,7 @@ def case_of_mesh(name: str, mesh: TexturedMesh, protocol: Protocol, assumed: Vie
 def protocol_cameras(views: Views, seed: int, name: str) -> Cameras:
     """(V,) cameras around an object whose sphere has the radius 0.75 at the origin."""
     if views.kind == "paper":
-        return sample_paper_cameras(views.count, object_rng(seed, name), views.fov_degrees)
+        return paper_cameras(views.count, seed, name, views.fov_degrees)
     each = views.count // len(views.elevations)
     directions = np.concatenate([turntable(each, 360.0, e) for e in views.elevations])
     cameras = cameras_around(
