@@ -30,7 +30,8 @@ from train.dataset import composite_on_white, resize
 from train.heldout import predict_views, score_views
 from train.objects import ObjectSettings, ObjectTask, object_views
 from train.recipe import load_recipe
-from train.shards import ShardReader, ShardWriter
+from train.shard_writing import ShardWriter
+from train.shards import ShardReader
 from train.splits import is_held_out
 from train.trainer import train
 

@@ -50,7 +50,7 @@ def main() -> None:
     for record in tqdm(range(len(reader)), unit="object"):
         pictures = reader.images(record, views)
         cameras = normalize_cameras(
-            reader.cameras(record)[torch.tensor(views)], 0, reader.records[record]["kind"]
+            reader.cameras(record)[torch.tensor(views)], 0, reader.records[record].kind
         )
         true = composite_on_white(pictures)
         image = resize(true[:1], model.config.encoder.image_size)[:, :3].to(device)

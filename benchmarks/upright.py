@@ -145,7 +145,7 @@ def main() -> None:
         meshes = model_meshes(model, reader, record, arguments.views, arguments.resolution)
         own = None
         if arguments.true_meshes is not None:
-            own = true_mesh(arguments.true_meshes, reader.records[record]["uid"])
+            own = true_mesh(arguments.true_meshes, reader.records[record].uid)
         for view, (elevation, mesh) in enumerate(zip(elevations, meshes, strict=True)):
             asked: dict[str, Geometry] = {}
             if mesh is None:

@@ -20,7 +20,7 @@ from lrm_cli.evaluate_results import (
     write_scores,
 )
 from lrm_cli.evaluate_settings import BASELINES, SPLITS, EvaluateSettings, limits_in
-from lrm_cli.photo_settings import check_choices
+from lrm_cli.photo_settings import check_choices, lines_in
 from lrm_cli.photo_steps import find_model
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def evaluate(
             lighting=lighting,
             dtype=dtype,
         )
-        chosen = None if objects is None else _names_in(objects)
+        chosen = None if objects is None else lines_in("--objects", objects)
         if data is None and model is None and baseline is None:
             if not predictions or reference is None:
                 raise ValueError(
@@ -247,20 +247,3 @@ def _protocol(name: str, seed: int | None, size: int | None) -> Protocol:
     if size is not None:
         protocol = replace(protocol, views=replace(protocol.views, size=size))
     return protocol
-
-
-def _names_in(path: Path) -> list[str]:
-    """The lines of a list of objects.
-
-    Raises:
-        ValueError: it cannot be read, or is empty.
-    """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ValueError(f"--objects {path} cannot be read ({reason})") from None
-    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not names:
-        raise ValueError(f"--objects {path} names no object")
-    return names

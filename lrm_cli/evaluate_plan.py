@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lrm_cli.batch.command import Batch, BatchFlags, plan_batch
 from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Shard, Wanted
@@ -19,6 +19,7 @@ from lrm_cli.evaluator import ModelScorer, PredictionScorer
 if TYPE_CHECKING:
     from train.evaluation.baselines import Baseline
     from train.evaluation.protocol import Protocol
+    from train.shards import ObjectRecord
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,14 @@ def plan_model(
     from train.evaluation.cases import views_are_enough
     from train.evaluation.pairing import draw, find_references, match, object_name
     from train.evaluation.shapes import SHAPE_SUFFIXES
-    from train.shards import INDEX_NAME
+    from train.packing import member_key
+    from train.shards import index_paths
 
     mesh_suffixes = [suffix for suffix in SHAPE_SUFFIXES if suffix in MESH_SUFFIXES]
     meshes: dict[str, Path] = {}
     items: dict[str, Input] = {}
     kinds: dict[str, list[str]] = {}
-    is_dataset = (data / INDEX_NAME).is_file()
+    is_dataset = bool(index_paths(data))
     if is_dataset:
         records = _records(data, split)
         if reference is not None:
@@ -151,10 +153,9 @@ def plan_model(
                 "pictures: give their folder as --reference"
             )
         for uid, record in records.items():
-            places = record["members"].values()
-            span = min(start for start, _ in places), max(start + size for start, size in places)
-            items[uid] = Input(data / record["shard"], uid, record["key"], span)
-            kinds.setdefault(record["kind"], []).append(uid)
+            span = record.start, record.start + record.size
+            items[uid] = Input(data / record.shard, uid, member_key(uid), span)
+            kinds.setdefault(record.kind, []).append(uid)
     else:
         meshes = find_references(data, mesh_suffixes)
         items = {name: Input(path, name, name) for name, path in meshes.items()}
@@ -192,10 +193,10 @@ def _digest(path: Path) -> str:
     return digest_of(path, path.read_bytes()) if path.is_file() else "missing"
 
 
-def _records(data: Path, split: str) -> dict[str, dict[str, Any]]:
+def _records(data: Path, split: str) -> dict[str, ObjectRecord]:
     from train.shards import read_index
 
-    records = {r["uid"]: r for r in read_index(data) if r["split"] == split}
+    records = {r.uid: r for r in read_index(data) if r.split == split}
     if not records:
         raise ValueError(f"{data} has no objects in its {split} split")
     return records

@@ -124,7 +124,7 @@ class ModelScorer:
         predictor = self._predictor(device)
         scorer = ObjectScorer(self.protocol, device, self.lit)
         reader = ShardReader(self.data, cast("Any", self.split)) if self.data else None
-        records = {r["uid"]: i for i, r in enumerate(reader.records)} if reader else {}
+        records = {r.uid: i for i, r in enumerate(reader.records)} if reader else {}
 
         def read(source: Source) -> tuple[Source, Case]:
             from model.formats.meshes import read_mesh

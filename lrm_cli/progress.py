@@ -42,6 +42,7 @@ class Progress:
         self.done_count = 0
         self.skipped_count = 0
         self.failures: list[tuple[str, str]] = []
+        self.unwanted: list[tuple[str, str]] = []
         self._start = time.monotonic()
 
     @property
@@ -51,7 +52,7 @@ class Progress:
 
     @property
     def finished(self) -> int:
-        return self.done_count + self.skipped_count + len(self.failures)
+        return self.done_count + self.skipped_count + len(self.unwanted) + len(self.failures)
 
     def done(self, name: str, note: str = "") -> None:
         """An item is finished."""
@@ -61,6 +62,11 @@ class Progress:
     def skipped(self) -> None:
         """An item was finished by an earlier run."""
         self.skipped_count += 1
+
+    def left_out(self, name: str, reason: str) -> None:
+        """An item is not wanted; `reason` is one sentence."""
+        self.unwanted.append((name, reason))
+        self._show_done(one_line(f"{name}  left out: {reason}"))
 
     def failed(self, name: str, reason: str) -> None:
         """An item failed; `reason` is one sentence."""

@@ -220,6 +220,15 @@ def rays_through_pixels(cameras: Cameras, points_image: Tensor) -> tuple[Tensor,
     return origins, directions
 
 
+def project(points_world: Tensor, camera: Cameras) -> Tensor:
+    """(N, 2) places of (N, 3) points in the picture of one camera, as fractions of its width and
+    height; far outside where a point is behind the camera."""
+    local = (points_world - camera.positions_world) @ camera.camera_to_world[:3, :3]
+    fx, fy, cx, cy = camera.intrinsics
+    depth = local[:, 2].clamp_min(1e-6)
+    return torch.stack([fx * local[:, 0] / depth + cx, fy * local[:, 1] / depth + cy], dim=1)
+
+
 def pixel_centers(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """(H, W, 2) pixel centres as fractions of the width and height."""
     y = (torch.arange(height, device=device) + 0.5) / height

@@ -46,16 +46,31 @@ def frame_photo(
 ) -> Tensor:
     """Centre and rescale the object on a square of the model's background.
 
+    Args:
+        cutout: RGBA; its colours are not premultiplied.
+        size: S in pixels.
+        framing: see `frame_cutout`.
+
+    Returns:
+        (3, S, S) float32 sRGB in 0..1, of 8 bits: a picture that was saved gives the same.
+
+    Raises:
+        PhotoError, ValueError: as `frame_cutout`.
+    """
+    return _to_tensor(on_background(frame_cutout(cutout, size, view, framing), view.background))
+
+
+def frame_cutout(
+    cutout: Image.Image, size: int, view: ViewConfig, framing: Framing = "auto"
+) -> NDArray[np.uint8]:
+    """Centre and rescale the object on a transparent square.
+
     With framing `auto` the object's box is moved to the centre, and its longest side becomes
     `view.foreground_ratio` of the square. With `none`, or where nothing is cut out, the whole
     picture is kept and only made square.
 
-    Args:
-        cutout: RGBA; its colours are not premultiplied.
-        size: S in pixels.
-
     Returns:
-        (3, S, S) float32 sRGB in 0..1.
+        (S, S, 4) sRGB with premultiplied alpha.
 
     Raises:
         PhotoError: nothing is visible, or the object is too small.
@@ -63,18 +78,30 @@ def frame_photo(
     """
     # Premultiplied, so that the colours of transparent pixels do not leak into edges.
     square = _resample(cutout.convert("RGBa"), object_window(cutout, view, framing), size)
-    alpha = square[..., 3:]
-    picture = np.minimum(square[..., :3], alpha) + (1 - alpha) * view.background
-    return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+    square[..., :3] = np.minimum(square[..., :3], square[..., 3:])
+    return square
+
+
+def on_background(premultiplied: NDArray[np.uint8], background: float) -> NDArray[np.uint8]:
+    """(S, S, 3) a premultiplied (S, S, 4) picture on a grey of 0..1."""
+    rest = (255 - premultiplied[..., 3:].astype(np.float32)) * np.float32(background)
+    return (premultiplied[..., :3] + rest).round().astype(np.uint8)
+
+
+def straight(premultiplied: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A (S, S, 4) picture with straight alpha; premultiplying it again gives the same."""
+    colors, alpha = premultiplied[..., :3].astype(np.float32), premultiplied[..., 3:]
+    colors *= 255 / np.maximum(alpha, 1).astype(np.float32)
+    return np.concatenate([colors.round().clip(0, 255).astype(np.uint8), alpha], axis=-1)
 
 
 def object_window(
     cutout: Image.Image, view: ViewConfig, framing: Framing = "auto"
 ) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom, in the picture's pixels, of the square that `frame_photo` shows.
+    """Left, top, right and bottom, in the picture's pixels, of what `frame_cutout` shows.
 
     Raises:
-        PhotoError, ValueError: as `frame_photo`.
+        PhotoError, ValueError: as `frame_cutout`.
     """
     if framing not in get_args(Framing):
         raise ValueError(
@@ -115,15 +142,20 @@ def prepare_photo(
     window = object_window(cutout, config.view, framing)
     side = min(max(round(window[2] - window[0]), config.encoder.image_size), largest_square)
     square = _resample(cutout.convert("RGBa"), window, side)
-    alpha = square[..., 3:]
-    square[..., :3] = np.minimum(square[..., :3] / np.maximum(alpha, 1e-6), 1) * (alpha > 0)
-    return PreparedPhoto(picture, (square * 255).round().astype(np.uint8))
+    return PreparedPhoto(picture, straight(square))
+
+
+def _to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """(3, S, S) float32 in 0..1 of (S, S, 3)."""
+    return (
+        torch.from_numpy(pixels.astype(np.float32) / np.float32(255)).permute(2, 0, 1).contiguous()
+    )
 
 
 def _resample(
     image: Image.Image, window: tuple[float, float, float, float], size: int
-) -> NDArray[np.float32]:
-    """(S, S, 4) in 0..1 of a window of the picture, zero where it reaches beyond.
+) -> NDArray[np.uint8]:
+    """(S, S, 4) of a window of the picture, zero where it reaches beyond.
 
     Antialiased: large pictures are averaged over whole pixels first, which bounds the memory.
     """
@@ -136,7 +168,7 @@ def _resample(
     inside = (window[0] - left, window[1] - top, window[2] - left, window[3] - top)
     crop = image.crop((left, top, right, bottom))
     resized = crop.resize((size, size), Image.Resampling.BICUBIC, box=inside)
-    return np.asarray(resized, dtype=np.float32) / np.float32(255)
+    return np.array(resized)
 
 
 def picture_to_png(picture: Tensor) -> bytes:

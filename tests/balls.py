@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.cameras import Cameras
-from train.shards import ShardWriter
+from train.shard_writing import ShardWriter
 from train.splits import assign_splits
 from train.views import ObjectViews, encode_views
 

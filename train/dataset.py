@@ -115,7 +115,7 @@ class TrainingSamples(Dataset[Sample | str]):
             ValueError: the data holds no object of the training split that the recipe uses.
         """
         copies = {"synthetic": config.synthetic_copies, "video": config.video_copies}
-        kinds = [record["kind"] for record in reader.records]
+        kinds = [record.kind for record in reader.records]
         self._epoch_records = np.repeat(np.arange(len(reader)), [copies[kind] for kind in kinds])
         if len(self._epoch_records) == 0:
             kept = " or ".join(kind for kind, count in copies.items() if count)
@@ -151,7 +151,7 @@ class TrainingSamples(Dataset[Sample | str]):
         views = rng.choice(usable, size=wanted, replace=wanted > len(usable))
         pictures = self.reader.images(record, views.tolist())
         cameras = self._pose(
-            cameras[torch.from_numpy(views)], self.reader.records[record]["kind"], rng
+            cameras[torch.from_numpy(views)], self.reader.records[record].kind, rng
         )
         on_white = composite_on_white(pictures)
         image = resize(on_white[:1], self.image_size)[0, :3]

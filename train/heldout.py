@@ -51,11 +51,11 @@ def load_heldout(
     count = reader.cameras(record).intrinsics.shape[0]
     views = [0, *(range(1, min(targets + 1, count)) or [0])]
     cameras = normalize_cameras(
-        reader.cameras(record)[torch.tensor(views)], 0, reader.records[record]["kind"]
+        reader.cameras(record)[torch.tensor(views)], 0, reader.records[record].kind
     )
     pictures = composite_on_white(reader.images(record, views))
     return HeldoutViews(
-        reader.records[record]["uid"],
+        reader.records[record].uid,
         resize(pictures[:1], image_size)[0, :3],
         cameras,
         resize(pictures[1:], resolution),

@@ -1,29 +1,28 @@
 """The data set's files: posed views in tar shards, and an index that finds each of them.
 
-    DATA/index.jsonl            a line per object: uid, split, kind, source, shard, members
-    DATA/shard-00000.tar        any tar tool opens it
-        <key>/000.png …         RGBA views, straight alpha
-        <key>/cameras.json      camera_to_world and intrinsics of every view
+    DATA/index.jsonl            a line per object: uid, split, kind, source, where it lies, its hash
+    DATA/shard-00000.tar        any tar tool opens it; `packing.py` tells what is inside
 
-A shard is written as `.part` and renamed, then the index is replaced by one that knows it; what
-the index does not name does not exist. So a killed writer leaves nothing that a reader accepts,
-and a writer on the same folder goes on where the index ends.
+Several writers may share a folder, each with an index (`index.1-of-8.jsonl`) and shards of its own.
+Of lines with the same uid the last of the highest `version` counts: an object that was made anew
+stands in a later shard, and the old one is dead weight until the set is merged into another.
 
-The index says which split an object belongs to (splits.py), and readers hold to it.
+Exists what an index names, and a shard is there whole before its lines are. So a killed writer
+leaves nothing that a reader accepts, and a writer on the same folder goes on where the index ends.
 
-Legend of shapes: V views, H height, W width.
+The index says which split an object belongs to (splits.py), and readers hold to it. Variants of a
+held-out object are excluded by the reader, which knows all of them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
 import re
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,166 +31,109 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from model.cameras import Cameras
-from train.splits import assign_splits
-from train.views import ObjectViews
+from model.cameras import Cameras, Normalization
+from train.packing import BLOCK, places_of
+from train.splits import Split, with_exclusions
 
-INDEX_NAME = "index.jsonl"
+_INDEX_NAMES = re.compile(r"index(\.\d+-of-\d+)?\.jsonl")
+_HEADS_KEPT = 4096  # with 32 views one takes about 10 kB
+_NEEDED = ("uid", "split", "kind", "views", "shard", "start", "size", "head")
 
 
 class UnreadableObjectError(ValueError):
     """An object's files in a shard are damaged; the sentence names the object and the file."""
 
 
-def read_index(data_dir: Path) -> list[dict[str, Any]]:
-    """The lines of a data set's index; none where there is no data set yet.
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """A line of an index.
+
+    Attributes:
+        uid: the object's name for ever.
+        views: V, how many there are.
+        shard: the file's name.
+        start, size: the stretch of it that is the object's, in bytes.
+        head: the size of its `cameras.json`.
+        details: the line's other facts, where they were asked for.
+    """
+
+    uid: str
+    split: Split
+    kind: Normalization
+    views: int
+    shard: str
+    start: int
+    size: int
+    head: int
+    version: int = 1
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def index_paths(data_dir: Path) -> list[Path]:
+    """The files of a folder's index; none where there is no data set."""
+    if not data_dir.is_dir():
+        return []
+    return sorted(p for p in data_dir.glob("index*.jsonl") if _INDEX_NAMES.fullmatch(p.name))
+
+
+def read_index(data_dir: Path, *, details: bool = False) -> list[ObjectRecord]:
+    """A data set's objects, in the order of the index; none where there is no data set yet.
+
+    Args:
+        details: keep all that the index tells; a million objects take half a gigabyte more.
 
     Raises:
         ValueError: the index is not one of ours.
     """
-    path = data_dir / INDEX_NAME
-    if not path.exists():
-        return []
-    try:
-        records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        for record in records:
-            record["uid"], record["split"], record["kind"], record["shard"], record["members"]
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not the index of a data set: {error}") from None
-    return records
+    records: dict[str, ObjectRecord] = {}
+    for path in index_paths(data_dir):
+        for record in _lines_of(path, details):
+            known = records.get(record.uid)
+            if known is None or record.version >= known.version:
+                records[record.uid] = record
+    splits = with_exclusions({record.uid: record.split for record in records.values()})
+    return [
+        record if splits[uid] == record.split else replace(record, split=splits[uid])
+        for uid, record in records.items()
+    ]
 
 
-def remove_dataset(data_dir: Path) -> None:
-    """Delete a data set's index and shards, and nothing else of the folder."""
-    (data_dir / INDEX_NAME).unlink(missing_ok=True)  # first: it names the others
-    for path in [*data_dir.glob("shard-*.tar"), *data_dir.glob("*.part")]:
+def _lines_of(path: Path, details: bool) -> Iterator[ObjectRecord]:
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # torn: its writer was killed, and its objects will be written again
+            try:
+                values = json.loads(line)
+                shared = {name: values.pop(name) for name in _NEEDED}
+                version = values.pop("version", 1)
+                yield ObjectRecord(**shared, version=version, details=values if details else {})
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                why = f"it has no {error}" if isinstance(error, KeyError) else error
+                raise ValueError(
+                    f"{path} is not the index of a data set, or of an older lrm ({why})"
+                ) from None
+
+
+def remove_dataset(data_dir: Path, part: tuple[int, int] | None = None) -> None:
+    """Delete a data set's index and shards, or those of one of several writers; nothing else."""
+    mark = "" if part is None else f"{part[0]}-of-{part[1]}"
+    index = index_paths(data_dir) if part is None else [data_dir / f"index.{mark}.jsonl"]
+    for path in index:  # first: they name the others
+        path.unlink(missing_ok=True)
+    stem = f"shard-{mark}-*.tar" if mark else "shard-*.tar"
+    for path in [*data_dir.glob(stem), *data_dir.glob(f"{stem}.part")]:
         path.unlink()
 
 
-class ShardWriter:
-    """Adds objects to a data set; a context manager.
+@dataclass(frozen=True)
+class _Head:
+    """What `cameras.json` tells: cameras, and where the files' contents are in the object."""
 
-    What was added is there for readers once its shard is full or the context ends, however it
-    ends.
-    """
-
-    def __init__(self, out_dir: Path, objects_per_shard: int = 64) -> None:
-        """Open a new data set, or an old one to go on with it.
-
-        Raises:
-            ValueError: no object fits into a shard, or the folder's index is not one of ours.
-        """
-        if objects_per_shard < 1:
-            raise ValueError(f"objects_per_shard is {objects_per_shard}; it must be at least 1")
-        self.out_dir = Path(out_dir)
-        self.objects_per_shard = objects_per_shard
-        self.out_dir.mkdir(parents=True, exist_ok=True)
-        self._records = read_index(self.out_dir)
-        self._pending: list[dict[str, Any]] = []
-        self._tar: tarfile.TarFile | None = None
-
-    @property
-    def uids(self) -> set[str]:
-        """Objects that are in the data set, or will be with the current shard."""
-        return {record["uid"] for record in [*self._records, *self._pending]}
-
-    def __enter__(self) -> ShardWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def add(self, views: ObjectViews) -> None:
-        """Append an object.
-
-        Raises:
-            ValueError: the data set has it already.
-        """
-        if views.uid in self.uids:
-            raise ValueError(f"{views.uid} is in {self.out_dir} already")
-        with Image.open(io.BytesIO(views.pictures[0])) as first:
-            width, height = first.size
-        cameras = {
-            "uid": views.uid,
-            "kind": views.kind,
-            "image_size": [width, height],
-            "camera_to_world": views.cameras.camera_to_world.tolist(),
-            "intrinsics": views.cameras.intrinsics.tolist(),
-            "source": views.source,
-        }
-        key = _member_key(views.uid)
-        members = {
-            f"{index:03d}.png": self._write(f"{key}/{index:03d}.png", png)
-            for index, png in enumerate(views.pictures)
-        }
-        text = json.dumps(cameras, ensure_ascii=False)
-        members["cameras.json"] = self._write(f"{key}/cameras.json", text.encode())
-        self._pending.append(
-            {
-                "uid": views.uid,
-                "split": "",  # depends on all objects; set when the index is written
-                "kind": views.kind,
-                "image_size": [width, height],
-                "views": len(views.pictures),
-                "source": views.source,
-                "shard": self._shard_name,
-                "key": key,
-                "members": members,
-            }
-        )
-        if len(self._pending) >= self.objects_per_shard:
-            self.close()
-
-    def close(self) -> None:
-        """Finish the current shard and make it known; `add` then starts another."""
-        if self._tar is None:
-            return
-        self._tar.close()
-        self._tar = None
-        part = self._part_path
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(self.out_dir / self._shard_name)
-        self._records += self._pending
-        self._pending = []
-        self._write_index()
-
-    @property
-    def _shard_name(self) -> str:
-        known = [int(re.sub(r"\D", "", record["shard"])) for record in self._records]
-        return f"shard-{max(known, default=-1) + 1:05d}.tar"
-
-    @property
-    def _part_path(self) -> Path:
-        return self.out_dir / f"{self._shard_name}.part"
-
-    def _write(self, name: str, content: bytes) -> tuple[int, int]:
-        """Append a tar member; where its content starts, and its size."""
-        if self._tar is None:
-            self._tar = tarfile.TarFile(self._part_path, "w", format=tarfile.USTAR_FORMAT)
-        info = tarfile.TarInfo(name)
-        info.size = len(content)
-        start = self._tar.offset + tarfile.BLOCKSIZE
-        self._tar.addfile(info, io.BytesIO(content))
-        return start, len(content)
-
-    def _write_index(self) -> None:
-        splits = assign_splits(record["uid"] for record in self._records)
-        for record in self._records:
-            record["split"] = splits[record["uid"]]
-        part = self.out_dir / f"{INDEX_NAME}.part"
-        with part.open("w", encoding="utf-8") as file:
-            for record in self._records:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.out_dir / INDEX_NAME)
-
-
-def _member_key(uid: str) -> str:
-    """A folder name inside the tar: readable, safe on every system, different for every uid."""
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", uid).strip("._-")[-60:]
-    return f"{readable}-{hashlib.sha256(uid.encode()).hexdigest()[:12]}"
+    cameras: Cameras
+    places: dict[str, tuple[int, int]]
+    format: str
+    facts: dict[str, Any]
 
 
 class ShardReader:
@@ -200,7 +142,7 @@ class ShardReader:
     Holds no open file, so it may be forked and pickled for a DataLoader's workers.
 
     Attributes:
-        records: the index's lines of these objects; `uid` and `kind` are of use to callers.
+        records: the index's lines of these objects.
     """
 
     def __init__(
@@ -218,24 +160,22 @@ class ShardReader:
         if split not in ("train", "heldout", None):
             raise ValueError(f"split is {split!r}; it must be train, heldout or None")
         folders = [data_dirs] if isinstance(data_dirs, (str, os.PathLike)) else list(data_dirs)
-        self.records: list[dict[str, Any]] = []
-        self._shards: list[Path] = []
+        self.records: list[ObjectRecord] = []
+        self._folders: list[Path] = []
         seen: dict[str, Path] = {}
         for folder in map(Path, folders):
             records = read_index(folder)
             if not records:
-                raise ValueError(f"{folder} holds no data set: it has no {INDEX_NAME}")
-            _check_shards(folder, records)
+                raise ValueError(f"{folder} holds no data set: it has no index.jsonl with objects")
+            check_shards(folder, records)
             for record in records:
-                if record["uid"] in seen:
-                    raise ValueError(
-                        f"{record['uid']} is in both {seen[record['uid']]} and {folder}"
-                    )
-                seen[record["uid"]] = folder
-                if split is None or record["split"] == split:
+                if record.uid in seen:
+                    raise ValueError(f"{record.uid} is in both {seen[record.uid]} and {folder}")
+                seen[record.uid] = folder
+                if split is None or record.split == split:
                     self.records.append(record)
-                    self._shards.append(folder / record["shard"])
-        self._cameras: dict[int, Cameras] = {}
+                    self._folders.append(folder)
+        self._heads: dict[int, _Head] = {}
 
     def __len__(self) -> int:
         return len(self.records)
@@ -246,15 +186,15 @@ class ShardReader:
         Raises:
             UnreadableObjectError: its file is damaged.
         """
-        if index not in self._cameras:
-            with self._naming(index, "cameras.json"):
-                (content,) = self._read(index, ["cameras.json"])
-                values = json.loads(content)
-                self._cameras[index] = Cameras(
-                    torch.tensor(values["camera_to_world"], dtype=torch.float32),
-                    torch.tensor(values["intrinsics"], dtype=torch.float32),
-                )
-        return self._cameras[index]
+        return self._head(index).cameras
+
+    def facts(self, index: int) -> dict[str, Any]:
+        """How an object's views were made (`ObjectViews.facts`).
+
+        Raises:
+            UnreadableObjectError: its file is damaged.
+        """
+        return self._head(index).facts
 
     def images(self, index: int, views: Sequence[int]) -> NDArray[np.uint8]:
         """(len(views), H, W, 4) these views of an object, straight alpha.
@@ -262,44 +202,83 @@ class ShardReader:
         Raises:
             UnreadableObjectError: one of them is damaged.
         """
-        pictures = []
-        for name in [f"{view:03d}.png" for view in views]:
-            with self._naming(index, name):
-                (content,) = self._read(index, [name])
-                pictures.append(np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")))
-        return np.stack(pictures)
+        form = self._head(index).format
+        names = [f"{view:03d}.{form}" for view in views]
+        return np.stack([np.asarray(self._picture(index, name).convert("RGBA")) for name in names])
+
+    def maps(self, index: int, name: str, views: Sequence[int]) -> NDArray[Any]:
+        """(len(views), H, W, …) these views' maps of a name, as their files hold them.
+
+        Raises:
+            UnreadableObjectError: there is none, or it is damaged.
+        """
+        names = [f"{view:03d}.{name}.png" for view in views]
+        return np.stack([np.asarray(self._picture(index, file)) for file in names])
+
+    def _picture(self, index: int, name: str) -> Image.Image:
+        with self._naming(index, name):
+            start, size = self._head(index).places[name]
+            picture = Image.open(io.BytesIO(self._read(index, start, size)))
+            picture.load()
+            return picture
+
+    def _head(self, index: int) -> _Head:
+        if index not in self._heads:
+            size = self.records[index].head
+            with self._naming(index, "cameras.json"):
+                values = json.loads(self._read(index, BLOCK, size))
+                head = _Head(
+                    Cameras(
+                        torch.tensor(values["camera_to_world"], dtype=torch.float32),
+                        torch.tensor(values["intrinsics"], dtype=torch.float32),
+                    ),
+                    places_of(values["files"], size),
+                    values["format"],
+                    values["facts"],
+                )
+            while len(self._heads) >= _HEADS_KEPT:
+                del self._heads[next(iter(self._heads))]  # the oldest
+            self._heads[index] = head
+        return self._heads[index]
 
     @contextlib.contextmanager
     def _naming(self, index: int, name: str) -> Iterator[None]:
         """Whatever goes wrong in here is told as damage of this file of an object."""
         try:
             yield
+        except UnreadableObjectError:
+            raise
         except Exception as error:  # decoders raise a dozen kinds of them
-            reason = "no picture" if isinstance(error, UnidentifiedImageError) else error
+            reason: object = "no picture" if isinstance(error, UnidentifiedImageError) else error
+            if isinstance(error, KeyError):
+                reason = "there is none"
             raise UnreadableObjectError(
-                f"{self.records[index]['uid']}: {name} in {self._shards[index]} cannot be read: "
+                f"{self.records[index].uid}: {name} in {self._shard(index)} cannot be read: "
                 f"{reason}"
             ) from error
 
-    def _read(self, index: int, names: Sequence[str]) -> list[bytes]:
-        members = self.records[index]["members"]
-        contents = []
-        with self._shards[index].open("rb", buffering=0) as file:
-            for name in names:
-                start, size = members[name]
-                file.seek(start)
-                contents.append(file.read(size))
-        return contents
+    def _shard(self, index: int) -> Path:
+        return self._folders[index] / self.records[index].shard
+
+    def _read(self, index: int, start: int, size: int) -> bytes:
+        """A stretch of an object."""
+        with self._shard(index).open("rb", buffering=0) as file:
+            file.seek(self.records[index].start + start)
+            return file.read(size)
 
 
-def _check_shards(folder: Path, records: Sequence[dict[str, Any]]) -> None:
+def check_shards(folder: Path, records: Iterable[ObjectRecord]) -> None:
+    """See that the shards of an index are there, and as long as it says.
+
+    Raises:
+        ValueError: names the first that is not.
+    """
     ends: dict[str, int] = {}
     for record in records:
-        end = max(start + size for start, size in record["members"].values())
-        ends[record["shard"]] = max(end, ends.get(record["shard"], 0))
+        ends[record.shard] = max(record.start + record.size, ends.get(record.shard, 0))
     for name, end in ends.items():
         path = folder / name
         if not path.exists():
-            raise ValueError(f"{path} is missing, though {INDEX_NAME} names it")
+            raise ValueError(f"{path} is missing, though the index names it")
         if path.stat().st_size < end:
-            raise ValueError(f"{path} is shorter than {INDEX_NAME} says: copy it again")
+            raise ValueError(f"{path} is shorter than the index says: copy it again")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 Split = Literal["train", "heldout", "excluded"]
@@ -29,12 +29,13 @@ def family(uid: str) -> str:
 
 def assign_splits(uids: Iterable[str]) -> dict[str, Split]:
     """The split of every object of a data set."""
-    uids = list(uids)
-    held_out_families = {family(uid) for uid in uids if is_held_out(uid)}
-    splits: dict[str, Split] = {}
-    for uid in uids:
-        if is_held_out(uid):
-            splits[uid] = "heldout"
-        else:
-            splits[uid] = "excluded" if family(uid) in held_out_families else "train"
-    return splits
+    return with_exclusions({uid: "heldout" if is_held_out(uid) else "train" for uid in uids})
+
+
+def with_exclusions(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """Splits as they are stored, with the variants of held-out objects excluded from training."""
+    held_out_families = {family(uid) for uid, split in splits.items() if split == "heldout"}
+    return {
+        uid: "excluded" if split == "train" and family(uid) in held_out_families else split
+        for uid, split in splits.items()
+    }

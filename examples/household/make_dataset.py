@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import re
-import sys
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +21,9 @@ import numpy as np
 import typer
 
 from lrm_cli import console
-from lrm_cli.preprocess import fill_dataset, keep_settings
+from lrm_cli.batch.command import BatchFlags
+from lrm_cli.preprocess_inputs import MeshInput
+from lrm_cli.preprocess_kinds import make_dataset
 from train.objects import ObjectSettings, ObjectTask
 from train.splits import assign_splits, is_held_out
 
@@ -217,7 +217,7 @@ def main(
     ] = 0,
     size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
     views: Annotated[int, typer.Option(help="Pictures per object.")] = 32,
-    jobs: Annotated[int, typer.Option(help="Renderers at a time.")] = os.cpu_count() or 1,
+    jobs: Annotated[int | None, typer.Option(help="Renderers at a time.")] = None,
     write_attribution: Annotated[
         Path | None, typer.Option(help="Write the table of authors to this file.")
     ] = None,
@@ -241,10 +241,23 @@ def main(
         if write_references is not None:
             lines = [f"{task.uid}\t{task.path.resolve()}\n" for task in tasks]
             write_references.write_text("".join(lines), "utf-8")
-        keep_settings(out, settings)
-    summary = fill_dataset(tasks, settings, out, jobs=jobs, timeout_s=120.0)
-    summary.show(out)
-    sys.exit(console.EXIT_FAILED if summary.failed else 0)
+        flags = BatchFlags(
+            sources=[],
+            out=out,
+            recursive=True,
+            device="cpu",
+            jobs=jobs,
+            batch_size=None,
+            shard=None,
+            timeout=120.0,
+            overwrite=False,
+            dry_run=False,
+            json=False,
+            quiet=False,
+            debug=False,
+        )
+    inputs = [MeshInput(task.path, task.uid, task.uid, source=task.source) for task in tasks]
+    make_dataset(flags, settings, inputs)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import typer
 from lrm_cli import console
 from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
 from lrm_cli.batch.executor import LocalExecutor
-from lrm_cli.batch.job import Job, list_plan, make_folder, run, summarize
+from lrm_cli.batch.job import Job, Store, list_plan, make_folder, run, summarize
 from lrm_cli.batch.made import Made
 from lrm_cli.batch.places import Spread, spread
 from lrm_cli.batch.sources import expand_sources
@@ -70,6 +70,7 @@ class Batch:
         work: Work,
         model: Callable[[Input], dict[str, str]],
         report: Callable[[], Path] | None = None,
+        store: Store | None = None,
     ) -> None:
         """Do the work on all inputs, or only list it, and end the command with its exit code.
 
@@ -78,6 +79,7 @@ class Batch:
             what: what is being done, `Reconstructing` for instance.
             model: name and digest of what makes an input's outputs.
             report: writes the HTML report.
+            store: takes the outputs, where they are no files of their own.
 
         Raises:
             typer.Exit: some input failed.
@@ -92,6 +94,7 @@ class Batch:
             shard=None if self.part is None else (self.part.number, self.part.count),
             overwrite=flags.overwrite,
             debug=flags.debug,
+            store=store,
         )
         if flags.dry_run:
             list_plan(job, self.inputs, flags.json)

@@ -23,7 +23,7 @@ PICTURE_SUFFIXES = (
 
 @dataclass(frozen=True)
 class Input:
-    """One file to work on, or a stretch of one.
+    """One file to work on, or a stretch of one; commands may derive inputs that know more.
 
     Attributes:
         path: where it is.
@@ -49,6 +49,15 @@ class Input:
         with self.path.open("rb") as file:
             file.seek(start)
             return file.read(end - start)
+
+    def size(self) -> int | None:
+        """Bytes of its content; None where it is not there, or may not be looked at."""
+        if self.span is not None:
+            return self.span[1] - self.span[0]
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from lrm_cli import console
 from lrm_cli.batch.discovery import Input
@@ -16,6 +16,38 @@ from lrm_cli.batch.ledger import Ledger, Record
 from lrm_cli.batch.leftovers import remove_empty_folders, remove_parts_below
 from lrm_cli.batch.work import Outcome, Task, digest_of
 from lrm_cli.progress import Progress
+
+LEFT_OUT = "left_out"  # in a record's facts: why an input is not wanted, by a rule of the settings
+
+
+class Store(Protocol):
+    """Where results are put together that are no files of their own: the shards of a data set.
+
+    An input's one output is a file for the store alone, which takes it away.
+    """
+
+    def has(self, item: Input) -> bool:
+        """Whether the result of this input, as it is now, is there."""
+
+    def settle(self, number: int, item: Input) -> None:
+        """Nothing more will be done about this input; called once for each, in any order.
+
+        Args:
+            number: its place in the order of the inputs, from 0.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+
+    def close(self) -> None:
+        """All are settled.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+
+    def abandon(self) -> None:
+        """The run ends before all are settled."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +63,7 @@ class Job:
         shard: number and count, where several jobs share the inputs.
         overwrite: also those that are there and up to date.
         debug: show tracebacks.
+        store: takes the outputs; None: they stay where they are.
     """
 
     out: Path
@@ -41,6 +74,7 @@ class Job:
     shard: tuple[int, int] | None = None
     overwrite: bool = False
     debug: bool = False
+    store: Store | None = None
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
@@ -50,16 +84,25 @@ class Job:
         """Files below the output folder, with `/`."""
         return self.files(item.stem)
 
+    def recorded_outputs_of(self, item: Input) -> list[str]:
+        """As `outputs_of`, without what a store takes away."""
+        return [] if self.store is not None else self.outputs_of(item)
+
+    def is_stored(self, item: Input) -> bool:
+        """Whether the store has what an earlier run has made of the input."""
+        return self.store is not None and not self.overwrite and self.store.has(item)
+
     def done_before(self, item: Input) -> Record | None:
         """What tells that an earlier run has made the same of the same content.
 
-        The files are read only where all else is as it was.
+        The files are read only where all else is as it was. Of a job with a store: what tells that
+        it has left the input out.
         """
         if self.overwrite:
             return None
-        outputs = self.outputs_of(item)
+        outputs = self.recorded_outputs_of(item)
         before = self.ledger.find(item.name, outputs, self.model(item), self.settings)
-        if before is None:
+        if before is None or (self.store is not None and LEFT_OUT not in before.facts):
             return None
         try:
             content = item.read_bytes()
@@ -103,10 +146,14 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
             # Two lines of one input do no harm.
             for outcome in (*([unrecorded] if unrecorded else []), *executor.drain()):
                 _record(job, outcome, progress)
+            if job.store is not None:
+                job.store.abandon()
             raise
     # Not sooner: others may be about to write there.
     remove_empty_folders({place.parent for task in failed for place in task.outputs}, job.out)
     with _disk_errors(job, progress):
+        if job.store is not None:
+            job.store.close()
         job.ledger.compact()
 
 
@@ -114,8 +161,8 @@ def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
     """Print what `run` would do, on standard output."""
     plan: list[dict[str, Any]] = []
     for item in inputs:
-        done = job.done_before(item) is not None
-        outputs = [str(job.out / output) for output in job.outputs_of(item)]
+        done = job.is_stored(item) or job.done_before(item) is not None
+        outputs = [str(job.out / output) for output in job.recorded_outputs_of(item) or ["."]]
         plan.append({"input": str(item.path), "outputs": outputs, "done": done})
     if as_json:
         console.print_json({"dry_run": True, "items": plan})
@@ -135,15 +182,18 @@ def summarize(
         report: the HTML report's first page, where one was asked for.
     """
     if as_json:
-        summary = {
+        summary: dict[str, Any] = {
             "done": progress.done_count,
             "skipped": progress.skipped_count,
+            "left_out": len(progress.unwanted),
             "failed": len(progress.failures),
             "seconds": round(progress.seconds, 3),
             "out": str(job.out),
             "ledger": str(job.ledger.path),
             "failures": [{"input": name, "error": why} for name, why in progress.failures],
         }
+        if job.store is not None:
+            summary["left_out"] = [{"input": name, "rule": why} for name, why in progress.unwanted]
         console.print_json(summary if report is None else {**summary, "report": str(report)})
         return
     if quiet:
@@ -154,6 +204,8 @@ def summarize(
     counts = [f"{progress.done_count} done"]
     if progress.skipped_count:
         counts.append(f"{progress.skipped_count} skipped (done before)")
+    if progress.unwanted:
+        counts.append(f"{len(progress.unwanted)} left out by rule")
     if progress.failures:
         counts.append(f"{len(progress.failures)} failed")
     console.result(f"{', '.join(counts)} in {console.duration(progress.seconds)}")
@@ -165,6 +217,10 @@ def summarize(
 def _tasks(job: Job, inputs: Sequence[Input], progress: Progress) -> Iterator[Task]:
     """What is to be done, found out as it is asked for."""
     for number, item in enumerate(inputs):
+        if job.is_stored(item):
+            _settle(job, number, item, progress)
+            progress.skipped()
+            continue
         before = job.done_before(item)
         if before is None:
             outputs = tuple(job.out / output for output in job.outputs_of(item))
@@ -172,6 +228,7 @@ def _tasks(job: Job, inputs: Sequence[Input], progress: Progress) -> Iterator[Ta
             continue
         with _disk_errors(job, progress):
             job.ledger.adopt(before)
+        _settle(job, number, item, progress)
         progress.skipped()
 
 
@@ -186,7 +243,7 @@ def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
         input=item.name,
         sha256=outcome.sha256,
         status="done" if failure is None else "failed",
-        outputs=job.outputs_of(item) if failure is None else [],
+        outputs=job.recorded_outputs_of(item) if failure is None else [],
         seconds={stage: round(value, 3) for stage, value in outcome.seconds.items()},
         model=job.model(item),
         settings=job.settings,
@@ -196,10 +253,19 @@ def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
     )
     with _disk_errors(job, progress):
         job.ledger.add(record)
-    if failure is None:
-        progress.done(item.name, console.duration(sum(outcome.seconds.values())))
-    else:
+    _settle(job, outcome.task.number, item, progress)
+    if failure is not None:
         progress.failed(item.name, failure.sentence)
+    elif LEFT_OUT in outcome.facts:
+        progress.left_out(item.name, outcome.facts[LEFT_OUT])
+    else:
+        progress.done(item.name, console.duration(sum(outcome.seconds.values())))
+
+
+def _settle(job: Job, number: int, item: Input, progress: Progress) -> None:
+    if job.store is not None:
+        with _disk_errors(job, progress):
+            job.store.settle(number, item)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,15 @@ class Spread:
         return 2 * self.batch_size + 2 * self.threads
 
 
-def spread(device: str, jobs: int | None, batch_size: int | None, items: int) -> Spread:
+def spread(
+    device: str,
+    jobs: int | None,
+    batch_size: int | None,
+    items: int,
+    *,
+    most_jobs: int | None = _MOST_CPU_JOBS,
+    gigabytes: float = _GIGABYTES_PER_CPU_JOB,
+) -> Spread:
     """Choose places for so many items.
 
     Args:
@@ -47,6 +55,8 @@ def spread(device: str, jobs: int | None, batch_size: int | None, items: int) ->
         jobs: on the CPU, processes that share its cores; on GPUs, threads for each that prepare
             and finish; None: chosen.
         batch_size: None: chosen.
+        most_jobs: chosen on the CPU; None: as many as there are cores.
+        gigabytes: that each of them needs.
 
     Raises:
         ValueError: no such device, or a number out of its range.
@@ -57,7 +67,7 @@ def spread(device: str, jobs: int | None, batch_size: int | None, items: int) ->
     devices = _devices(device)
     cores = _cores()
     if devices == ["cpu"]:
-        chosen = min(cores, _MOST_CPU_JOBS, _free_gigabytes() / _GIGABYTES_PER_CPU_JOB)
+        chosen = min(cores, most_jobs or cores, _free_gigabytes() / gigabytes)
         workers = max(min(jobs or int(chosen), items), 1)
         place = Place("cpu", max(cores // workers, 1))
         return Spread((place,) * workers, 1, batch_size or 1)

@@ -53,11 +53,20 @@ class Source:
         sha256: see `digest_of`.
     """
 
-    name: str
-    path: Path
+    item: Input
     outputs: tuple[Path, ...]
     content: bytes
     sha256: str
+
+    @property
+    def name(self) -> str:
+        """The input's."""
+        return self.item.name
+
+    @property
+    def path(self) -> Path:
+        """The input's."""
+        return self.item.path
 
 
 @dataclass(frozen=True)
@@ -140,9 +149,7 @@ def read_source(task: Task) -> Source:
         content = task.item.read_bytes()
     except OSError as error:
         raise ValueError(f"the file cannot be read ({error.strerror})") from error
-    return Source(
-        task.item.name, task.item.path, task.outputs, content, digest_of(task.item.path, content)
-    )
+    return Source(task.item, task.outputs, content, digest_of(task.item.path, content))
 
 
 def digest_of(path: Path, content: bytes) -> str:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.runs import assert_same_weights, change, log_of, run_training, weight
 from train import trainer as trainer_module
 from train.dataset import TrainingSamples
 from train.loading import Parts
+from train.packing import member_key
 from train.parallel import Group
 from train.recipe import Recipe
 from train.shards import ShardReader
@@ -142,19 +144,21 @@ def test_parts_of_a_step_add_up_to_it(
 
 def damage(data: Path, uid: str) -> None:
     """Overwrite all pictures of an object."""
-    record = next(r for r in ShardReader(data, "train").records if r["uid"] == uid)
-    with (data / record["shard"]).open("r+b") as file:
-        for name, (start, size) in record["members"].items():
-            if name.endswith(".png"):
-                file.seek(start)
-                file.write(b"x" * size)
+    record = next(r for r in ShardReader(data, "train").records if r.uid == uid)
+    path = data / record.shard
+    with tarfile.open(path) as shard:
+        members = [m for m in shard.getmembers() if m.name.startswith(f"{member_key(uid)}/0")]
+    with path.open("r+b") as file:
+        for member in members:
+            file.seek(member.offset_data)
+            file.write(b"x" * member.size)
 
 
 def test_an_unreadable_sample_is_named_counted_and_not_replaced(
     tiny_recipe: Recipe, tmp_path: Path, no_tensorboard: None
 ) -> None:
     write_balls(tmp_path / "data", count=2, views=6, size=32)
-    bad = ShardReader(tmp_path / "data", "train").records[0]["uid"]
+    bad = ShardReader(tmp_path / "data", "train").records[0].uid
     recipe = change(tiny_recipe, "run", steps=2, validation_objects=0)
     recipe = change(recipe, "optimizer", lr=0.0)
     assert run_training(tmp_path / "data", recipe, tmp_path / "whole")

@@ -44,9 +44,13 @@ SURFACE = {
         *("--timeout", "--overwrite", "--dry-run", "--json", "--quiet", *SHARED),
     ),
     "preprocess": (
-        *("--out", "--kind", "--views", "--size", "--fov", "--radius-min", "--radius-max"),
-        *("--height-min", "--height-max", "--up", "--seed", "--min-thickness", "--min-opacity"),
-        *("--jobs", "--timeout", "--overwrite", "--json", "--quiet", *SHARED),
+        *("--out", "--kind", "--size", "--views", "--format", "--cameras", "--fov"),
+        *("--radius-min", "--radius-max", "--height-min", "--height-max", "--lighting", "--depth"),
+        *("--normals", "--up", "--seed", "--min-thickness", "--min-opacity", "--min-frames"),
+        *("--min-sharpness", "--matting", "--matting-model", "--framing", "--foreground-ratio"),
+        *("--background", "--model", "--split", "--objects", "--verify", "--info", "--sheet"),
+        *("--jobs", "--recursive", "--shard", "--timeout", "--overwrite", "--dry-run", "--json"),
+        *("--quiet", *SHARED),
     ),
     "train": (
         *("--out", "--recipe", "--set", "--device", "--gpus", "--gpus-per-node", "--submit"),

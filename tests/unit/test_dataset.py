@@ -13,7 +13,8 @@ from model.cameras import Cameras, rays_through_pixels
 from tests.balls import FOCAL, Ball, ball_views, look_at_origin, write_balls
 from train.dataset import Sample, TrainingSamples, composite_on_white, object_box, resize
 from train.recipe import DataConfig
-from train.shards import ShardReader, ShardWriter
+from train.shard_writing import ShardWriter
+from train.shards import ShardReader
 from train.splits import assign_splits
 from train.views import ObjectViews, encode_views
 
@@ -233,7 +234,7 @@ def test_an_epoch_holds_as_many_copies_as_asked_for(
     for epoch in range(3):
         numbers = range(epoch * len(samples), (epoch + 1) * len(samples))
         records = [samples.reader.records[samples.record_at(number)] for number in numbers]
-        assert sorted(record["uid"] for record in records) == wanted
+        assert sorted(record.uid for record in records) == wanted
 
 
 def test_kinds_that_the_recipe_leaves_out_are_not_enough(tmp_path: Path) -> None:

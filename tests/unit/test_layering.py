@@ -41,7 +41,18 @@ ORDER = {
         *("surface", "formats", "rasterizing", "scenes", "metrics", "pretrained"),
     ],
     "train": [
-        *("splits", "isolation", "recipe", "views", "objects", "videos", "shards", "dataset"),
+        *(
+            "splits",
+            "isolation",
+            "recipe",
+            "views",
+            "objects",
+            "videos",
+            "packing",
+            "shards",
+            "shard_writing",
+            "dataset",
+        ),
         *(
             "losses",
             "deferred",
@@ -59,7 +70,8 @@ ORDER = {
         *("console", "progress", "options", "batch"),
         *("photo_settings", "render_settings", "evaluate_settings", "report"),
         *(
-            "preprocess",
+            *("dataset_store", "preprocess_inputs", "preprocess_photos", "preprocess_work"),
+            *("preprocess_datasets", "preprocess_kinds", "preprocess"),
             "photo_steps",
             "render_outputs",
             "render_frames",

@@ -59,7 +59,7 @@ def test_background_and_partial_alpha() -> None:
     np.testing.assert_allclose(picture[:, 32, 32], (1.0, 0.6, 0.6), atol=0.006)
     np.testing.assert_array_equal(picture[:, 0, 0], (1.0, 1.0, 1.0))
     grey = frame_photo(Image.fromarray(pixels), 64, ViewConfig(background=0.5)).numpy()
-    np.testing.assert_allclose(grey[:, 0, 0], 0.5, atol=1e-6)
+    np.testing.assert_allclose(grey[:, 0, 0], 0.5, atol=0.5 / 255 + 1e-6)
 
 
 def test_hidden_colours_do_not_leak_into_edges() -> None:

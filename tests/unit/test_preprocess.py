@@ -1,4 +1,4 @@
-"""`lrm preprocess` as a user meets it: exit codes, going on, sentences."""
+"""`lrm preprocess` as a user meets it: kinds, exit codes, going on, sentences."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import trimesh
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
-from lrm_cli.preprocess import find_objects, preprocess
-from train.shards import ShardReader
+from lrm_cli.preprocess import preprocess
+from lrm_cli.preprocess_inputs import find_objects, guess_kind
+from train.shards import ShardReader, read_index
 
 app = typer.Typer()
 app.command()(preprocess)
@@ -27,9 +29,14 @@ def objects(tmp_path: Path) -> Path:
     return folder
 
 
-def run(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [*map(str, arguments), *SMALL])
+def run(*arguments: object, small: bool = True) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [*map(str, arguments), *(SMALL if small else [])])
     return result.exit_code, result.output
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    names = ("index", "shard")
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.startswith(names)}
 
 
 def test_run_report_and_carry_on(objects: Path, tmp_path: Path) -> None:
@@ -38,23 +45,32 @@ def test_run_report_and_carry_on(objects: Path, tmp_path: Path) -> None:
     options = (objects, "--out", out, "--min-thickness", "0.05")
     code, output = run(*options)
     assert code == 1
-    assert "1 added, 1 left out by rule, 1 failed" in output
+    assert "1 done, 1 left out by rule, 1 failed" in output
     assert "broken.obj" in output
     assert "Traceback" not in output
-    assert [record["uid"] for record in ShardReader(out, None).records] == ["a/box"]
+    (record,) = read_index(out, details=True)
+    assert record.uid == "a/box"
+    box = objects / "a" / "box.glb"
+    assert record.details["input"]["name"] == "a/box.glb"
+    assert record.details["input"]["bytes"] == box.stat().st_size
+    assert not (out / "unsharded").exists()
     ledger = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert {line["input"]: line["status"] for line in ledger} == {
-        "a/box": "done",
-        "broken": "failed",
-        "flat": "failed",
+        "a/box.glb": "done",
+        "broken.obj": "failed",
+        "flat.stl": "done",
     }
 
     (objects / "broken.obj").unlink()
     trimesh.creation.icosphere().export(objects / "new.ply")
     code, output = run(*options)
     assert code == 0
-    assert "1 added, 1 there already, 1 left out by rule" in output
-    assert {record["uid"] for record in ShardReader(out, None).records} == {"a/box", "new"}
+    assert "1 done, 2 skipped (done before)" in output
+    assert {record.uid for record in ShardReader(out, None).records} == {"a/box", "new"}
+
+    trimesh.creation.cylinder(1, 2).export(box)
+    assert "1 done, 2 skipped" in run(*options)[1]
+    assert [(r.uid, r.version) for r in read_index(out)] == [("a/box", 2), ("new", 1)]
 
 
 def test_other_settings_need_overwrite(objects: Path, tmp_path: Path) -> None:
@@ -65,7 +81,29 @@ def test_other_settings_need_overwrite(objects: Path, tmp_path: Path) -> None:
     assert "seed was 0 and is now 3" in output
     code, output = run(objects, "--out", out, "--seed", 3, "--overwrite", "--json")
     assert code == 0
-    assert json.loads(output[output.index("{") :])["added"] == 2
+    summary = json.loads(output[output.index("{") :])
+    assert (summary["done"], summary["left_out"]) == (2, [])
+
+
+def test_jobs_that_share_a_folder_make_one_data_set(objects: Path, tmp_path: Path) -> None:
+    for number in range(6):
+        trimesh.creation.icosphere(1).export(objects / f"ball {number}.ply")
+    out = tmp_path / "data"
+    for part in ("1/2", "2/2"):
+        assert run(objects, "--out", out, "--shard", part)[0] == 0
+    assert len(ShardReader(out, None)) == 8
+    assert sorted(contents(out)) == [
+        *("index.1-of-2.jsonl", "index.2-of-2.jsonl"),
+        *("shard-1-of-2-00000.tar", "shard-2-of-2-00000.tar"),
+    ]
+    assert "0 done, 8 skipped" in run(objects, "--out", out)[1]
+
+
+def test_dry_run_makes_nothing(objects: Path, tmp_path: Path) -> None:
+    code, output = run(objects, "--out", tmp_path / "data", "--dry-run")
+    assert code == 0
+    assert output.count("to do") == 2
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +112,10 @@ def test_other_settings_need_overwrite(objects: Path, tmp_path: Path) -> None:
         (["--kind", "smells"], "--kind is 'smells'"),
         (["--up", "x"], "up is x"),
         (["--radius-min", "0.5"], "radius range"),
-        (["--timeout", "0"], "--timeout is 0"),
+        (["--timeout", "-1"], "--timeout is -1"),
+        (["--background", "white"], "--background is for photos, and the sources are objects"),
+        (["--matting", "none"], "--matting is for photos and videos"),
+        (["--sheet", "4x2"], "--sheet goes with --info"),
     ],
 )
 def test_usage_errors(objects: Path, tmp_path: Path, options: list[str], message: str) -> None:
@@ -84,15 +125,44 @@ def test_usage_errors(objects: Path, tmp_path: Path, options: list[str], message
     assert not (tmp_path / "data").exists()
 
 
-def test_finding_objects(objects: Path, tmp_path: Path) -> None:
+def test_without_out(objects: Path) -> None:
+    code, output = run(objects)
+    assert code == 2
+    assert "--out is missing" in output
+
+
+def test_names_of_objects_depend_on_no_other_file(objects: Path, tmp_path: Path) -> None:
     trimesh.creation.box().export(objects / "a" / "box.ply")
-    with pytest.raises(ValueError, match="would both be called a/box"):
-        find_objects([objects], tmp_path / "out")
-    (objects / "a" / "box.ply").unlink()
-    tasks = find_objects([objects, objects / "a" / "box.glb"], tmp_path / "out")
-    assert [task.uid for task in tasks] == ["a/box", "flat", "box"]
-    with pytest.raises(ValueError, match="there is no file or folder"):
-        find_objects([tmp_path / "none"], tmp_path / "out")
+    out = tmp_path / "out"
+    meshes, left_out = find_objects([objects], out)
+    assert [(mesh.stem, mesh.name) for mesh in meshes] == [
+        ("a/box", "a/box.glb"),
+        ("flat", "flat.stl"),
+    ]
+    assert left_out == ["a/box.ply"]
+    (other := tmp_path / "other").mkdir()
+    trimesh.creation.box().export(other / "flat.ply")
+    with pytest.raises(ValueError, match="would both be called flat"):
+        find_objects([objects, other], out)
+    assert len(find_objects([objects, objects], out)[0]) == 2
+    files = [objects / "a" / "box.ply", objects / "flat.stl"]
+    assert [mesh.stem for mesh in find_objects(files, out)[0]] == ["a/box", "flat"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="there is no mesh"):
-        find_objects([tmp_path / "empty"], tmp_path / "out")
+        find_objects([tmp_path / "empty"], out)
+
+
+def test_guessing_what_sources_are(objects: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(objects / "texture.png")
+    assert guess_kind([objects], None) == "objects"
+    (photos := tmp_path / "photos").mkdir()
+    with pytest.raises(ValueError, match="neither photos nor meshes"):
+        guess_kind([photos], None)
+    Image.new("RGB", (8, 8)).save(photos / "cup.jpg")
+    assert guess_kind([photos], None) == "photos"
+    (photos / "transforms.json").write_text("{}")
+    assert guess_kind([photos], None) == "videos"
+    with pytest.raises(ValueError, match=r"objects \(.*\) and videos \(.*--kind"):
+        guess_kind([objects, photos], None)
+    assert run(objects, "--out", tmp_path / "data")[0] == 0
+    assert guess_kind([tmp_path / "data"], None) == "datasets"

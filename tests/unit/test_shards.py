@@ -19,13 +19,9 @@ import torch
 from PIL import Image
 
 from model.cameras import Cameras, orbit
-from train.shards import (
-    INDEX_NAME,
-    ShardReader,
-    ShardWriter,
-    read_index,
-    remove_dataset,
-)
+from train.packing import member_key, pack, places_of, record_of
+from train.shard_writing import ShardWriter
+from train.shards import ShardReader, UnreadableObjectError, read_index, remove_dataset
 from train.splits import assign_splits, family, is_held_out
 from train.views import ObjectViews, encode_views
 
@@ -52,32 +48,119 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     uids = ["a/été", "b c/d", "e"]
     write(tmp_path, uids)
     reader = ShardReader(tmp_path, None)
-    assert [record["uid"] for record in reader.records] == uids
-    assert {record["shard"] for record in reader.records} == {"shard-00000.tar", "shard-00001.tar"}
+    assert [record.uid for record in reader.records] == uids
+    assert {record.shard for record in reader.records} == {"shard-00000.tar", "shard-00001.tar"}
     for index, uid in enumerate(uids):
         assert np.array_equal(reader.images(index, [2, 0]), pictures_of(uid)[[2, 0]])
         cameras, wanted = reader.cameras(index), orbit(3, 20.0, 2.0, 60.0)
         assert torch.equal(cameras.camera_to_world, wanted.camera_to_world)
         assert torch.equal(cameras.intrinsics, wanted.intrinsics)
-        assert reader.records[index]["source"] == {"license": "CC0-1.0"}
 
 
 def test_any_tar_tool_opens_a_shard(tmp_path: Path) -> None:
-    write(tmp_path, ["a/b"])
-    (record,) = read_index(tmp_path)
+    write(tmp_path, ["a/b", "c"])
+    first, second = read_index(tmp_path, details=True)
+    assert (first.start, second.start) == (0, first.size)
+    key = member_key("a/b")
     with tarfile.open(tmp_path / "shard-00000.tar") as shard:
         names = shard.getnames()
-        assert names == [f"{record['key']}/{n}" for n in ("000.png", "001.png", "002.png")] + [
-            f"{record['key']}/cameras.json"
+        assert names[:4] == [
+            f"{key}/{n}" for n in ("cameras.json", "000.png", "001.png", "002.png")
         ]
-        for member in shard.getmembers():
-            offset, size = record["members"][member.name.split("/")[-1]]
-            assert (offset, size) == (member.offset_data, member.size)
-        picture = Image.open(io.BytesIO(shard.extractfile(names[1]).read()))  # type: ignore[union-attr]
+        assert len(names) == 8
+        head = json.loads(shard.extractfile(names[0]).read())  # type: ignore[union-attr]
+        places = places_of(head["files"], first.head)
+        for member in shard.getmembers()[1:4]:
+            assert places[member.name.split("/")[-1]] == (member.offset_data, member.size)
+        picture = Image.open(io.BytesIO(shard.extractfile(names[2]).read()))  # type: ignore[union-attr]
         assert np.array_equal(np.asarray(picture), pictures_of("a/b")[1])
-        cameras = json.loads(shard.extractfile(names[-1]).read())  # type: ignore[union-attr]
-        assert cameras["uid"] == "a/b"
-        assert np.shape(cameras["camera_to_world"]) == (3, 4, 4)
+    assert head["uid"] == "a/b"
+    assert np.shape(head["camera_to_world"]) == (3, 4, 4)
+    assert (tmp_path / "shard-00000.tar").stat().st_size % tarfile.RECORDSIZE == 0
+    content = (tmp_path / "shard-00000.tar").read_bytes()[: first.size]
+    assert first.details["sha256"] == hashlib.sha256(content).hexdigest()
+    assert first.details["source"] == {"license": "CC0-1.0"}
+    assert first.details["image_size"] == [8, 8]
+
+
+def test_webp_and_maps_are_read_back(tmp_path: Path) -> None:
+    smooth = np.repeat(np.linspace(0, 255, 8, dtype=np.uint8)[None, :, None], 8, axis=0)
+    colors = np.repeat(np.concatenate([smooth] * 3 + [np.full_like(smooth, 255)], 2)[None], 2, 0)
+    depth = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    buffer = io.BytesIO()
+    Image.fromarray(depth).save(buffer, "PNG")
+    cameras = orbit(2, 20.0, 2.0, 60.0)
+    maps = {"depth": (buffer.getvalue(),) * 2}
+    facts = {"depth_unit": 0.001}
+    with ShardWriter(tmp_path) as writer:
+        pictures = encode_views(colors, "webp")
+        writer.add(ObjectViews("a", "video", cameras, pictures, {}, maps, facts))
+    reader = ShardReader(tmp_path, None)
+    difference = reader.images(0, [1]).astype(int) - colors[:1]
+    assert np.abs(difference).max() <= 6
+    assert np.array_equal(reader.maps(0, "depth", [0])[0], depth)
+    assert reader.facts(0) == facts
+    assert reader.records[0].kind == "video"
+    with pytest.raises(UnreadableObjectError, match=r"000\.normals\.png in .* there is none"):
+        reader.maps(0, "normals", [0])
+    with pytest.raises(ValueError, match="2 pictures"):
+        ObjectViews("a", "video", cameras, pictures, {}, {"depth": ()})
+    with pytest.raises(ValueError, match="format is 'gif'"):
+        encode_views(colors, "gif")  # type: ignore[arg-type]
+
+
+def test_the_same_objects_give_the_same_bytes_whoever_wrote_how_often(tmp_path: Path) -> None:
+    write(tmp_path / "once", ["a", "b", "c", "d"])
+    write(tmp_path / "twice", ["a", "b"])
+    write(tmp_path / "twice", ["c", "d"])
+    assert bytes_below(tmp_path / "once") == bytes_below(tmp_path / "twice")
+
+
+def bytes_below(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_several_writers_share_a_folder(tmp_path: Path) -> None:
+    for number, uids in ((1, "ab"), (2, "c")):
+        with ShardWriter(tmp_path, part=(number, 2)) as writer:
+            for uid in uids:
+                writer.add(views_of(uid))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("index.1-of-2.jsonl", "index.2-of-2.jsonl"),
+        *("shard-1-of-2-00000.tar", "shard-2-of-2-00000.tar"),
+    ]
+    reader = ShardReader(tmp_path, None)
+    assert [record.uid for record in reader.records] == ["a", "b", "c"]
+    assert np.array_equal(reader.images(2, [1]), pictures_of("c")[[1]])
+
+
+def test_an_object_that_is_appended_again_replaces_itself(tmp_path: Path) -> None:
+    write(tmp_path, ["a", "b"])
+    block = pack(views_of("a", views=2), {"bytes": 7})
+    with ShardWriter(tmp_path) as writer:
+        assert writer.append(block) is False
+    assert (writer.known["a"].version, writer.known["a"].bytes) == (2, 7)
+    reader = ShardReader(tmp_path, None)
+    assert [(r.uid, r.views) for r in reader.records] == [("a", 2), ("b", 3)]
+    assert np.array_equal(reader.images(0, [1]), pictures_of("a", 2)[[1]])
+
+
+def test_what_is_no_object_is_not_appended(tmp_path: Path) -> None:
+    block = pack(views_of("a"), {})
+    assert record_of(block)["size"] == len(block)
+    for bad in (b"", b"x" * 2000, block[:-512], block + bytes(512)):
+        with pytest.raises(ValueError, match="no object of a data set"):
+            record_of(bad)
+
+
+def test_a_torn_line_of_the_index_is_written_again(tmp_path: Path) -> None:
+    write(tmp_path, ["a", "b", "c"])
+    index = tmp_path / "index.jsonl"
+    whole = bytes_below(tmp_path)
+    index.write_bytes(index.read_bytes()[:-20])
+    assert [record.uid for record in read_index(tmp_path)] == ["a", "b"]
+    write(tmp_path, ["c"])
+    assert bytes_below(tmp_path) == whole
 
 
 def test_killed_writer_leaves_only_finished_shards_and_the_next_goes_on(tmp_path: Path) -> None:
@@ -85,7 +168,7 @@ def test_killed_writer_leaves_only_finished_shards_and_the_next_goes_on(tmp_path
         "import os\n"
         "from pathlib import Path\n"
         "from tests.unit.test_shards import views_of\n"
-        "from train.shards import ShardWriter\n"
+        "from train.shard_writing import ShardWriter\n"
         f"writer = ShardWriter(Path({str(tmp_path)!r}), objects_per_shard=2)\n"
         "for uid in 'abc':\n"
         "    writer.add(views_of(uid))\n"
@@ -96,21 +179,23 @@ def test_killed_writer_leaves_only_finished_shards_and_the_next_goes_on(tmp_path
     process = subprocess.run([sys.executable, "-c", script], env=environment, cwd=root)
     assert process.returncode == 9
     assert (tmp_path / "shard-00001.tar.part").exists()
-    assert [record["uid"] for record in ShardReader(tmp_path, None).records] == ["a", "b"]
+    assert [record.uid for record in ShardReader(tmp_path, None).records] == ["a", "b"]
     with ShardWriter(tmp_path, 2) as writer:
-        assert writer.uids == {"a", "b"}
+        assert set(writer.known) == {"a", "b"}
         writer.add(views_of("c"))
     reader = ShardReader(tmp_path, None)
-    assert [record["uid"] for record in reader.records] == ["a", "b", "c"]
+    assert [record.uid for record in reader.records] == ["a", "b", "c"]
     assert np.array_equal(reader.images(2, [1]), pictures_of("c")[[1]])
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_an_exception_keeps_what_was_added(tmp_path: Path) -> None:
-    with contextlib.suppress(KeyboardInterrupt), ShardWriter(tmp_path) as writer:
-        writer.add(views_of("a"))
+def test_an_exception_drops_the_shard_that_was_not_full(tmp_path: Path) -> None:
+    with contextlib.suppress(KeyboardInterrupt), ShardWriter(tmp_path, 2) as writer:
+        for uid in "abc":
+            writer.add(views_of(uid))
         raise KeyboardInterrupt
-    assert len(ShardReader(tmp_path, None)) == 1
+    assert len(ShardReader(tmp_path, None)) == 2
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_split_is_by_hash_of_the_uid() -> None:
@@ -150,9 +235,9 @@ def test_reader_keeps_to_its_split(tmp_path: Path) -> None:
     uids = [f"object {n} of many" for n in range(60)]
     write(tmp_path, uids, objects_per_shard=64)
     train, held_out = ShardReader(tmp_path, "train"), ShardReader([tmp_path], "heldout")
-    assert {record["uid"] for record in held_out.records} == set(filter(is_held_out, uids))
+    assert {record.uid for record in held_out.records} == set(filter(is_held_out, uids))
     assert len(train) + len(held_out) == 60
-    assert not {r["uid"] for r in train.records} & {r["uid"] for r in held_out.records}
+    assert not {r.uid for r in train.records} & {r.uid for r in held_out.records}
 
 
 class _FirstViews(torch.utils.data.Dataset[torch.Tensor]):
@@ -195,7 +280,7 @@ def test_damage_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "data/shard-00001.tar").unlink()
     with pytest.raises(ValueError, match="missing"):
         ShardReader(tmp_path / "data", None)
-    (tmp_path / "data" / INDEX_NAME).write_text("not json\n")
+    (tmp_path / "data" / "index.jsonl").write_text("not json\n")
     with pytest.raises(ValueError, match="is not the index"):
         ShardReader(tmp_path / "data", None)
 

@@ -17,7 +17,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from model.cameras import BOX_MAX, BOX_MIN, Cameras, canonical_camera, normalize_cameras
+from model.cameras import (
+    BOX_MAX,
+    BOX_MIN,
+    canonical_camera,
+    normalize_cameras,
+    project,
+)
 from model.config import LrmConfig
 from model.photos import Framing, frame_photo
 from train.shards import ShardReader
@@ -91,7 +97,7 @@ class ReliefPredictor:
         camera = canonical_camera(self.view.fov_degrees, self.view.camera_distance)
 
         def ask(points_world: Tensor) -> tuple[Tensor, Tensor]:
-            seen = _sample(picture, _project(points_world, camera))
+            seen = _sample(picture, project(points_world, camera))
             alpha = seen[:, 3:]
             beside = (RELIEF_HALF_DEPTH - points_world[:, 1].abs()) / _EDGE + 0.5
             # Without the white that the picture's edges are mixed with: the sides show them.
@@ -154,22 +160,14 @@ def _visual_hull(reader: ShardReader, record: int, points: Tensor) -> tuple[Tens
         And (3,) the mean colour of what the views show.
     """
     views = range(min(MEAN_VIEWS, len(reader.cameras(record).intrinsics)))
-    cameras = normalize_cameras(reader.cameras(record), 0, reader.records[record]["kind"])
+    cameras = normalize_cameras(reader.cameras(record), 0, reader.records[record].kind)
     pictures = torch.from_numpy(reader.images(record, views)).permute(0, 3, 1, 2).float() / 255
     hull = torch.ones(len(points))
     for view in views:
-        places = _project(points, cameras[view])
+        places = project(points, cameras[view])
         hull *= _sample(pictures[view, 3:][None], places)[:, 0] > 0.5
     alpha = pictures[:, 3:]
     return hull, (pictures[:, :3] * alpha).sum((0, 2, 3)) / alpha.sum().clamp_min(1e-6)
-
-
-def _project(points_world: Tensor, camera: Cameras) -> Tensor:
-    """(N, 2) places of (N, 3) points in a camera's picture, as fractions; outside, if behind it."""
-    local = (points_world - camera.positions_world) @ camera.camera_to_world[:3, :3]
-    fx, fy, cx, cy = camera.intrinsics
-    depth = local[:, 2].clamp_min(1e-6)
-    return torch.stack([fx * local[:, 0] / depth + cx, fy * local[:, 1] / depth + cy], dim=1)
 
 
 def _sample(picture: Tensor, places: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def case_of_views(
         raise ValueError(f"it has {len(cameras.intrinsics)} views, and the protocol scores {count}")
     pictures = reader.images(record, range(count))
     return Case(
-        kind=reader.records[record]["kind"],
+        kind=reader.records[record].kind,
         photos=pictures[:inputs],
         photo_cameras=cameras[:inputs],
         targets=composite_on_white(pictures)[:, :3],

@@ -1,0 +1,208 @@
+"""What `lrm preprocess` finds in its sources: objects, videos, photos, data sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Wanted, find_inputs
+from lrm_cli.batch.sources import walk
+
+if TYPE_CHECKING:
+    from train.videos import VideoSource
+
+Kind = Literal["photos", "objects", "videos", "datasets"]
+
+AnyInput = TypeVar("AnyInput", bound=Input)
+
+ARCHIVE_SUFFIX = ".zip"
+# Of videos whose files are given one by one, `train.videos` reads more than the one named here.
+_POSE_FILES = ("images.bin", "images.txt", "transforms.json", "frame_annotations.jgz")
+
+
+@dataclass(frozen=True)
+class MeshInput(Input):
+    """A mesh file.
+
+    Attributes:
+        inside: its place in an archive, where `path` is one.
+        inside_bytes: its size there.
+        source: what the index is to tell of its origin: author, licence…
+    """
+
+    inside: str | None = None
+    inside_bytes: int | None = None
+    source: tuple[tuple[str, str], ...] = ()
+
+    def read_bytes(self) -> bytes:
+        """Its content.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        if self.inside is None:
+            return super().read_bytes()
+        from model.formats.archives import read_member
+
+        return read_member(self.path, self.inside)
+
+    def size(self) -> int | None:
+        """Bytes of its content; None where it is not there, or may not be looked at."""
+        return super().size() if self.inside is None else self.inside_bytes
+
+
+@dataclass(frozen=True)
+class VideoInput(Input):
+    """A video with poses; `path` is the file that tells these."""
+
+    video: VideoSource | None = None
+
+
+def guess_kind(sources: Sequence[Path], out: Path | None) -> Kind:
+    """What sources hold, where that is clear.
+
+    Raises:
+        ValueError: nothing, or several kinds.
+    """
+    from model.formats.meshes import MESH_SUFFIXES
+    from train.shards import index_paths
+
+    if all(index_paths(source) for source in sources):
+        return "datasets"
+    examples: dict[Kind, Path] = {}
+    for source in sources:
+        for path in _files_of(source, out):
+            suffix = path.suffix.lower()
+            if path.name in _POSE_FILES:
+                examples.setdefault("videos", path)
+            elif suffix in MESH_SUFFIXES or suffix == ARCHIVE_SUFFIX:
+                examples.setdefault("objects", path)
+            elif suffix in PICTURE_SUFFIXES:
+                examples.setdefault("photos", path)
+    if "videos" in examples or "objects" in examples:
+        examples.pop("photos", None)  # frames, textures
+    # Scanners leave point clouds and meshes beside the frames that they were made of.
+    if len(examples) > 1:
+        told = " and ".join(f"{kind} ({path})" for kind, path in examples.items())
+        raise ValueError(f"the sources hold {told}: say which are meant with --kind")
+    if not examples:
+        raise ValueError(
+            "the sources hold neither photos nor meshes nor videos with camera poses "
+            "(transforms.json, a COLMAP model, CO3D's annotations) nor a data set"
+        )
+    return next(iter(examples))
+
+
+def _files_of(source: Path, out: Path | None) -> list[Path]:
+    if not source.is_dir():
+        return [source]
+    found: list[Path] = []
+    for place, folders, files in walk(source):
+        if out is not None and os.path.realpath(place) == os.path.realpath(out):
+            folders.clear()
+            continue
+        found += [Path(place, name) for name in files if not name.startswith(".")]
+    return found
+
+
+def find_objects(
+    sources: Sequence[Path], out: Path, recursive: bool = True
+) -> tuple[list[MeshInput], list[str]]:
+    """Mesh files, also in zip archives, of folders and by name, in natural order.
+
+    An object's name is its place below its source folder, without suffix; below the deepest folder
+    that holds all, where files are given; and below its archive. Of an object's files in several
+    formats the first of `MESH_SUFFIXES` is taken, so that the name depends on no other file.
+
+    Returns:
+        Also the names of the files that are left out for that.
+
+    Raises:
+        ValueError: a source is missing or holds no mesh, or two objects would share a name.
+    """
+    from model.formats.meshes import MESH_SUFFIXES
+
+    order = [*MESH_SUFFIXES, ARCHIVE_SUFFIX]
+    wanted = Wanted((tuple(order),), "mesh", ())
+    files = [source for source in sources if not source.is_dir()]
+    groups = [*([source] for source in sources if source.is_dir()), *([files] if files else [])]
+    taken: dict[str, MeshInput] = {}
+    left_out: list[str] = []
+    for group in groups:
+        found: dict[str, MeshInput] = {}
+        for item in find_inputs(group, out, recursive, wanted):
+            for mesh in _with_members(item):
+                other = found.setdefault(mesh.stem, mesh)
+                if other is not mesh:
+                    first, second = sorted((other, mesh), key=lambda each: _rank(each, order))
+                    found[mesh.stem] = first
+                    left_out.append(second.name)
+        for mesh in found.values():
+            _add_distinct(taken, mesh)
+    return list(taken.values()), left_out
+
+
+def _rank(item: MeshInput, order: Sequence[str]) -> tuple[int, str]:
+    suffix = PurePosixPath(item.name).suffix.lower()
+    return (order.index(suffix) if suffix in order else len(order)), item.name
+
+
+def _with_members(item: Input) -> list[MeshInput]:
+    """The meshes of an archive; one that cannot be opened, and a mesh file, are inputs themselves.
+
+    The worker that gets a bad archive says what is wrong with it.
+    """
+    stem = str(PurePosixPath(item.name).with_suffix(""))
+    own = MeshInput(item.path, item.name, stem)
+    if item.path.suffix.lower() != ARCHIVE_SUFFIX:
+        return [own]
+    from model.formats.archives import members
+
+    try:
+        inside = members(item.path)
+    except (ValueError, OSError):
+        return [own]
+    return [
+        MeshInput(
+            item.path,
+            f"{item.name}/{member}",
+            f"{stem}/{PurePosixPath(member).with_suffix('')}",
+            inside=member,
+            inside_bytes=size,
+        )
+        for member, size in inside
+    ] or [own]
+
+
+def find_video_inputs(sources: Sequence[Path]) -> list[VideoInput]:
+    """Videos with poses, in natural order, named by their place below their source folder.
+
+    Raises:
+        ValueError: a source is no folder or holds none, or two videos would share a name.
+    """
+    from train.videos import find_videos
+
+    taken: dict[str, VideoInput] = {}
+    for source in sources:
+        for video in find_videos(source):
+            name = source.resolve().name if video.name == "." else video.name
+            item = VideoInput(video.poses, name, name, video=video)
+            _add_distinct(taken, item)
+    return list(taken.values())
+
+
+def _add_distinct(taken: dict[str, AnyInput], item: AnyInput) -> None:
+    """Take an input, unless it is taken already.
+
+    Raises:
+        ValueError: another one has its name.
+    """
+    other = taken.setdefault(item.stem, item)
+    if other.path != item.path:
+        raise ValueError(
+            f"{other.path} and {item.path} would both be called {item.stem}: give one folder that "
+            "holds both, rename one, or leave one away if they are the same"
+        )

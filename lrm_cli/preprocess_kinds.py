@@ -1,0 +1,206 @@
+"""What `lrm preprocess` does with each kind of sources, and which flags are for which."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrm_cli import console
+from lrm_cli.batch.command import Batch, BatchFlags, plan_batch
+from lrm_cli.batch.discovery import Shard
+from lrm_cli.batch.places import spread
+from lrm_cli.dataset_store import DatasetStore, remove_all
+from lrm_cli.evaluate_settings import SPLITS
+from lrm_cli.photo_settings import check_choices, lines_in
+from lrm_cli.preprocess_datasets import merge
+from lrm_cli.preprocess_inputs import (
+    Kind,
+    MeshInput,
+    VideoInput,
+    find_objects,
+    find_video_inputs,
+)
+from lrm_cli.preprocess_photos import PhotoPreparation, preparation_settings
+from lrm_cli.preprocess_work import SETTINGS_NAME, DatasetSettings, DatasetWork
+
+if TYPE_CHECKING:
+    from train.videos import VideoSettings
+
+    from train.objects import ObjectSettings
+
+COMMAND = "preprocess"
+_GIGABYTES_PER_JOB = 1.5
+_MEMORY_SHARE = 0.9  # of the machine's, for all workers together
+_LEAST_MEMORY_BYTES = 2 * 10**9
+
+# Which kinds a flag is for, and what settings call it. Those of all kinds are not here.
+_FLAGS: dict[str, tuple[tuple[Kind, ...], str]] = {
+    "size": (("photos", "objects", "videos"), "size"),
+    "views": (("objects", "videos"), "views"),
+    "format": (("objects", "videos"), "picture_format"),
+    "cameras": (("objects",), "cameras"),
+    "fov": (("objects",), "fov_degrees"),
+    "radius-min": (("objects",), ""),
+    "radius-max": (("objects",), ""),
+    "height-min": (("objects",), ""),
+    "height-max": (("objects",), ""),
+    "lighting": (("objects",), "lighting"),
+    "depth": (("objects",), "depth"),
+    "normals": (("objects",), "normals"),
+    "up": (("objects",), "up"),
+    "seed": (("objects",), "seed"),
+    "min-thickness": (("objects",), "min_thickness"),
+    "min-opacity": (("objects",), "min_opacity"),
+    "min-frames": (("videos",), "min_frames"),
+    "min-sharpness": (("videos",), "min_sharpness"),
+    "matting": (("photos", "videos"), "matting"),
+    "matting-model": (("photos", "videos"), "matting_model"),
+    "foreground-ratio": (("photos", "videos"), "foreground_ratio"),
+    "framing": (("photos",), "framing"),
+    "background": (("photos",), "background"),
+    "model": (("photos",), ""),
+    "split": (("datasets",), ""),
+    "objects": (("datasets",), ""),
+}
+
+
+def carry_out(kind: Kind, flags: BatchFlags, places: Sequence[Path], given: dict[str, Any]) -> None:
+    """Do what is asked for, and end with the exit code.
+
+    Args:
+        places: files and folders that the sources stand for.
+        given: values of the flags of some kinds, by their names.
+
+    Raises:
+        typer.Exit: something failed.
+    """
+    if kind == "photos":
+        _prepare_photos(flags, given)
+    elif kind == "datasets":
+        _merge(flags, places, given)
+    elif kind == "objects":
+        with console.usage_errors():
+            settings = _object_settings(given)
+            meshes, left_out = find_objects(places, flags.out, flags.recursive)
+        if left_out and not flags.quiet:
+            console.message(
+                f"{len(left_out)} files of objects that are there in another format, too, are not "
+                f"read: {console.one_line(left_out[0])}{', …' if len(left_out) > 1 else ''}"
+            )
+        make_dataset(flags, settings, meshes)
+    else:
+        with console.usage_errors():
+            from train.videos import VideoSettings
+
+            video_settings = VideoSettings(**_named(given))
+            videos = find_video_inputs(places)
+        make_dataset(flags, video_settings, videos)
+
+
+def refuse_flags_of_others(kind: Kind, given: dict[str, Any]) -> None:
+    """See that flags are for these sources.
+
+    Raises:
+        ValueError: one is for another kind.
+    """
+    for flag in given:
+        kinds, _ = _FLAGS[flag]
+        if kind not in kinds:
+            raise ValueError(f"--{flag} is for {' and '.join(kinds)}, and the sources are {kind}")
+
+
+def _named(given: dict[str, Any]) -> dict[str, Any]:
+    """Flags by the names that settings have for them."""
+    return {name: value for flag, value in given.items() if (name := _FLAGS[flag][1])}
+
+
+def _object_settings(given: dict[str, Any]) -> ObjectSettings:
+    from train.objects import ObjectSettings
+
+    radius, height = ObjectSettings.radius_range, ObjectSettings.height_range
+    return ObjectSettings(
+        **_named(given),
+        radius_range=(given.get("radius-min", radius[0]), given.get("radius-max", radius[1])),
+        height_range=(given.get("height-min", height[0]), given.get("height-max", height[1])),
+    )
+
+
+def _prepare_photos(flags: BatchFlags, given: dict[str, Any]) -> None:
+    with console.usage_errors():
+        settings = preparation_settings(given.get("model", "lrm-tiny"), _named(given))
+        batch = plan_batch(flags, settings)
+    work = PhotoPreparation(settings, batch.places.threads)
+    batch.carry_out(COMMAND, "Preparing", work, lambda _: {})
+
+
+def _merge(flags: BatchFlags, places: Sequence[Path], given: dict[str, Any]) -> None:
+    with console.usage_errors():
+        check_choices("--split", (given["split"],) if "split" in given else (), SPLITS)
+        part = Shard.parse(flags.shard) if flags.shard else None
+        chosen = lines_in("--objects", given["objects"]) if "objects" in given else None
+    merge(
+        places,
+        flags.out,
+        split=given.get("split"),
+        chosen=chosen,
+        part=None if part is None else (part.number, part.count),
+        takes=(lambda _: True) if part is None else part.takes,
+        overwrite=flags.overwrite,
+        json=flags.json,
+        quiet=flags.quiet,
+    )
+
+
+def make_dataset(
+    flags: BatchFlags,
+    settings: ObjectSettings | VideoSettings,
+    inputs: Sequence[MeshInput] | Sequence[VideoInput],
+) -> None:
+    """Make what a data set does not have yet, and add it; then end with the exit code.
+
+    Raises:
+        typer.Exit: some input failed.
+    """
+    from train.objects import ObjectSettings
+
+    with console.usage_errors():
+        kind = "objects" if isinstance(settings, ObjectSettings) else "videos"
+        part = Shard.parse(flags.shard) if flags.shard else None
+        mine = [item for item in inputs if part is None or part.takes(item.name)]
+        places = spread(
+            "cpu", flags.jobs, None, len(mine), most_jobs=None, gigabytes=_GIGABYTES_PER_JOB
+        )
+        kept = DatasetSettings(kind, _identity(settings))
+        numbers = None if part is None else (part.number, part.count)
+        if not flags.dry_run:
+            if flags.overwrite:
+                remove_all(flags.out, numbers)
+                if part is None:
+                    (flags.out / SETTINGS_NAME).unlink(missing_ok=True)
+            kept.keep(flags.out)
+        store = DatasetStore(flags.out, numbers)
+    work = DatasetWork(settings, _memory_of_each(len(places.places)))
+    batch = Batch(flags, kept, mine, places, part)
+    batch.carry_out(COMMAND, "Rendering", work, lambda _: {}, store=store)
+
+
+def _identity(settings: ObjectSettings | VideoSettings) -> dict[str, Any]:
+    """All settings, as JSON has them."""
+    from train.objects import ObjectSettings
+
+    if isinstance(settings, ObjectSettings):
+        return settings.identity()
+    values: dict[str, Any] = json_module.loads(json_module.dumps(dataclasses.asdict(settings)))
+    return values
+
+
+def _memory_of_each(workers: int) -> int | None:
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return None
+    return max(int(_MEMORY_SHARE * total / workers), _LEAST_MEMORY_BYTES)

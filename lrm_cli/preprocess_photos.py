@@ -1,0 +1,104 @@
+"""`lrm preprocess --kind photos`: the pictures that the network of `lrm reconstruct` sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.photo_settings import FramingSettings, check_choices
+
+if TYPE_CHECKING:
+    from model.config import ViewConfig
+    from model.photos import Framing
+
+BACKGROUNDS = ("white", "transparent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparationSettings(FramingSettings):
+    """What decides how a prepared picture looks; kept in the ledger."""
+
+    size: int
+    foreground_ratio: float
+    background: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices("--background", (self.background,), BACKGROUNDS)
+        if self.size < 8:
+            raise ValueError(f"--size is {self.size}; it must be at least 8 pixels")
+
+    def files_of(self, stem: str) -> list[str]:
+        """The one picture of an input."""
+        return [f"{stem}.png"]
+
+
+def preparation_settings(model: str, given: dict[str, Any]) -> PreparationSettings:
+    """Settings as a model wants its photos, but for what is given.
+
+    Raises:
+        ValueError: there is no such model, or a setting is out of its range.
+    """
+    from model.folders import load_config, model_folder
+
+    config = load_config(model_folder(model))
+    defaults: dict[str, Any] = {
+        "size": config.encoder.image_size,
+        "foreground_ratio": config.view.foreground_ratio,
+        "background": "white",
+        "matting": "auto",
+        "matting_model": "isnet-general-use",
+        "framing": "auto",
+    }
+    return PreparationSettings(**(defaults | given))
+
+
+@dataclass(frozen=True)
+class PhotoPreparation:
+    """The work on photos."""
+
+    settings: PreparationSettings
+    threads: int
+
+    stage_names = ("prepare", "write")
+
+    def load(self, place: Place) -> Sequence[Stage]:
+        """The stages of a worker."""
+        import torch
+
+        torch.set_num_threads(place.threads)
+        steps = _Steps(self.settings)
+        return (Stage("prepare", steps.prepare, self.threads), Stage("write", steps.write))
+
+
+class _Steps:
+    def __init__(self, settings: PreparationSettings) -> None:
+        from model.config import ViewConfig
+        from model.matting import Matting
+
+        self._settings = settings
+        self._matting = Matting(settings.matting, settings.matting_model)
+        self._view: ViewConfig = ViewConfig(foreground_ratio=settings.foreground_ratio)
+
+    def prepare(self, source: Source) -> tuple[Source, bytes]:
+        from model.decoding import read_photo
+        from model.formats.stills import png_bytes
+        from model.photos import frame_cutout, on_background, straight
+
+        settings = self._settings
+        cutout = self._matting.cut_out(read_photo(source.content))
+        framed = frame_cutout(cutout, settings.size, self._view, cast("Framing", settings.framing))
+        transparent = settings.background == "transparent"
+        pixels = straight(framed) if transparent else on_background(framed, 1.0)
+        return source, png_bytes(pixels)
+
+    def write(self, prepared: tuple[Source, bytes]) -> dict[str, Any]:
+        from model.formats.atomic import write_atomically
+
+        source, content = prepared
+        (place,) = source.outputs
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, content)
+        return {}

@@ -1,0 +1,148 @@
+"""What workers do to make objects of a data set: meshes and videos to packed views."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrm_cli.batch.job import LEFT_OUT
+from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.dataset_store import origin_of, uid_of, unsharded_file
+from lrm_cli.preprocess_inputs import MeshInput, VideoInput
+
+if TYPE_CHECKING:
+    from train.videos import VideoSettings
+
+    from train.objects import ObjectSettings
+    from train.views import ObjectViews
+
+SETTINGS_NAME = "dataset.json"  # the settings that all objects of a data set share
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """What decides how a data set's views look, as JSON has it."""
+
+    kind: str
+    views: dict[str, Any]
+
+    def files_of(self, stem: str) -> list[str]:
+        """Where an object waits for its shard."""
+        return [unsharded_file(stem)]
+
+    def keep(self, out: Path) -> None:
+        """Write the settings beside a new data set; refuse others for an old one.
+
+        Raises:
+            ValueError: the folder cannot be written to, or holds a data set of other settings.
+        """
+        from lrm_cli.batch.job import make_folder
+        from model.formats.atomic import write_atomically
+
+        make_folder(out)
+        values = {"kind": self.kind, **self.views}
+        path = out / SETTINGS_NAME
+        if not path.exists():
+            write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+            return
+        try:
+            before = dict(json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError):
+            raise ValueError(f"{path} is not the settings of a data set") from None
+        differences = [
+            f"{name} was {before.get(name)} and is now {value}"
+            for name, value in values.items()
+            if before.get(name) != value
+        ]
+        if differences:
+            raise ValueError(
+                f"{out} holds a data set of other settings ({'; '.join(differences)}): choose "
+                "another --out, or --overwrite it"
+            )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """An object on its way to the disk."""
+
+    source: Source
+    views: ObjectViews | None
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetWork:
+    """The work on meshes or videos.
+
+    Args:
+        memory_bytes: what each worker may take; more, and its item fails. None: no limit.
+    """
+
+    settings: ObjectSettings | VideoSettings
+    memory_bytes: int | None = None
+
+    stage_names = ("render", "write")
+
+    def load(self, place: Place) -> Sequence[Stage]:
+        """The stages of a worker."""
+        import torch
+
+        torch.set_num_threads(place.threads)
+        if self.memory_bytes is not None:
+            _limit_memory(self.memory_bytes)
+        return (Stage("render", self._make), Stage("write", _write))
+
+    def _make(self, source: Source) -> _Made:
+        from train.objects import ObjectSettings, ObjectTask, RejectedError, object_views
+
+        item, settings = source.item, self.settings
+        uid = uid_of(item.stem)
+        if not isinstance(settings, ObjectSettings):
+            from train.videos import video_views
+
+            assert isinstance(item, VideoInput)
+            assert item.video is not None
+            return _Made(source, video_views(item.video, settings, uid))
+        assert isinstance(item, MeshInput)
+        with _on_disk(item) as path:
+            try:
+                views = object_views(ObjectTask(uid, path, item.source), settings)
+            except RejectedError as error:
+                return _Made(source, None, str(error))
+        return _Made(source, views)
+
+
+def _on_disk(item: MeshInput) -> contextlib.AbstractContextManager[Path]:
+    """The mesh's file, unpacked for as long as it is needed."""
+    if item.inside is None:
+        return contextlib.nullcontext(item.path)
+    from model.formats.archives import unpacked
+
+    return unpacked(item.path, item.inside)
+
+
+def _write(made: _Made) -> dict[str, Any]:
+    from model.formats.atomic import write_atomically
+    from train.packing import pack
+
+    if made.views is None:
+        return {LEFT_OUT: made.left_out}
+    (place,) = made.source.outputs
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(place, pack(made.views, origin_of(made.source.item, made.source.sha256)))
+    return {"views": len(made.views.pictures), **made.views.facts}
+
+
+def _limit_memory(size: int) -> None:
+    """So that one file's greed is its own failure, and not that of all that run beside it."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (size, most))
