@@ -51,6 +51,7 @@ ORDER = {
             "packing",
             "shards",
             "shard_writing",
+            "shard_tools",
             "dataset",
         ),
         *(
