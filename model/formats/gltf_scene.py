@@ -1,84 +1,275 @@
-"""glTF through trimesh, with the vertex colours that the file holds.
+"""glTF scenes as posed meshes: nodes, skins and morph targets at rest.
 
-Of 16-bit colours trimesh (5.2) keeps the lower 8 bits, and beside a material it drops all. It hands
-on untouched what has a name that begins with `_`, so each COLOR_0 gets such a second name first.
+Legend of shapes: N vertices, M faces, J joints.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_COLORS = "_LRM_COLOR_0"
-_JSON_CHUNK = 0x4E4F534A
+from model.formats.beside import Beside, UnreadableError
+from model.formats.gltf_document import GltfDocument
+from model.formats.gltf_materials import GltfMaterial, GltfMaterials
+from model.formats.mesh_parts import PLAIN_COLOR, MeshPart, linear_to_srgb
+
+# A scene may place one mesh many times; more triangles than this are no object to be drawn.
+MAX_TRIANGLES = 20_000_000
+_TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_DRACO = "KHR_draco_mesh_compression"
 
 
-def load_gltf_scene(path: Path) -> Any:
-    """The `trimesh.Scene` of a .glb or .gltf file; `linear_colors` has its vertex colours.
+def read_gltf(path: Path) -> list[MeshPart]:
+    """The parts of a .glb or .gltf file's default scene, in the file's frame, not cleaned yet.
+
+    The default scene is the one that `scene` names, or the first; where there are no scenes, all
+    nodes. Meshes stand as their nodes place them, each once; those with skins as the joints' nodes
+    do in the rest pose, whatever their own node says, and those with morph targets at their
+    default weights.
 
     Raises:
-        Exception: whatever trimesh's parsers met.
+        UnreadableError: it is not whole, compressed in a way that is not read, or has more than
+            20 million triangles.
+        FileNotFoundError: the file of a buffer is not there.
+        Exception: what comes of reading what is no glTF at all.
     """
-    import trimesh
-    from trimesh.resolvers import FilePathResolver
+    return list(_Scene(GltfDocument(path.read_bytes(), Beside(path))).parts())
 
-    suffix = path.suffix.lower()
-    data = path.read_bytes()
-    data = _rename_in_glb(data) if suffix == ".glb" else _rename(data)
-    return trimesh.load_scene(
-        io.BytesIO(data),
-        file_type=suffix[1:],
-        resolver=FilePathResolver(str(path)),
-        process=False,  # no merging: it would average what the file keeps apart
+
+class _Scene:
+    """The nodes of a document, and what they place."""
+
+    def __init__(self, document: GltfDocument) -> None:
+        self._document = document
+        self._materials = GltfMaterials(document)
+        self._nodes: list[dict[str, Any]] = document.json.get("nodes", [])
+        self._parents: dict[int, int] = {}
+        for number, node in enumerate(self._nodes):
+            for child in node.get("children", []):
+                document.item("nodes", child)
+                self._parents.setdefault(child, number)
+        self._globals: dict[int, NDArray[np.float64]] = {}
+        self._triangles = 0
+
+    def parts(self) -> Iterator[MeshPart]:
+        if not self._nodes:  # meshes alone, which no node places
+            for mesh in self._document.json.get("meshes", []):
+                yield from self._placed(mesh, {}, np.eye(4))
+            return
+        for number in self._reached():
+            node = self._nodes[number]
+            if "mesh" in node:
+                mesh = self._document.item("meshes", node["mesh"])
+                yield from self._placed(mesh, node, self._global(number))
+
+    def _reached(self) -> list[int]:
+        """The scene's nodes, each once."""
+        document = self._document
+        if document.json.get("scenes"):
+            scene = document.item("scenes", document.json.get("scene", 0))
+            todo = list(scene.get("nodes", []))
+        else:
+            todo = [number for number in range(len(self._nodes)) if number not in self._parents]
+        reached: dict[int, None] = {}
+        todo.reverse()
+        while todo:
+            number = todo.pop()
+            children = document.item("nodes", number).get("children", [])
+            if number not in reached:
+                reached[number] = None
+                todo += reversed(children)
+        return list(reached)
+
+    def _global(self, number: int) -> NDArray[np.float64]:
+        """(4, 4) of a node: its own, below those of all above it.
+
+        Raises:
+            UnreadableError: a node stands below itself.
+        """
+        chain: list[int] = []
+        above: int | None = number
+        while above is not None and above not in self._globals:
+            if len(chain) > len(self._nodes):
+                raise UnreadableError("its nodes contain themselves")
+            chain.append(above)
+            above = self._parents.get(above)
+        matrix = np.eye(4) if above is None else self._globals[above]
+        for each in reversed(chain):
+            matrix = self._globals[each] = matrix @ _local(self._nodes[each])
+        return self._globals[number]
+
+    def _placed(
+        self, mesh: dict[str, Any], node: dict[str, Any], matrix: NDArray[np.float64]
+    ) -> Iterator[MeshPart]:
+        weights = node.get("weights", mesh.get("weights", []))
+        joints = self._joints(node["skin"]) if "skin" in node else None
+        for primitive in mesh["primitives"]:
+            mode = primitive.get("mode", _TRIANGLES)
+            if mode in (_TRIANGLES, _STRIP, _FAN) and "POSITION" in primitive["attributes"]:
+                yield self._part(primitive, mode, weights, joints, matrix)
+
+    def _part(
+        self,
+        primitive: dict[str, Any],
+        mode: int,
+        weights: list[float],
+        joints: NDArray[np.float64] | None,
+        matrix: NDArray[np.float64],
+    ) -> MeshPart:
+        document, attributes = self._document, primitive["attributes"]
+        position = attributes["POSITION"]
+        if _DRACO in primitive.get("extensions", {}) and not document.has_data(position):
+            raise UnreadableError(f"its meshes are compressed by {_DRACO}, which is not read")
+        vertices = _columns(document.accessor(position), 3).astype(np.float64)
+        for weight, target in zip(weights, primitive.get("targets", []), strict=False):
+            if weight and "POSITION" in target:
+                shift = _columns(document.accessor(target["POSITION"]), 3)
+                vertices = vertices + float(weight) * _as_long(shift, vertices)
+        flat = None
+        if "indices" in primitive:
+            flat = document.accessor(primitive["indices"])[:, 0]
+        faces = _faces(mode, np.arange(len(vertices)) if flat is None else flat.astype(np.int64))
+        self._triangles += len(faces)
+        if self._triangles > MAX_TRIANGLES:
+            raise UnreadableError(
+                f"it has more than {MAX_TRIANGLES // 10**6} million triangles as its scene has them"
+            )
+        if joints is not None and "JOINTS_0" in attributes:
+            vertices = self._skinned(vertices, attributes, joints)
+        else:
+            vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+            if np.linalg.det(matrix[:3, :3]) < 0:
+                faces = faces[:, ::-1]
+        material = self._materials.of(primitive.get("material"))
+        if "material" not in primitive and "COLOR_0" not in attributes:
+            material = GltfMaterial((*PLAIN_COLOR, 1.0))
+        uv = None
+        name = f"TEXCOORD_{material.layout.texcoord}"
+        if material.texture is not None and name in attributes:
+            uv = material.layout.apply(_columns(document.accessor(attributes[name]), 2))
+        return MeshPart(
+            vertices_world=vertices,
+            faces=faces,
+            base_color=_color(material, uv),
+            uv=uv,
+            texture=material.texture,
+            vertex_colors=self._vertex_colors(attributes, len(vertices), material),
+            unlit=material.unlit,
+        )
+
+    def _joints(self, index: Any) -> NDArray[np.float64]:
+        """(J, 4, 4) from a skin's mesh to the scene, in the rest pose."""
+        skin = self._document.item("skins", index)
+        matrices = []
+        for joint in skin["joints"]:
+            self._document.item("nodes", joint)
+            matrices.append(self._global(joint))
+        joints = np.stack(matrices)
+        if "inverseBindMatrices" in skin:
+            stored = self._document.accessor(skin["inverseBindMatrices"]).astype(np.float64)
+            if stored.shape[1] != 16 or len(stored) < len(joints):
+                raise UnreadableError("a skin has fewer matrices than joints")
+            joints = joints @ stored[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1)
+        return joints
+
+    def _skinned(
+        self, vertices: NDArray[np.float64], attributes: dict[str, int], joints: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(N, 3) vertices as the joints that pull at them place them."""
+        blended = np.zeros((len(vertices), 3, 4))
+        total = np.zeros(len(vertices))
+        number = 0
+        while f"JOINTS_{number}" in attributes and f"WEIGHTS_{number}" in attributes:
+            chosen = _as_long(self._document.accessor(attributes[f"JOINTS_{number}"]), vertices)
+            shares = _as_long(self._document.accessor(attributes[f"WEIGHTS_{number}"]), vertices)
+            if chosen.shape != shares.shape or (len(chosen) and chosen.max() >= len(joints)):
+                raise UnreadableError("its skin's joints and weights do not fit each other")
+            for column in range(chosen.shape[1]):
+                share = shares[:, column].astype(np.float64)
+                blended += share[:, None, None] * joints[chosen[:, column].astype(np.int64), :3]
+                total += share
+            number += 1
+        pulled = total > 0
+        blended[pulled] /= total[pulled, None, None]
+        blended[~pulled] = joints[0, :3]  # what nothing pulls at goes with the skin's first joint
+        return np.einsum("nij,nj->ni", blended[..., :3], vertices) + blended[..., 3]
+
+    def _vertex_colors(
+        self, attributes: dict[str, int], count: int, material: GltfMaterial
+    ) -> NDArray[np.uint8] | None:
+        """(N, 4) sRGB and straight alpha of COLOR_0, which is linear light."""
+        if "COLOR_0" not in attributes:
+            return None
+        stored = self._document.accessor(attributes["COLOR_0"])
+        if stored.dtype.kind in "iu":  # §3.7.2.1: whole numbers in COLOR_0 are always normalised
+            stored = stored / np.iinfo(stored.dtype).max
+        if len(stored) != count or stored.shape[1] < 3:
+            return None
+        linear = np.nan_to_num(stored.astype(np.float64)).clip(0, 1)
+        alpha = linear[:, 3] if linear.shape[1] > 3 else np.ones(count)
+        if material.alpha_mode == "OPAQUE":
+            alpha = np.ones(count)
+        elif material.alpha_mode == "MASK" and material.texture is None:
+            alpha = (alpha * material.base_color[3] >= material.alpha_cutoff).astype(np.float64)
+        # From linear light to sRGB before the 8 bits, which would merge the dark levels.
+        srgb = np.column_stack([linear_to_srgb(linear[:, :3]), alpha])
+        return (srgb * 255).round().astype(np.uint8)
+
+
+def _color(
+    material: GltfMaterial, uv: NDArray[np.float32] | None
+) -> tuple[float, float, float, float]:
+    """A material's colour where its picture can be shown, or cannot."""
+    red, green, blue, opacity = material.base_color
+    if material.alpha_mode == "MASK" and (material.texture is None or uv is None):
+        opacity = float(opacity >= material.alpha_cutoff)
+    return red, green, blue, opacity
+
+
+def _local(node: dict[str, Any]) -> NDArray[np.float64]:
+    """(4, 4) of a node in its parent."""
+    if "matrix" in node:
+        return np.asarray(node["matrix"], np.float64).reshape(4, 4).T
+    matrix = np.eye(4)
+    x, y, z, w = np.asarray(node.get("rotation", (0, 0, 0, 1)), np.float64)
+    length = x * x + y * y + z * z + w * w
+    double = 2 / length if length > 0 else 0.0
+    matrix[:3, :3] -= double * np.array(
+        [
+            [y * y + z * z, w * z - x * y, -x * z - w * y],
+            [-x * y - w * z, x * x + z * z, w * x - y * z],
+            [w * y - x * z, -w * x - y * z, x * x + y * y],
+        ]
     )
+    matrix[:3, :3] *= np.asarray(node.get("scale", (1, 1, 1)), np.float64)
+    matrix[:3, 3] = node.get("translation", (0, 0, 0))
+    return matrix
 
 
-def linear_colors(geometry: Any) -> NDArray[np.float64] | None:
-    """(N, 4) linear light and straight alpha in 0..1 of a geometry of `load_gltf_scene`."""
-    stored = geometry.vertex_attributes.get(_COLORS)
-    if stored is None or len(stored) != len(geometry.vertices):
-        return None
-    colors: NDArray[np.float64] = np.asarray(stored, np.float64)
-    if stored.dtype.kind == "u":  # §3.7.2.1: whole numbers in COLOR_0 are always normalised
-        colors = colors / np.iinfo(stored.dtype).max
-    if colors.shape[1] == 3:
-        colors = np.column_stack([colors, np.ones(len(colors))])
-    return np.nan_to_num(colors).clip(0, 1)
+def _faces(mode: int, flat: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(M, 3) of a list, a strip or a fan."""
+    if mode == _TRIANGLES:
+        return flat[: len(flat) // 3 * 3].reshape(-1, 3)
+    if len(flat) < 3:
+        return np.zeros((0, 3), np.int64)
+    if mode == _FAN:
+        return np.column_stack([np.full(len(flat) - 2, flat[0]), flat[1:-1], flat[2:]])
+    faces = np.column_stack([flat[:-2], flat[1:-1], flat[2:]])
+    faces[1::2] = faces[1::2, [1, 0, 2]]  # every other one of a strip is wound the other way
+    return faces
 
 
-def _rename_in_glb(data: bytes) -> bytes:
-    """The same for the JSON chunk of a GLB; what is none stays for trimesh to complain about."""
-    if len(data) < 20:
-        return data
-    magic, version, _, size, kind = struct.unpack_from("<4sIIII", data)
-    if (magic, version, kind) != (b"glTF", 2, _JSON_CHUNK):
-        return data
-    text = _rename(data[20 : 20 + size])
-    text += b" " * (-len(text) % 4)
-    rest = data[20 + size :]
-    length = 20 + len(text) + len(rest)
-    return struct.pack("<4sIIII", magic, version, length, len(text), kind) + text + rest
+def _columns(values: NDArray[Any], count: int) -> NDArray[Any]:
+    if values.shape[1] != count:
+        raise UnreadableError(f"it has {values.shape[1]} numbers a vertex where {count} belong")
+    return values
 
 
-def _rename(text: bytes) -> bytes:
-    """A glTF document in which COLOR_0 has a second name.
-
-    Raises:
-        ValueError: it is no JSON. (trimesh would look for a file model.gltf instead.)
-    """
-    document = json.loads(text)
-    try:
-        for mesh in document.get("meshes", []):
-            for primitive in mesh["primitives"]:
-                attributes = primitive["attributes"]
-                if "COLOR_0" in attributes:
-                    attributes[_COLORS] = attributes["COLOR_0"]
-    except (KeyError, TypeError, AttributeError):
-        return text  # trimesh says better what is wrong
-    return json.dumps(document).encode()
+def _as_long(values: NDArray[Any], vertices: NDArray[np.float64]) -> NDArray[Any]:
+    if len(values) != len(vertices):
+        raise UnreadableError(f"it tells {len(values)} of its {len(vertices)} vertices something")
+    return values

@@ -19,7 +19,7 @@ from model.metrics.surface_points import sample_surface, thin_out
 
 CLOUD_SUFFIXES = (".ply", ".npz", ".npy", ".xyz")  # of PLY those without faces
 # The first of these counts where an object has several files.
-SHAPE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".npz", ".npy", ".xyz")
+SHAPE_SUFFIXES = (".glb", ".gltf", ".obj", ".dae", ".ply", ".stl", ".npz", ".npy", ".xyz")
 
 
 @dataclass(frozen=True)

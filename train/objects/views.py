@@ -8,6 +8,7 @@ Legend of shapes: V views.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import math
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.cameras import SAFE_OBJECT_RADIUS
+from model.formats.archives import unpacked
 from model.formats.depth_maps import depth_steps
 from model.formats.meshes import TexturedMesh, read_mesh
 from model.rasterizing import draw_views
@@ -38,12 +40,15 @@ class ObjectTask:
     """One file to make views of.
 
     Attributes:
+        path: of a mesh file, or of a zip archive with one.
+        member: the mesh's name in the archive.
         source: what the data set's index tells of its origin: author, licence…
     """
 
     uid: str
     path: Path
     source: tuple[tuple[str, str], ...] = ()
+    member: str | None = None
 
 
 def object_views(task: ObjectTask, settings: ObjectSettings) -> ObjectViews:
@@ -57,7 +62,11 @@ def object_views(task: ObjectTask, settings: ObjectSettings) -> ObjectViews:
         ValueError: the file cannot be read or has no faces.
         RejectedError: it is thinner or more transparent than the settings allow.
     """
-    mesh = read_mesh(task.path, settings.up)
+    with contextlib.ExitStack() as stack:
+        path = task.path
+        if task.member is not None:
+            path = stack.enter_context(unpacked(task.path, task.member))
+        mesh = read_mesh(path, settings.up)
     check_object(mesh, settings)
     mesh = mesh.fitted(SAFE_OBJECT_RADIUS)
     cameras = settings.cameras_of(task.uid)
@@ -81,7 +90,7 @@ def object_views(task: ObjectTask, settings: ObjectSettings) -> ObjectViews:
         if view.normals_world is not None:
             maps.setdefault("normals", []).append(_png(normal_levels(view.normals_world)))
     if not seen:
-        raise ValueError(f"{task.path.name} shows nothing: its surfaces are wholly transparent")
+        raise ValueError(f"{path.name} shows nothing: its surfaces are wholly transparent")
     facts: dict[str, Any] = {"cameras": settings.identity()["cameras"], "light": settings.lighting}
     if settings.depth:
         facts |= {"depth_scale": scale, "depth_nothing": 0}
