@@ -31,6 +31,8 @@ MARKERS = {
     (0.0, 1.0, 0.0): (-0.75, 0.35, 0.4),
     (0.0, 0.0, 1.0): (0.0, -0.5, 0.75),
 }
+MARKER_RADIUS = 0.16
+BOX, TOWER, TOWER_CENTER = (1.1, 0.5, 0.8), (0.3, 0.3, 1.0), (-0.2, 0.0, 0.4)
 GREY = (0.5, 0.5, 0.5)
 BACKGROUND = (240, 240, 180)
 # The world: turned, scaled and moved by what a structure from motion might choose.
@@ -54,14 +56,13 @@ def world(points: np.ndarray) -> np.ndarray:
     return SCALE * points @ TURN.T + MOVE
 
 
-def object_parts(marker_radius: float = 0.16) -> list[tuple[np.ndarray, np.ndarray, Any]]:
+def object_parts() -> list[tuple[np.ndarray, np.ndarray, Any]]:
     """Vertices in the object's own world, faces, colour."""
-    box = trimesh.creation.box(extents=(1.1, 0.5, 0.8))
-    tower = trimesh.creation.box(extents=(0.3, 0.3, 1.0))
-    tower.apply_translation((-0.2, 0.0, 0.4))
+    box, tower = (trimesh.creation.box(extents=extents) for extents in (BOX, TOWER))
+    tower.apply_translation(TOWER_CENTER)
     parts = [(np.array(m.vertices), np.array(m.faces), GREY) for m in (box, tower)]
     for color, center in MARKERS.items():
-        ball = trimesh.creation.icosphere(subdivisions=3, radius=marker_radius)
+        ball = trimesh.creation.icosphere(subdivisions=3, radius=MARKER_RADIUS)
         parts.append((np.array(ball.vertices) + center, np.array(ball.faces), color))
     return parts
 
@@ -74,6 +75,21 @@ def mesh_of(moved: Any) -> TexturedMesh:
             for vertices, faces, color in object_parts()
         )
     )
+
+
+def stands_free(marker: tuple[float, float, float], position_world: np.ndarray) -> bool:
+    """Whether nothing hides a part of a marker from a place in the video's world."""
+    camera = (position_world - MOVE) @ TURN / SCALE
+    middle = np.array(marker)
+    ball = trimesh.creation.icosphere(subdivisions=2, radius=1.1 * MARKER_RADIUS).vertices + middle
+    along = np.linspace(0, 1, 200)[:, None, None]
+    samples = (camera + along * (ball - camera)).reshape(-1, 3)
+    samples = samples[np.linalg.norm(samples - middle, axis=1) > 1.05 * MARKER_RADIUS]
+    in_box = (np.abs(samples) < np.array(BOX) / 2).all(axis=1)
+    in_tower = (np.abs(samples - TOWER_CENTER) < np.array(TOWER) / 2).all(axis=1)
+    others = [place for place in MARKERS.values() if place != marker]
+    in_ball = [np.linalg.norm(samples - place, axis=1) < MARKER_RADIUS for place in others]
+    return not (in_box | in_tower | np.any(in_ball, axis=0)).any()
 
 
 def camera_poses(count: int, arc_degrees: float = 300.0) -> np.ndarray:

@@ -22,7 +22,9 @@ FoundBy = Literal["visual hull", "sparse points"]
 
 _COARSE, _FINE = 40, 64  # voxels along the longest side
 _MOST_VIEWS = 32  # more make the hull no better, and take time
-_MOST_MISSES = 0.1  # of the views, whose outlines may exclude a place of the object
+# Of the views, whose outlines may exclude a place of the object: at first, to tell which masks are
+# bad, and then without these.
+_MISSES_AT_FIRST, _MISSES = 0.15, 0.05
 _LEAST_SEEN = 0.5  # of the views, in whose frames it must be
 _NARROW_DEGREES = 30.0  # between all views: along them the hull would be far too long
 _FEWEST_POINTS = 20
@@ -35,18 +37,15 @@ class Place:
     """Where the object is.
 
     Attributes:
-        center: (3,) of its bounding box, in the world of the pose file.
-        radius: of the sphere around it that holds the object.
+        points: (N, 3) that it takes up, in the world of the pose file: the hull's voxels, or sparse
+            points.
+        margin: how far the object may reach beyond them.
         found_by: what told.
-        voxels: (N, 3) centres of the hull's, maybe none.
-        voxel: their side.
     """
 
-    center: NDArray[np.float64]
-    radius: float
+    points: Points
+    margin: float
     found_by: FoundBy
-    voxels: Points
-    voxel: float
 
 
 class _View:
@@ -100,7 +99,7 @@ def world_areas(cuts: Sequence[CutFrame]) -> list[float]:
     return [view.area * float(np.sum((center - view.position) ** 2)) for view in views]
 
 
-def find_object(cuts: Sequence[CutFrame], points_world: Points) -> Place:
+def find_object(cuts: Sequence[CutFrame], points_world: Points, *, at_first: bool) -> Place:
     """The object's place, by the visual hull.
 
     Sparse points inside of the outlines tell it where all frames are taken from nearly one side,
@@ -108,6 +107,7 @@ def find_object(cuts: Sequence[CutFrame], points_world: Points) -> Place:
 
     Args:
         points_world: (N, 3) of a sparse model, maybe none.
+        at_first: while bad masks are among the outlines.
 
     Raises:
         ValueError: neither tells.
@@ -119,16 +119,15 @@ def find_object(cuts: Sequence[CutFrame], points_world: Points) -> Place:
     points = _points_inside(views, points_world)
     if is_narrow and len(points) >= _FEWEST_POINTS:
         return _around_points(points)
-    voxels, voxel = _visual_hull(views, center)
+    misses = _MISSES_AT_FIRST if at_first else _MISSES
+    voxels, voxel = _visual_hull(views, center, max(misses * len(views), 1.0))
     if len(voxels):
-        middle = (voxels.min(axis=0) + voxels.max(axis=0)) / 2
-        radius = float(np.linalg.norm(voxels - middle, axis=1).max()) + voxel / 2
-        return Place(middle, radius, "visual hull", voxels, voxel)
+        return Place(voxels, voxel / 2, "visual hull")
     if len(points) >= _FEWEST_POINTS:
         return _around_points(points)
     raise ValueError(
         "its masks and poses do not agree: no place in the world is inside of the object in "
-        f"{1 - _MOST_MISSES:.0%} of the frames"
+        f"{1 - misses:.0%} of the frames"
     )
 
 
@@ -136,16 +135,18 @@ def disagree(cuts: Sequence[CutFrame], place: Place) -> list[bool]:
     """Which outlines leave out much of the hull, or reach far beyond it."""
     from scipy import ndimage
 
-    if not len(place.voxels):
+    if place.found_by == "sparse points":
         return [False] * len(cuts)
     results = []
     for cut in cuts:
         view = _View(cut)
-        pixels, within, depth = view.pixels(place.voxels)
+        pixels, within, depth = view.pixels(place.points)
         if not within.any():
             results.append(True)
             continue
-        margin = place.voxel * max(view.lens.fx, view.lens.fy) / float(np.median(depth[within]))
+        margin = (
+            2 * place.margin * max(view.lens.fx, view.lens.fy) / float(np.median(depth[within]))
+        )
         covered = np.zeros(view.outline.shape, bool)
         covered[pixels[within, 1], pixels[within, 0]] = True
         covered = ndimage.distance_transform_edt(~covered) <= max(margin, 1.0)
@@ -180,7 +181,9 @@ def _widest_angle(views: Sequence[_View], center: NDArray[np.float64]) -> float:
     return float(np.degrees(np.arccos(np.clip(rays @ rays.T, -1, 1).min())))
 
 
-def _visual_hull(views: Sequence[_View], center: NDArray[np.float64]) -> tuple[Points, float]:
+def _visual_hull(
+    views: Sequence[_View], center: NDArray[np.float64], misses: float
+) -> tuple[Points, float]:
     """(N, 3) voxel centres, maybe none, and the voxels' side."""
     reaches = np.array([view.reach(center) for view in views])
     if not np.isfinite(reaches).any():
@@ -188,28 +191,32 @@ def _visual_hull(views: Sequence[_View], center: NDArray[np.float64]) -> tuple[P
     half = 1.5 * float(np.nanpercentile(reaches, 75))
     for _ in range(3):
         low, high = center - half, center + half
-        voxels, voxel = _carve(views, low, high, _COARSE)
+        voxels, voxel = _carve(views, low, high, _COARSE, misses)
         if not len(voxels):
             return voxels, voxel
         if (voxels.min(axis=0) > low + voxel).all() and (voxels.max(axis=0) < high - voxel).all():
             break
         half *= 1.5  # it may go on beyond
     low, high = voxels.min(axis=0) - voxel, voxels.max(axis=0) + voxel
-    return _carve(views, low, high, _FINE)
+    return _carve(views, low, high, _FINE, misses)
 
 
 def _carve(
-    views: Sequence[_View], low: NDArray[np.float64], high: NDArray[np.float64], count: int
+    views: Sequence[_View],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    count: int,
+    allowed: float,
 ) -> tuple[Points, float]:
     """What the outlines leave of a box that has `count` voxels along its longest side.
 
-    A voxel counts as inside where the ball around it may be, so that nothing thin is lost.
+    A voxel counts as inside where the ball around it may be, so that nothing thin is lost. So many
+    outlines as `allowed` may exclude it.
     """
     voxel = float(np.max(np.subtract(high, low))) / count
     axes = [np.arange(low[i] + voxel / 2, high[i], voxel) for i in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     misses, seen = np.zeros(len(points)), np.zeros(len(points))
-    allowed = _MOST_MISSES * len(views)
     # Neighbours in time tell nearly the same: far ones first empty most of the box at once.
     for number in sorted(range(len(views)), key=lambda index: (index * 7) % len(views)):
         inside, known = views[number].judge(points, voxel / 2)
@@ -232,10 +239,7 @@ def _points_inside(views: Sequence[_View], points: Points) -> Points:
 def _around_points(points: Points) -> Place:
     """Of their inner 96 % along each axis, with a tenth for what has no points."""
     low, high = np.percentile(points, [2, 98], axis=0)
-    middle = (low + high) / 2
     kept = points[((points >= low) & (points <= high)).all(axis=1)]
-    kept = kept if len(kept) else points
-    radius = 1.1 * float(np.linalg.norm(kept - middle, axis=1).max())
-    if radius <= 0:
+    if not np.ptp(kept, axis=0).any():
         raise ValueError("its sparse points inside of the masks are all in one place")
-    return Place(middle, radius, "sparse points", np.empty((0, 3)), 0.0)
+    return Place(kept, 0.05 * float(np.linalg.norm(np.ptp(kept, axis=0))), "sparse points")

@@ -54,10 +54,11 @@ def video_views(source: VideoSource, settings: VideoSettings, uid: str) -> Objec
         cuts = tally.without(cuts, do_jump(world_areas(cuts)), "size of the mask jumps")
     sharpness = [cut.sharpness for cut in cuts]
     cuts = tally.without(cuts, are_blurred(sharpness, settings.min_sharpness), "blurred")
-    place = find_object(cuts, posed.points_world)
+    place = find_object(cuts, posed.points_world, at_first=True)
     cuts = tally.without(cuts, disagree(cuts, place), "mask disagrees with the others")
+    place = find_object(cuts, posed.points_world, at_first=False)
     cuts = [cuts[index] for index in evenly_spread(len(cuts), settings.views)]
-    world = world_of(place, [cut.frame for cut in cuts])
+    world = world_of(place, [cut.frame.camera_to_world for cut in cuts])
     poses = np.stack([_moved(world, cut.frame.camera_to_world) for cut in cuts])
     cameras = Cameras(
         torch.from_numpy(poses).float(),
@@ -72,7 +73,7 @@ def video_views(source: VideoSource, settings: VideoSettings, uid: str) -> Objec
         "frames": [cut.frame.name for cut in cuts],
         "object_found_by": place.found_by,
         "world_from_file": world.tolist(),
-        "scale": SAFE_OBJECT_RADIUS / place.radius,
+        "scale": float(np.cbrt(np.linalg.det(world[:3, :3]))),
     }
     origin = {"video": source.name, "poses": source.poses.name}
     return ObjectViews(uid, "video", cameras, pictures, origin, facts=facts)
@@ -141,25 +142,30 @@ def _images(
         yield frame, image
 
 
-def world_of(place: Place, frames: Sequence[Frame]) -> NDArray[np.float64]:
+def world_of(place: Place, poses: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """(4, 4) similarity from the pose file's world to that of the views.
 
     The object's box is centred at the origin, the object inside of radius 0.75. Up is +z: the
     direction in which no camera is rolled, that is, perpendicular to all their x axes. The first
-    camera stands over the -y axis.
+    camera stands about over the -y axis.
+
+    Args:
+        poses: V of (4, 4).
     """
-    poses = np.stack([frame.camera_to_world for frame in frames])
-    up = _up(poses)
-    back = poses[0, :3, 3] - place.center
+    up = _up(np.stack(poses))
+    back = poses[0][:3, 3] - np.median(place.points, axis=0)
     back -= up * (up @ back)
-    if np.linalg.norm(back) < 1e-6 * place.radius:  # straight above: up in the picture is away
-        back = poses[0, :3, 1] - up * (up @ poses[0, :3, 1])
+    if np.linalg.norm(back) < 1e-9:  # straight above: what is down in the picture is in front
+        back = poses[0][:3, 1] - up * (up @ poses[0][:3, 1])
     forward = -back / np.linalg.norm(back)
     rotation = np.stack([np.cross(forward, up), forward, up])
-    scale = SAFE_OBJECT_RADIUS / place.radius
+    points = place.points @ rotation.T
+    center = (points.min(axis=0) + points.max(axis=0)) / 2
+    radius = float(np.linalg.norm(points - center, axis=1).max()) + place.margin
+    scale = SAFE_OBJECT_RADIUS / radius
     world = np.eye(4)
     world[:3, :3] = scale * rotation
-    world[:3, 3] = -scale * rotation @ place.center
+    world[:3, 3] = -scale * center
     return world
 
 
