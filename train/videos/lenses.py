@@ -109,20 +109,28 @@ class Lens:
             )
         result = self._to_pixels(found)
         with np.errstate(over="ignore", invalid="ignore"):
-            ok = np.isfinite(result).all() and np.allclose(self.distort(result), pixels, atol=0.01)
-        if not ok:
+            is_inverse = np.allclose(self.distort(result), pixels, atol=0.01)
+        if not (is_inverse and self._is_unfolded(found).all()):
             raise ValueError("its distortion cannot be undone where the object is")
         return result
 
     def project(self, points_camera: Points) -> tuple[Points, NDArray[np.bool_]]:
         """Where (N, 3) points are seen: (N, 2) pixels, distorted, and (N,) whether in front.
 
-        Pixels of points that are not in front have no meaning.
+        Pixels of points that are not in front have no meaning; nor has what lies so far outside
+        that the distortion would fold it back into the picture, which counts as not in front.
         """
         front = points_camera[:, 2] > 1e-9
-        depth = np.where(front, points_camera[:, 2], 1.0)
-        ideal = self._to_pixels(points_camera[:, :2] / depth[:, None])
-        return self.distort(ideal), front
+        ideal = points_camera[:, :2] / np.where(front, points_camera[:, 2], 1.0)[:, None]
+        if self.is_straight:
+            return self._to_pixels(ideal), front
+        return self._to_pixels(self._bent(ideal)[0]), front & self._is_unfolded(ideal)
+
+    def _is_unfolded(self, points: Points) -> NDArray[np.bool_]:
+        """(N,) whether the distortion keeps the sense of small steps at (N, 2)."""
+        xx, xy, yy = self._bent(points)[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (xx > 0) & (yy > 0) & (xx * yy > xy * xy)
 
     def _from_pixels(self, pixels: Points) -> Points:
         return (pixels - (self.cx, self.cy)) / (self.fx, self.fy)
