@@ -25,11 +25,14 @@ class PhotoError(ValueError):
     """A photo that cannot be used; the message is a sentence that says why."""
 
 
-def read_photo(source: Path | bytes) -> Image.Image:
+def read_photo(source: Path | bytes, *, upright: bool = True) -> Image.Image:
     """Decode a picture file to upright sRGB with alpha (mode RGBA).
 
     Orientation (EXIF), palettes, grey, CMYK, 16 bits, transparency and colour profiles are taken
     into account; of an animation the first frame is read. HEIC needs the package pillow-heif.
+
+    Args:
+        upright: whether to turn it as EXIF says, instead of leaving the pixels where they are.
 
     Raises:
         PhotoError: no such file, not a picture, damaged, or above MAX_MEGAPIXELS.
@@ -47,7 +50,7 @@ def read_photo(source: Path | bytes) -> Image.Image:
                     f"at most {MAX_MEGAPIXELS} are read"
                 )
             image.load()
-            return _to_srgb_with_alpha(ImageOps.exif_transpose(image))
+            return _to_srgb_with_alpha(ImageOps.exif_transpose(image) if upright else image)
     except (PhotoError, MemoryError):
         raise
     except Image.UnidentifiedImageError:

@@ -1,0 +1,80 @@
+"""Which videos with poses a folder holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from train.videos.co3d import ANNOTATIONS, sequences_of
+from train.videos.frames import VideoSource, natural_key
+
+# The first that a folder has is its pose file. Blender's data sets split an object's frames.
+_TRANSFORMS = ("transforms.json", "transforms_train.json")
+_COLMAP = ("images.bin", "images.txt")
+# Folders in which COLMAP and its users put models: the video is above them.
+_MODEL_FOLDERS = frozenset({"sparse", "colmap", "model", "sparse_txt", "sparse_bin", "text", "txt"})
+
+
+def find_videos(folder: Path) -> list[VideoSource]:
+    """All videos below a folder, in natural order; hidden folders are passed over.
+
+    A folder with several pose files is one video: a COLMAP model comes first, since it has points
+    of the object, and of several models the first in natural order.
+
+    Raises:
+        ValueError: there is none, the folder cannot be read, or an annotation file is damaged.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}")
+    found: dict[str, VideoSource] = {}
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"the folder {error.filename} cannot be read ({error.strerror})")
+
+    def add(source: VideoSource) -> None:
+        if source.name not in found or found[source.name].kind == "transforms":
+            found[source.name] = source
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
+        here = Path(place)
+        if ANNOTATIONS in files:
+            folders.clear()  # the frames of its sequences
+            for sequence in sequences_of(here / ANNOTATIONS):
+                name = _name(here, folder) + f"/{sequence}"
+                poses = here / ANNOTATIONS
+                add(VideoSource(name.removeprefix("./"), here.parent, poses, "co3d", sequence))
+            continue
+        colmap = next((name for name in _COLMAP if _is_model(name, files)), None)
+        if colmap is not None:
+            video = _video_of(here, folder)
+            name = _name(video, folder)
+            if name not in found or found[name].kind == "transforms":
+                add(VideoSource(name, video, here / colmap, "colmap"))
+        transforms = next((name for name in _TRANSFORMS if name in files), None)
+        if transforms is not None and _name(here, folder) not in found:
+            add(VideoSource(_name(here, folder), here, here / transforms, "transforms"))
+    if not found:
+        raise ValueError(
+            f"there is no video with poses in {folder}: neither a COLMAP model (images.bin, "
+            f"images.txt with cameras), nor transforms.json, nor {ANNOTATIONS}"
+        )
+    return [found[name] for name in sorted(found, key=natural_key)]
+
+
+def _is_model(name: str, files: list[str]) -> bool:
+    return name in files and f"cameras{Path(name).suffix}" in files
+
+
+def _video_of(model: Path, top: Path) -> Path:
+    """The folder whose frames a COLMAP model in this folder tells of, not above `top`."""
+    folder = model
+    while folder != top and (folder.name.isdecimal() or folder.name in _MODEL_FOLDERS):
+        if folder.name.isdecimal() and folder.parent.name not in _MODEL_FOLDERS:
+            break  # the number is the video's name
+        folder = folder.parent
+    return folder
+
+
+def _name(folder: Path, top: Path) -> str:
+    return folder.relative_to(top).as_posix()
