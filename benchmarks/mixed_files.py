@@ -54,15 +54,20 @@ FLAT_KB = 100
 
 
 def run_command(
-    command: list[str], folder: Path, meanwhile: Callable[[int], bool] = lambda items: False
+    command: list[str],
+    folder: Path,
+    meanwhile: Callable[[int], bool] = lambda items: False,
+    out: str = "meshes",
 ) -> Run:
     """Run a command to its end, and watch its ledger and its memory.
 
     Args:
+        folder: where to keep what it prints.
         meanwhile: is told the items so far, again and again; once it says so, the command and all
             its processes are killed.
+        out: its output folder, below the folder.
     """
-    ledger = folder / "meshes/results.jsonl"
+    ledger = folder / out / "results.jsonl"
     before, items, samples = _lines_in(ledger), 0, []
     with (folder / "stdout").open("wb") as output, (folder / "stderr").open("wb") as error:
         start = time.monotonic()

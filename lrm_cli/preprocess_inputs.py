@@ -18,8 +18,9 @@ Kind = Literal["photos", "objects", "videos", "datasets"]
 
 AnyInput = TypeVar("AnyInput", bound=Input)
 
-ARCHIVE_SUFFIX = ".zip"
-# Of videos whose files are given one by one, `train.videos` reads more than the one named here.
+# Of an object's files in several formats the first is taken: those with materials come first.
+_PREFERRED = (".glb", ".gltf", ".obj", ".dae", ".ply", ".stl")
+# What tells of a video with poses; `train.videos` looks closer.
 _POSE_FILES = ("images.bin", "images.txt", "transforms.json", "frame_annotations.jgz")
 
 
@@ -67,6 +68,7 @@ def guess_kind(sources: Sequence[Path], out: Path | None) -> Kind:
     Raises:
         ValueError: nothing, or several kinds.
     """
+    from model.formats.archives import ARCHIVE_SUFFIX
     from model.formats.meshes import MESH_SUFFIXES
     from train.shards import index_paths
 
@@ -115,7 +117,7 @@ def find_objects(
 
     An object's name is its place below its source folder, without suffix; below the deepest folder
     that holds all, where files are given; and below its archive. Of an object's files in several
-    formats the first of `MESH_SUFFIXES` is taken, so that the name depends on no other file.
+    formats the one with the most in it is taken, so that the name depends on no other file.
 
     Returns:
         Also the names of the files that are left out for that.
@@ -123,10 +125,10 @@ def find_objects(
     Raises:
         ValueError: a source is missing or holds no mesh, or two objects would share a name.
     """
+    from model.formats.archives import ARCHIVE_SUFFIX
     from model.formats.meshes import MESH_SUFFIXES
 
-    order = [*MESH_SUFFIXES, ARCHIVE_SUFFIX]
-    wanted = Wanted((tuple(order),), "mesh", ())
+    wanted = Wanted(((*MESH_SUFFIXES, ARCHIVE_SUFFIX),), "mesh", ())
     files = [source for source in sources if not source.is_dir()]
     groups = [*([source] for source in sources if source.is_dir()), *([files] if files else [])]
     taken: dict[str, MeshInput] = {}
@@ -137,7 +139,7 @@ def find_objects(
             for mesh in _with_members(item):
                 other = found.setdefault(mesh.stem, mesh)
                 if other is not mesh:
-                    first, second = sorted((other, mesh), key=lambda each: _rank(each, order))
+                    first, second = sorted((other, mesh), key=_rank)
                     found[mesh.stem] = first
                     left_out.append(second.name)
         for mesh in found.values():
@@ -145,9 +147,9 @@ def find_objects(
     return list(taken.values()), left_out
 
 
-def _rank(item: MeshInput, order: Sequence[str]) -> tuple[int, str]:
+def _rank(item: MeshInput) -> tuple[int, str]:
     suffix = PurePosixPath(item.name).suffix.lower()
-    return (order.index(suffix) if suffix in order else len(order)), item.name
+    return _PREFERRED.index(suffix) if suffix in _PREFERRED else len(_PREFERRED), item.name
 
 
 def _with_members(item: Input) -> list[MeshInput]:
@@ -155,12 +157,12 @@ def _with_members(item: Input) -> list[MeshInput]:
 
     The worker that gets a bad archive says what is wrong with it.
     """
+    from model.formats.archives import ARCHIVE_SUFFIX, members
+
     stem = str(PurePosixPath(item.name).with_suffix(""))
     own = MeshInput(item.path, item.name, stem)
     if item.path.suffix.lower() != ARCHIVE_SUFFIX:
         return [own]
-    from model.formats.archives import members
-
     try:
         inside = members(item.path)
     except (ValueError, OSError):

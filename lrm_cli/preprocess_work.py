@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -16,9 +15,8 @@ from lrm_cli.dataset_store import origin_of, uid_of, unsharded_file
 from lrm_cli.preprocess_inputs import MeshInput, VideoInput
 
 if TYPE_CHECKING:
-    from train.videos import VideoSettings
-
     from train.objects import ObjectSettings
+    from train.videos import VideoSettings
     from train.views import ObjectViews
 
 SETTINGS_NAME = "dataset.json"  # the settings that all objects of a data set share
@@ -109,21 +107,26 @@ class DatasetWork:
             assert item.video is not None
             return _Made(source, video_views(item.video, settings, uid))
         assert isinstance(item, MeshInput)
-        with _on_disk(item) as path:
-            try:
-                views = object_views(ObjectTask(uid, path, item.source), settings)
-            except RejectedError as error:
-                return _Made(source, None, str(error))
-        return _Made(source, views)
+        if item.inside is None:
+            _refuse_archive(item.path)
+        task = ObjectTask(uid, item.path, item.source, item.inside)
+        try:
+            return _Made(source, object_views(task, settings))
+        except RejectedError as error:
+            return _Made(source, None, str(error))
 
 
-def _on_disk(item: MeshInput) -> contextlib.AbstractContextManager[Path]:
-    """The mesh's file, unpacked for as long as it is needed."""
-    if item.inside is None:
-        return contextlib.nullcontext(item.path)
-    from model.formats.archives import unpacked
+def _refuse_archive(path: Path) -> None:
+    """Say what is wrong with an archive in which no mesh was found.
 
-    return unpacked(item.path, item.inside)
+    Raises:
+        ValueError: it is one.
+    """
+    from model.formats.archives import ARCHIVE_SUFFIX, members
+
+    if path.suffix.lower() == ARCHIVE_SUFFIX:
+        members(path)
+        raise ValueError(f"{path.name} holds no mesh")
 
 
 def _write(made: _Made) -> dict[str, Any]:
@@ -135,7 +138,8 @@ def _write(made: _Made) -> dict[str, Any]:
     (place,) = made.source.outputs
     place.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(place, pack(made.views, origin_of(made.source.item, made.source.sha256)))
-    return {"views": len(made.views.pictures), **made.views.facts}
+    counts = {name: fact for name, fact in made.views.facts.items() if name.startswith("frames_")}
+    return {"views": len(made.views.pictures), **counts}
 
 
 def _limit_memory(size: int) -> None:

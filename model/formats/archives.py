@@ -39,8 +39,20 @@ def members(path: Path) -> list[tuple[str, int]]:
         return sorted((name, info.file_size) for name, info in entries.items() if _is_mesh(name))
 
 
+def read_member(archive: Path, member: str) -> bytes:
+    """The content of one file.
+
+    Raises:
+        ValueError: as `unpacked`.
+    """
+    with unpacked(archive, member, alone=True) as path:
+        return path.read_bytes()
+
+
 @contextmanager
-def unpacked(archive: Path, member: str, below: Path | None = None) -> Iterator[Path]:
+def unpacked(
+    archive: Path, member: str, below: Path | None = None, *, alone: bool = False
+) -> Iterator[Path]:
     """A mesh of an archive as a file in a temporary folder, with the files that it may need.
 
     These are all that is no mesh itself in its folder, and in the two above that as long as no
@@ -49,6 +61,7 @@ def unpacked(archive: Path, member: str, below: Path | None = None) -> Iterator[
     Args:
         member: as `members` names it.
         below: where to make the folder, which goes when the block ends; the system's by default.
+        alone: without the other files.
 
     Raises:
         ValueError: there is no such file in it, it is encrypted or damaged, its files are more than
@@ -59,7 +72,8 @@ def unpacked(archive: Path, member: str, below: Path | None = None) -> Iterator[
         with _opened(archive) as (file, entries):
             if member not in entries:
                 raise ValueError(f"{archive.name} holds no file {member}")
-            needed = {name: entries[name] for name in _needed(member, list(entries))}
+            names = [member] if alone else _needed(member, list(entries))
+            needed = {name: entries[name] for name in names}
             _check_sizes(archive, needed)
             for name, info in needed.items():
                 _unpack(archive, file, info, name, Path(folder))

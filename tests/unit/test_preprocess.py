@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from lrm_cli.preprocess import preprocess
 from lrm_cli.preprocess_inputs import find_objects, guess_kind
+from tests.unit.video_scene import scene, write_colmap, write_masks, write_pictures
 from train.shards import ShardReader, read_index
 
 app = typer.Typer()
@@ -166,3 +167,28 @@ def test_guessing_what_sources_are(objects: Path, tmp_path: Path) -> None:
         guess_kind([objects, photos], None)
     assert run(objects, "--out", tmp_path / "data")[0] == 0
     assert guess_kind([tmp_path / "data"], None) == "datasets"
+
+
+def test_videos_become_a_data_set(tmp_path: Path) -> None:
+    captures = tmp_path / "captures"
+    video = scene()
+    for name in ("mugs/one", "mugs/two"):
+        write_pictures(captures / name / "images", video)
+        write_masks(captures / name / "masks", video)
+        write_colmap(captures / name / "sparse" / "0", video, binary=name.endswith("one"))
+    (captures / "mugs/three/sparse/0").mkdir(parents=True)
+    for name in ("cameras.bin", "images.bin"):
+        (captures / "mugs/three/sparse/0" / name).write_bytes(b"torn")
+    out = tmp_path / "data"
+    options = ("--out", out, "--size", "64", "--jobs", "1", "--views", "8")
+    code, output = run(captures, *options, small=False)
+    assert code == 1
+    assert "2 done, 1 failed" in output
+    reader = ShardReader(out, None)
+    assert [(r.uid, r.kind, r.views) for r in reader.records] == [
+        ("mugs/one", "video", 8),
+        ("mugs/two", "video", 8),
+    ]
+    assert reader.images(0, [3]).shape == (1, 64, 64, 4)
+    assert reader.facts(0)["frames"]
+    assert "2 skipped (done before), 1 failed" in run(captures, *options, small=False)[1]

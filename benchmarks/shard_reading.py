@@ -1,0 +1,89 @@
+"""How many training samples a second a data set's shards give, and what its objects take.
+
+    python -m benchmarks.shard_reading DATA… [--workers 0,1,2] [--seconds 10] [--json FILE]
+
+A sample is what `lrm train` reads: an input picture and three more views of one object, decoded,
+their rays cropped. Objects come in the random order of an epoch, so that every read is a seek. The
+folder may lie in the system's cache; decoding is then what takes the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.hardware import commit, hardware
+from train.dataset import TrainingSamples
+from train.recipe import load_recipe
+from train.shards import ShardReader
+
+
+def samples_a_second(samples: TrainingSamples, workers: int, seconds: float) -> float:
+    """Of one process without workers, or of so many workers."""
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.Subset(samples, range(10**9)),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,
+    )
+    count, start = 0, 0.0
+    for number, _ in enumerate(loader):
+        if number == 4 * max(workers, 1):  # they have all started
+            start = time.perf_counter()
+        if start:
+            count += 1
+            if time.perf_counter() - start > seconds:
+                break
+    return (count - 1) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("--recipe", default="lrm-large")
+    parser.add_argument("--workers", default="0,1,2")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    recipe = load_recipe(arguments.recipe)
+    figures: list[dict[str, Any]] = []
+    for folder in arguments.data:
+        reader = ShardReader(folder, "train")
+        samples = TrainingSamples(reader, recipe.data, recipe.model.encoder.image_size, seed=0)
+        rates = {
+            workers: round(samples_a_second(samples, workers, arguments.seconds), 1)
+            for workers in map(int, arguments.workers.split(","))
+        }
+        size = sum(record.size for record in reader.records) / len(reader)
+        views = sum(record.views for record in reader.records) / len(reader)
+        figures.append(
+            {
+                "data": folder.name,
+                "objects": len(reader),
+                "bytes_an_object": round(size),
+                "bytes_a_view": round(size / views),
+                "samples_a_second_by_workers": rates,
+            }
+        )
+        print(f"{folder.name}: {size / 1e6:.2f} MB an object, {size / views / 1e3:.1f} kB a view")
+        for workers, rate in rates.items():
+            print(f"  {workers or 'no'} workers: {rate} samples/s")
+    told = {
+        "recipe": arguments.recipe,
+        "data": figures,
+        "hardware": hardware(torch.device("cpu")),
+        "commit": commit(),
+    }
+    if arguments.json:
+        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
