@@ -112,6 +112,14 @@ def preprocess(
             help="Objects: leave out objects whose surface is less opaque on average [0]."
         ),
     ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Objects: a CSV or JSON Lines of name, license, author, ... for the index; GLB "
+            "files may tell these themselves.",
+        ),
+    ] = None,
     min_frames: Annotated[
         int | None,
         typer.Option(metavar="N", help="Videos: fewer usable frames, and a video fails [8]."),
@@ -232,6 +240,7 @@ def preprocess(
         "seed": seed,
         "min-thickness": min_thickness,
         "min-opacity": min_opacity,
+        "metadata": metadata,
         "min-frames": min_frames,
         "min-sharpness": min_sharpness,
         "matting": matting,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -145,6 +147,49 @@ def find_objects(
         for mesh in found.values():
             _add_distinct(taken, mesh)
     return list(taken.values()), left_out
+
+
+def with_metadata(items: Sequence[MeshInput], path: Path) -> list[MeshInput]:
+    """Inputs with what a table tells of their origin.
+
+    Args:
+        path: a CSV file with a heading, or JSON Lines; `name` is an object's, as the data set has
+            it or with the file's suffix, and all other columns go into the index as they are.
+            `license` is what `--info` counts.
+
+    Raises:
+        ValueError: the table cannot be read, or tells of none of the inputs.
+    """
+    told = {row.pop("name"): row for row in _rows_of(path)}
+    found = []
+    for item in items:
+        row = told.get(item.stem) or told.get(item.name)
+        found.append(replace(item, source=tuple(row.items())) if row else item)
+    if items and not any(item.source for item in found):
+        raise ValueError(
+            f"--metadata {path} tells of none of the objects: {items[0].stem} would be a name"
+        )
+    return found
+
+
+def _rows_of(path: Path) -> list[dict[str, str]]:
+    try:
+        text = path.read_text("utf-8-sig")
+        if path.suffix.lower() in (".jsonl", ".json"):
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            rows = list(csv.DictReader(text.splitlines(), strict=True))
+        return [
+            {str(key): str(value) for key, value in {"name": row["name"], **row}.items() if value}
+            for row in rows
+        ]
+    except OSError as error:
+        reason = str(error.strerror)
+    except KeyError:
+        reason = "it has no column `name`"
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+        reason = str(error)
+    raise ValueError(f"--metadata {path} cannot be read ({reason})")
 
 
 def _rank(item: MeshInput) -> tuple[int, str]:

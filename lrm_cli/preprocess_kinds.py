@@ -23,14 +23,14 @@ from lrm_cli.preprocess_inputs import (
     VideoInput,
     find_objects,
     find_video_inputs,
+    with_metadata,
 )
 from lrm_cli.preprocess_photos import PhotoPreparation, preparation_settings
 from lrm_cli.preprocess_work import SETTINGS_NAME, DatasetSettings, DatasetWork
 
 if TYPE_CHECKING:
-    from train.videos import VideoSettings
-
     from train.objects import ObjectSettings
+    from train.videos import VideoSettings
 
 COMMAND = "preprocess"
 _GIGABYTES_PER_JOB = 1.5
@@ -55,6 +55,7 @@ _FLAGS: dict[str, tuple[tuple[Kind, ...], str]] = {
     "seed": (("objects",), "seed"),
     "min-thickness": (("objects",), "min_thickness"),
     "min-opacity": (("objects",), "min_opacity"),
+    "metadata": (("objects",), ""),
     "min-frames": (("videos",), "min_frames"),
     "min-sharpness": (("videos",), "min_sharpness"),
     "matting": (("photos", "videos"), "matting"),
@@ -86,6 +87,8 @@ def carry_out(kind: Kind, flags: BatchFlags, places: Sequence[Path], given: dict
         with console.usage_errors():
             settings = _object_settings(given)
             meshes, left_out = find_objects(places, flags.out, flags.recursive)
+            if "metadata" in given:
+                meshes = with_metadata(meshes, given["metadata"])
         if left_out and not flags.quiet:
             console.message(
                 f"{len(left_out)} files of objects that are there in another format, too, are not "

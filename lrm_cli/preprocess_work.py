@@ -109,11 +109,20 @@ class DatasetWork:
         assert isinstance(item, MeshInput)
         if item.inside is None:
             _refuse_archive(item.path)
-        task = ObjectTask(uid, item.path, item.source, item.inside)
+        credits = _credits_of(source) | dict(item.source)
+        task = ObjectTask(uid, item.path, tuple(credits.items()), item.inside)
         try:
             return _Made(source, object_views(task, settings))
         except RejectedError as error:
             return _Made(source, None, str(error))
+
+
+def _credits_of(source: Source) -> dict[str, str]:
+    """What a mesh's file tells of its origin."""
+    from model.formats.credits import gltf_credits
+
+    is_gltf = source.name.lower().endswith((".glb", ".gltf"))
+    return gltf_credits(source.content) if is_gltf else {}
 
 
 def _refuse_archive(path: Path) -> None:

@@ -46,8 +46,15 @@ SURFACE = {
     "preprocess": (
         *("--out", "--kind", "--size", "--views", "--format", "--cameras", "--fov"),
         *("--radius-min", "--radius-max", "--height-min", "--height-max", "--lighting", "--depth"),
-        *("--normals", "--up", "--seed", "--min-thickness", "--min-opacity", "--min-frames"),
-        *("--min-sharpness", "--matting", "--matting-model", "--framing", "--foreground-ratio"),
+        *("--normals", "--up", "--seed", "--min-thickness", "--min-opacity", "--metadata"),
+        *(
+            "--min-frames",
+            "--min-sharpness",
+            "--matting",
+            "--matting-model",
+            "--framing",
+            "--foreground-ratio",
+        ),
         *("--background", "--model", "--split", "--objects", "--verify", "--info", "--sheet"),
         *("--jobs", "--recursive", "--shard", "--timeout", "--overwrite", "--dry-run", "--json"),
         *("--quiet", *SHARED),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,36 @@ def test_videos_become_a_data_set(tmp_path: Path) -> None:
     assert reader.images(0, [3]).shape == (1, 64, 64, 4)
     assert reader.facts(0)["frames"]
     assert "2 skipped (done before), 1 failed" in run(captures, *options, small=False)[1]
+
+
+def test_the_index_tells_who_made_an_object(objects: Path, tmp_path: Path) -> None:
+    extras = {"author": "A. Maker", "license": "CC-BY-4.0", "views": 7}
+    mesh = objects / "a" / "box.glb"
+    content = mesh.read_bytes()
+    size = int.from_bytes(content[12:16], "little")
+    document = json.loads(content[20 : 20 + size])
+    document["asset"] |= {"copyright": "2020 A. Maker", "extras": extras}
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    rest = content[20 + size :]
+    header = (
+        b"glTF" + (2).to_bytes(4, "little") + (20 + len(text) + len(rest)).to_bytes(4, "little")
+    )
+    mesh.write_bytes(header + len(text).to_bytes(4, "little") + b"JSON" + text + rest)
+    table = tmp_path / "table.csv"
+    table.write_text("name,license,author\nflat,CC0-1.0,\nelse,MIT,x\n")
+    out = tmp_path / "data"
+    assert run(objects, "--out", out, "--metadata", table)[0] == 0
+    told = {record.uid: record.details["source"] for record in read_index(out, details=True)}
+    assert told == {
+        "a/box": {"author": "A. Maker", "license": "CC-BY-4.0", "copyright": "2020 A. Maker"},
+        "flat": {"license": "CC0-1.0"},
+    }
+    table.write_text('{"name": "nobody", "license": "MIT"}\n')
+    code, output = run(objects, "--out", out, "--metadata", table)
+    assert (code, "cannot be read" in output or "tells of none" in output) == (2, True)
+    lines = table.with_suffix(".jsonl")
+    lines.write_text('{"name": "nobody", "license": "MIT"}\n')
+    assert "tells of none" in run(objects, "--out", out, "--metadata", lines)[1]
+    lines.write_text('{"license": "MIT"}\n')
+    assert "no column `name`" in run(objects, "--out", out, "--metadata", lines)[1]
