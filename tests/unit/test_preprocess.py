@@ -205,10 +205,8 @@ def test_the_index_tells_who_made_an_object(objects: Path, tmp_path: Path) -> No
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
     rest = content[20 + size :]
-    header = (
-        b"glTF" + (2).to_bytes(4, "little") + (20 + len(text) + len(rest)).to_bytes(4, "little")
-    )
-    mesh.write_bytes(header + len(text).to_bytes(4, "little") + b"JSON" + text + rest)
+    header = struct.pack("<4sIII4s", b"glTF", 2, 20 + len(text) + len(rest), len(text), b"JSON")
+    mesh.write_bytes(header + text + rest)
     table = tmp_path / "table.csv"
     table.write_text("name,license,author\nflat,CC0-1.0,\nelse,MIT,x\n")
     out = tmp_path / "data"
