@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,6 @@ def verify(folders: Sequence[Path], *, json: bool, quiet: bool) -> None:
     Raises:
         typer.Exit: something is.
     """
-    from train.shard_tools import check_object
     from train.shards import read_index
 
     broken: list[dict[str, str]] = []
@@ -37,8 +38,7 @@ def verify(folders: Sequence[Path], *, json: bool, quiet: bool) -> None:
             records = read_index(folder, details=True)
             _require_objects(folder, len(records))
         with show_progress(len(records), f"Checking {folder}", quiet) as progress:
-            for record in sorted(records, key=lambda record: (record.shard, record.start)):
-                problem = check_object(folder, record)
+            for record, problem in _checked(folder, records):
                 _count(progress, record.uid, problem)
                 if problem is not None:
                     broken.append({"data": str(folder), "uid": record.uid, "error": problem})
@@ -49,6 +49,29 @@ def verify(folders: Sequence[Path], *, json: bool, quiet: bool) -> None:
         console.result(f"{whole} objects are whole, {len(broken)} broken")
     if broken:
         raise typer.Exit(console.EXIT_FAILED)
+
+
+def _checked(
+    folder: Path, records: Sequence[ObjectRecord]
+) -> Iterator[tuple[ObjectRecord, str | None]]:
+    """Each object and what is wrong with it, shard by shard, several at a time: hashing is done
+    outside of Python's lock."""
+    from train.shard_tools import check_object
+
+    shards: dict[str, list[ObjectRecord]] = {}
+    for record in records:
+        shards.setdefault(record.shard, []).append(record)
+
+    def check(name: str) -> list[tuple[ObjectRecord, str | None]]:
+        ordered = sorted(shards[name], key=lambda record: record.start)
+        return [(record, check_object(folder, record)) for record in ordered]
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as threads:
+        try:
+            for results in threads.map(check, sorted(shards)):
+                yield from results
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 def describe(folders: Sequence[Path], *, sheet: str | None, json: bool) -> None:
