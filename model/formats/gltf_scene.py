@@ -5,6 +5,7 @@ Legend of shapes: N vertices, M faces, J joints.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,18 +54,36 @@ class _Scene:
                 document.item("nodes", child)
                 self._parents.setdefault(child, number)
         self._globals: dict[int, NDArray[np.float64]] = {}
-        self._triangles = 0
 
     def parts(self) -> Iterator[MeshPart]:
+        document = self._document
         if not self._nodes:  # meshes alone, which no node places
-            for mesh in self._document.json.get("meshes", []):
+            for mesh in document.json.get("meshes", []):
                 yield from self._placed(mesh, {}, np.eye(4))
             return
-        for number in self._reached():
+        placing = [number for number in self._reached() if "mesh" in self._nodes[number]]
+        self._check_count(Counter(self._nodes[number]["mesh"] for number in placing))
+        for number in placing:
             node = self._nodes[number]
-            if "mesh" in node:
-                mesh = self._document.item("meshes", node["mesh"])
-                yield from self._placed(mesh, node, self._global(number))
+            mesh = document.item("meshes", node["mesh"])
+            yield from self._placed(mesh, node, self._global(number))
+
+    def _check_count(self, times: Counter[int]) -> None:
+        """Refuse more triangles than can be held, before they are made."""
+        triangles = 0
+        for index, count in times.items():
+            for primitive in self._document.item("meshes", index)["primitives"]:
+                source = primitive.get("indices", primitive["attributes"].get("POSITION"))
+                if source is not None:
+                    corners = int(self._document.item("accessors", source)["count"])
+                    each = (
+                        corners // 3 if primitive.get("mode", _TRIANGLES) == _TRIANGLES else corners
+                    )
+                    triangles += count * each
+        if triangles > MAX_TRIANGLES:
+            raise UnreadableError(
+                f"it has more than {MAX_TRIANGLES // 10**6} million triangles as its scene has them"
+            )
 
     def _reached(self) -> list[int]:
         """The scene's nodes, each once."""
@@ -133,11 +152,6 @@ class _Scene:
         if "indices" in primitive:
             flat = document.accessor(primitive["indices"])[:, 0]
         faces = _faces(mode, np.arange(len(vertices)) if flat is None else flat.astype(np.int64))
-        self._triangles += len(faces)
-        if self._triangles > MAX_TRIANGLES:
-            raise UnreadableError(
-                f"it has more than {MAX_TRIANGLES // 10**6} million triangles as its scene has them"
-            )
         if joints is not None and "JOINTS_0" in attributes:
             vertices = self._skinned(vertices, attributes, joints)
         else:

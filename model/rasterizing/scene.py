@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.meshes import MeshPart
+from model.formats.mesh_parts import MeshPart, untangled
 from model.rasterizing.lights import LightRig
 
 Shading = Literal["smooth", "flat"]
@@ -25,6 +25,8 @@ def part_surface(part: MeshPart, *, normals: bool) -> Any:
     """A part's triangles as VTK holds them, with smooth normals where they are asked for."""
     import pyvista
 
+    if normals:
+        part = untangled(part)
     faces = np.column_stack([np.full(len(part.faces), 3), part.faces]).ravel()
     surface: Any = pyvista.PolyData(part.vertices_world, faces)
     if part.uv is not None:
