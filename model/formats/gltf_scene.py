@@ -173,6 +173,7 @@ class _Scene:
             texture=material.texture,
             vertex_colors=self._vertex_colors(attributes, len(vertices), material),
             unlit=material.unlit,
+            wrap=material.layout.wrap,
         )
 
     def _joints(self, index: Any) -> NDArray[np.float64]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Wrap = Literal["repeat", "mirror", "clamp"]
 
 # Triangles around an edge, from which on its part is drawn without smooth normals.
 _MANY_NEIGHBOURS = 200
@@ -32,6 +34,7 @@ class MeshPart:
         texture: (H, W, 3 or 4) uint8, sRGB and straight alpha.
         vertex_colors: (N, 4) uint8, sRGB and straight alpha.
         unlit: whether its colours are shown as they are, whatever the light.
+        wrap: what the texture shows outside of 0..1.
     """
 
     vertices_world: NDArray[np.floating[Any]]
@@ -41,6 +44,7 @@ class MeshPart:
     texture: NDArray[np.uint8] | None = None
     vertex_colors: NDArray[np.uint8] | None = None
     unlit: bool = False
+    wrap: Wrap = "repeat"
 
     @property
     def area(self) -> float:
@@ -121,7 +125,13 @@ def merged(parts: Sequence[MeshPart]) -> list[MeshPart]:
     """Parts of one look as one part, in the order in which the looks come first."""
     looks: dict[tuple[Any, ...], list[MeshPart]] = {}
     for part in parts:
-        look = (part.base_color, id(part.texture), part.vertex_colors is None, part.unlit)
+        look = (
+            part.base_color,
+            id(part.texture),
+            part.vertex_colors is None,
+            part.unlit,
+            part.wrap,
+        )
         looks.setdefault(look, []).append(part)
     return [_joined(alike) for alike in looks.values()]
 

@@ -187,6 +187,27 @@ def test_texture_transforms(
     assert [color[:3] for color in seen(tmp_path, gltf)] == [list(color) for color in expected]
 
 
+@pytest.mark.parametrize(
+    ("wrap", "expected"),
+    [
+        (None, [RED, GREEN, BLUE, GREY]),
+        (10497, [RED, GREEN, BLUE, GREY]),
+        (33648, [GREY, BLUE, GREEN, RED]),  # mirrored over its lower right corner
+        (33071, [GREY, GREY, GREY, GREY]),  # the lower right corner goes on
+    ],
+)
+def test_wrapping_outside_of_the_picture(
+    tmp_path: Path, wrap: int | None, expected: list[tuple[int, ...]]
+) -> None:
+    """Moved by the picture's whole size right and down."""
+    gltf = Gltf(samplers=[{"wrapS": wrap, "wrapT": wrap}] if wrap else [{}])
+    transform = {"KHR_texture_transform": {"offset": [1, 1]}}
+    info = {"index": gltf.picture(quadrants()), "extensions": transform}
+    gltf.json["textures"][0]["sampler"] = 0
+    quad(gltf, {"pbrMetallicRoughness": {"baseColorTexture": info}})
+    assert [color[:3] for color in seen(tmp_path, gltf)] == [list(color) for color in expected]
+
+
 def test_texcoord_is_chosen_by_the_material_and_by_the_transform(tmp_path: Path) -> None:
     for extra in ({"texCoord": 1}, {"extensions": {"KHR_texture_transform": {"texCoord": 1}}}):
         gltf = Gltf()
