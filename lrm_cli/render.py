@@ -33,7 +33,8 @@ def render(
             metavar="SOURCE",
             help="Meshes (GLB, glTF, OBJ, DAE, PLY, STL), saved triplanes and photos; folders of "
             "them; patterns ('out/**/*.glb'), lists of these (@list.txt), or - for a list on "
-            "standard input. Of a folder with meshes or triplanes in it, the pictures are left alone.",
+            "standard input. Of a folder with meshes or triplanes in it, the pictures are left "
+            "alone.",
         ),
     ],
     out: options.OutOption,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile_meshes import SUFFIXES, write_hostile
+from model.formats.meshes import read_mesh
+from tests.hostile_meshes import SUFFIXES, write_hostile, write_large
 from tests.reading_outcomes import read
 from train.isolation import run_isolated
 
@@ -56,3 +57,9 @@ def test_the_files_are_the_same_on_every_call(tmp_path: Path) -> None:
         if path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
     }
     assert same == {path.name for path in first}
+
+
+def test_the_large_file_is_sound(tmp_path: Path) -> None:
+    write_large(tmp_path / "large.ply", 1000)
+    (part,) = read_mesh(tmp_path / "large.ply").parts
+    assert len(part.faces) == 1000
