@@ -4,7 +4,8 @@
 
 OBJECTS.tsv has a name, a tab and a mesh file on each line; N of them are taken, evenly spaced. The
 processes are those of `lrm preprocess`; seconds are those from file to encoded views, a process'
-start and imports not counted.
+start and imports not counted. Processor seconds a view count all threads: they tell more on a
+machine that has other work to do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import functools
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,14 +38,21 @@ def tasks_of(path: Path, count: int) -> list[ObjectTask]:
     return [ObjectTask(lines[number][0], Path(lines[number][1])) for number in chosen]
 
 
+def timed(task: ObjectTask, settings: ObjectSettings) -> tuple[ObjectViews, float]:
+    """An object's views, and the processor's seconds for them."""
+    busy = time.process_time()
+    views = object_views(task, settings)
+    return views, time.process_time() - busy
+
+
 def measure(tasks: list[ObjectTask], settings: ObjectSettings, processes: int) -> dict[str, Any]:
     """Rates and bytes of one way to make views."""
-    outcomes: list[Outcome[ObjectTask, ObjectViews]] = list(
-        run_isolated(
-            functools.partial(object_views, settings=settings), tasks, processes, TIMEOUT_S
-        )
+    function = functools.partial(timed, settings=settings)
+    outcomes: list[Outcome[ObjectTask, tuple[ObjectViews, float]]] = list(
+        run_isolated(function, tasks, processes, TIMEOUT_S)
     )
-    made = [outcome.result for outcome in outcomes if outcome.result is not None]
+    made = [outcome.result[0] for outcome in outcomes if outcome.result is not None]
+    processor_s = sum(outcome.result[1] for outcome in outcomes if outcome.result is not None)
     count = sum(len(views.pictures) for views in made)
     busy_s = sum(outcome.seconds for outcome in outcomes)
 
@@ -57,6 +66,8 @@ def measure(tasks: list[ObjectTask], settings: ObjectSettings, processes: int) -
         "maps": bool(maps),
         "processes": processes,
         "views_per_second": round(count * processes / busy_s, 2),
+        "processor_seconds_per_view": round(processor_s / count, 3),
+        "load": round(os.getloadavg()[0], 1),
         "bytes_per_view": {"picture": bytes_a_view([views.pictures for views in made]), **maps},
         "objects": len(made),
         "failed": [outcome.item.uid for outcome in outcomes if outcome.result is None],
@@ -71,7 +82,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     tasks = tasks_of(arguments.list, arguments.objects)
-    load_before = os.getloadavg()
     rows = []
     for size in SIZES:
         for form in get_args(PictureFormat):
@@ -89,7 +99,6 @@ def main() -> None:
     figures = {
         "hardware": hardware(torch.device("cpu")),
         "commit": commit(),
-        "load_before": [round(value, 2) for value in load_before],
         "objects": [task.uid for task in tasks],
         "views_per_object": arguments.views,
         "supersample": ObjectSettings().supersample,

@@ -315,6 +315,23 @@ def test_quantised_positions_and_strides(tmp_path: Path, suffix: str) -> None:
     assert corners(read(tmp_path, gltf, suffix)[0]) == [(0, 0, 0), (0, 1, 0), (1, 0, 0)]
 
 
+def test_primitives_take_what_they_need_of_a_shared_array(tmp_path: Path) -> None:
+    """A thousand triangles of one array; each with all of it would be 20 GB."""
+    count = 1000
+    spread = np.random.default_rng(0).uniform(-1, 1, (300 * count, 3)).astype("<f4")
+    gltf = Gltf()
+    position = gltf.accessor(spread)
+    corners = np.arange(3 * count, dtype="<u4").reshape(count, 3) * 100
+    primitives = [
+        {"attributes": {"POSITION": position}, "indices": gltf.accessor(three)} for three in corners
+    ]
+    gltf.add("meshes", {"primitives": primitives})
+    parts = read(tmp_path, gltf)
+    assert len(parts) == count
+    assert all(len(part.vertices_world) == 3 for part in parts)
+    np.testing.assert_allclose(parts[7].vertices_world[parts[7].faces[0]], spread[corners[7]])
+
+
 def test_what_is_compressed_is_named(tmp_path: Path) -> None:
     gltf = Gltf()
     bare = gltf.add("accessors", {"componentType": 5126, "count": 3, "type": "VEC3"})
