@@ -35,8 +35,8 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[PREDICTION]",
-            help="Meshes (GLB, glTF, OBJ, PLY, STL), point clouds (PLY, NPZ, NPY, XYZ) or pictures "
-            "of any method; folders of them, patterns, lists (@list.txt). With --compare: "
+            help="Meshes (GLB, glTF, OBJ, DAE, PLY, STL), point clouds (PLY, NPZ, NPY, XYZ) or "
+            "pictures of any method; folders of them, patterns, lists (@list.txt). With --compare: "
             "scores.json files, or their folders.",
             show_default=False,
         ),
@@ -98,7 +98,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="auto|y|z",
-            help="The meshes' up axis; auto: z for PLY and STL that are not lrm's, else y.",
+            help="The meshes' up axis; auto: what a DAE says, z for PLY and STL not lrm's, else y.",
         ),
     ] = "auto",
     name: Annotated[

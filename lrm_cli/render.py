@@ -31,9 +31,10 @@ def render(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Meshes (GLB, glTF, OBJ, PLY, STL), saved triplanes and photos; folders of them; "
-            "patterns ('out/**/*.glb'), lists of these (@list.txt), or - for a list on standard "
-            "input. Of a folder with meshes or triplanes in it, the pictures are left alone.",
+            help="Meshes (GLB, glTF, OBJ, DAE, PLY, STL), saved triplanes and photos; folders of "
+            "them; patterns ('out/**/*.glb'), lists of these (@list.txt), or - for a list on "
+            "standard input. Of a folder with meshes or triplanes in it, the pictures are left "
+            "alone.",
         ),
     ],
     out: options.OutOption,
@@ -132,7 +133,7 @@ def render(
         str,
         typer.Option(
             metavar="auto|y|z",
-            help="The meshes' up axis; auto: z for PLY and STL that are not lrm's, else y.",
+            help="The meshes' up axis; auto: what a DAE says, z for PLY and STL not lrm's, else y.",
         ),
     ] = "auto",
     model: options.ModelOption = "lrm-tiny",

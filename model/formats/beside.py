@@ -32,6 +32,12 @@ class UnreadableError(ValueError):
     """A mesh file that is refused, by a reason that completes "it cannot be read: …"."""
 
 
+def printable(text: str, limit: int = 200) -> str:
+    """Text from a file or of its name as one may show it: without line ends or terminal codes."""
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
 class Beside:
     """The files around a mesh file; trimesh takes it as a resolver."""
 

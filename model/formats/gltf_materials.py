@@ -10,6 +10,7 @@ Legend of shapes: N vertices, H height, W width.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,12 +19,13 @@ from numpy.typing import NDArray
 
 from model.formats.beside import Pictures, UnreadableError
 from model.formats.gltf_document import GltfDocument
-from model.formats.mesh_parts import linear_to_srgb
+from model.formats.mesh_parts import Wrap, linear_to_srgb
 
 AlphaMode = Literal["OPAQUE", "BLEND", "MASK"]
 
 _SPECULAR_GLOSSINESS = "KHR_materials_pbrSpecularGlossiness"
 _TRANSFORM = "KHR_texture_transform"
+_WRAPS: dict[Any, Wrap] = {33071: "clamp", 33648: "mirror"}  # OpenGL's numbers
 _UNDECODED = "KHR_texture_basisu"
 # Where a texture's picture is named, in the order of preference.
 _SOURCES = ("EXT_texture_webp", "EXT_texture_avif")
@@ -36,10 +38,12 @@ class Layout:
     Attributes:
         texcoord: the number of the mesh's texture coordinates.
         matrix: 2 × 3, row by row: they are changed by it before the picture is looked up.
+        wrap: what is shown outside of 0..1, if both axes have the same; repeated otherwise.
     """
 
     texcoord: int = 0
     matrix: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    wrap: Wrap = "repeat"
 
     def apply(self, uv: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """(N, 2) with the origin at the picture's lower left, of glTF's, which have it above."""
@@ -132,8 +136,10 @@ class GltfMaterials:
             return None, Layout()
         transform = info.get("extensions", {}).get(_TRANSFORM, {})
         texcoord = int(transform.get("texCoord", info.get("texCoord", 0)))
-        layout = Layout(texcoord, _matrix(transform)) if transform else Layout(texcoord)
         texture = self._document.item("textures", info["index"])
+        layout = Layout(texcoord, wrap=self._wrap(texture))
+        if transform:
+            layout = dataclasses.replace(layout, matrix=_matrix(transform))
         extensions = texture.get("extensions", {})
         source = texture.get("source")
         for name in _SOURCES:
@@ -141,6 +147,13 @@ class GltfMaterials:
         if source is None and _UNDECODED in extensions:
             raise UnreadableError(f"its pictures are compressed by {_UNDECODED}, which is not read")
         return None if source is None else self._image(source), layout
+
+    def _wrap(self, texture: dict[str, Any]) -> Wrap:
+        if "sampler" not in texture:
+            return "repeat"
+        sampler = self._document.item("samplers", texture["sampler"])
+        across, down = sampler.get("wrapS"), sampler.get("wrapT")
+        return _WRAPS.get(across, "repeat") if across == down else "repeat"
 
     def _image(self, index: Any) -> NDArray[np.uint8] | None:
         entry = self._document.item("images", index)

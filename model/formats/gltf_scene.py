@@ -5,7 +5,8 @@ Legend of shapes: N vertices, M faces, J joints.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from model.formats.mesh_parts import PLAIN_COLOR, MeshPart, linear_to_srgb
 # A scene may place one mesh many times; more triangles than this are no object to be drawn.
 MAX_TRIANGLES = 20_000_000
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+# An array that has so many vertices for each corner of a primitive is shared by others.
+_SHARED = 4
 _DRACO = "KHR_draco_mesh_compression"
 
 
@@ -53,18 +56,36 @@ class _Scene:
                 document.item("nodes", child)
                 self._parents.setdefault(child, number)
         self._globals: dict[int, NDArray[np.float64]] = {}
-        self._triangles = 0
 
     def parts(self) -> Iterator[MeshPart]:
+        document = self._document
         if not self._nodes:  # meshes alone, which no node places
-            for mesh in self._document.json.get("meshes", []):
+            for mesh in document.json.get("meshes", []):
                 yield from self._placed(mesh, {}, np.eye(4))
             return
-        for number in self._reached():
+        placing = [number for number in self._reached() if "mesh" in self._nodes[number]]
+        self._check_count(Counter(self._nodes[number]["mesh"] for number in placing))
+        for number in placing:
             node = self._nodes[number]
-            if "mesh" in node:
-                mesh = self._document.item("meshes", node["mesh"])
-                yield from self._placed(mesh, node, self._global(number))
+            mesh = document.item("meshes", node["mesh"])
+            yield from self._placed(mesh, node, self._global(number))
+
+    def _check_count(self, times: Counter[int]) -> None:
+        """Refuse more triangles than can be held, before they are made."""
+        triangles = 0
+        for index, count in times.items():
+            for primitive in self._document.item("meshes", index)["primitives"]:
+                source = primitive.get("indices", primitive["attributes"].get("POSITION"))
+                if source is not None:
+                    corners = int(self._document.item("accessors", source)["count"])
+                    each = (
+                        corners // 3 if primitive.get("mode", _TRIANGLES) == _TRIANGLES else corners
+                    )
+                    triangles += count * each
+        if triangles > MAX_TRIANGLES:
+            raise UnreadableError(
+                f"it has more than {MAX_TRIANGLES // 10**6} million triangles as its scene has them"
+            )
 
     def _reached(self) -> list[int]:
         """The scene's nodes, each once."""
@@ -124,22 +145,32 @@ class _Scene:
         position = attributes["POSITION"]
         if _DRACO in primitive.get("extensions", {}) and not document.has_data(position):
             raise UnreadableError(f"its meshes are compressed by {_DRACO}, which is not read")
-        vertices = _columns(document.accessor(position), 3).astype(np.float64)
+        places = _columns(document.accessor(position), 3)
+        flat = np.arange(len(places))
+        rows: slice | NDArray[np.int64] = slice(None)
+        if "indices" in primitive:
+            flat = document.accessor(primitive["indices"])[:, 0].astype(np.int64)
+            if len(places) > _SHARED * len(flat):
+                # One array for many primitives: each takes what it needs of it.
+                flat[(flat < 0) | (flat >= len(places))] = 0
+                rows, flat = np.unique(flat, return_inverse=True)
+
+        def values(index: Any) -> NDArray[Any]:
+            """An attribute of the vertices that are taken."""
+            found = document.accessor(index)
+            if len(found) != len(places):
+                raise UnreadableError(
+                    f"it tells {len(found)} of its {len(places)} vertices something"
+                )
+            return found[rows]
+
+        vertices = places[rows].astype(np.float64)
         for weight, target in zip(weights, primitive.get("targets", []), strict=False):
             if weight and "POSITION" in target:
-                shift = _columns(document.accessor(target["POSITION"]), 3)
-                vertices = vertices + float(weight) * _as_long(shift, vertices)
-        flat = None
-        if "indices" in primitive:
-            flat = document.accessor(primitive["indices"])[:, 0]
-        faces = _faces(mode, np.arange(len(vertices)) if flat is None else flat.astype(np.int64))
-        self._triangles += len(faces)
-        if self._triangles > MAX_TRIANGLES:
-            raise UnreadableError(
-                f"it has more than {MAX_TRIANGLES // 10**6} million triangles as its scene has them"
-            )
+                vertices = vertices + float(weight) * _columns(values(target["POSITION"]), 3)
+        faces = _faces(mode, flat)
         if joints is not None and "JOINTS_0" in attributes:
-            vertices = self._skinned(vertices, attributes, joints)
+            vertices = _skinned(vertices, attributes, values, joints)
         else:
             vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
             if np.linalg.det(matrix[:3, :3]) < 0:
@@ -150,15 +181,19 @@ class _Scene:
         uv = None
         name = f"TEXCOORD_{material.layout.texcoord}"
         if material.texture is not None and name in attributes:
-            uv = material.layout.apply(_columns(document.accessor(attributes[name]), 2))
+            uv = material.layout.apply(_columns(values(attributes[name]), 2))
+        colors = None
+        if "COLOR_0" in attributes:
+            colors = _vertex_colors(values(attributes["COLOR_0"]), material)
         return MeshPart(
             vertices_world=vertices,
             faces=faces,
             base_color=_color(material, uv),
             uv=uv,
             texture=material.texture,
-            vertex_colors=self._vertex_colors(attributes, len(vertices), material),
+            vertex_colors=colors,
             unlit=material.unlit,
+            wrap=material.layout.wrap,
         )
 
     def _joints(self, index: Any) -> NDArray[np.float64]:
@@ -176,48 +211,54 @@ class _Scene:
             joints = joints @ stored[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1)
         return joints
 
-    def _skinned(
-        self, vertices: NDArray[np.float64], attributes: dict[str, int], joints: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """(N, 3) vertices as the joints that pull at them place them."""
-        blended = np.zeros((len(vertices), 3, 4))
-        total = np.zeros(len(vertices))
-        number = 0
-        while f"JOINTS_{number}" in attributes and f"WEIGHTS_{number}" in attributes:
-            chosen = _as_long(self._document.accessor(attributes[f"JOINTS_{number}"]), vertices)
-            shares = _as_long(self._document.accessor(attributes[f"WEIGHTS_{number}"]), vertices)
-            if chosen.shape != shares.shape or (len(chosen) and chosen.max() >= len(joints)):
-                raise UnreadableError("its skin's joints and weights do not fit each other")
-            for column in range(chosen.shape[1]):
-                share = shares[:, column].astype(np.float64)
-                blended += share[:, None, None] * joints[chosen[:, column].astype(np.int64), :3]
-                total += share
-            number += 1
-        pulled = total > 0
-        blended[pulled] /= total[pulled, None, None]
-        blended[~pulled] = joints[0, :3]  # what nothing pulls at goes with the skin's first joint
-        return np.einsum("nij,nj->ni", blended[..., :3], vertices) + blended[..., 3]
 
-    def _vertex_colors(
-        self, attributes: dict[str, int], count: int, material: GltfMaterial
-    ) -> NDArray[np.uint8] | None:
-        """(N, 4) sRGB and straight alpha of COLOR_0, which is linear light."""
-        if "COLOR_0" not in attributes:
-            return None
-        stored = self._document.accessor(attributes["COLOR_0"])
-        if stored.dtype.kind in "iu":  # §3.7.2.1: whole numbers in COLOR_0 are always normalised
-            stored = stored / np.iinfo(stored.dtype).max
-        if len(stored) != count or stored.shape[1] < 3:
-            return None
-        linear = np.nan_to_num(stored.astype(np.float64)).clip(0, 1)
-        alpha = linear[:, 3] if linear.shape[1] > 3 else np.ones(count)
-        if material.alpha_mode == "OPAQUE":
-            alpha = np.ones(count)
-        elif material.alpha_mode == "MASK" and material.texture is None:
-            alpha = (alpha * material.base_color[3] >= material.alpha_cutoff).astype(np.float64)
-        # From linear light to sRGB before the 8 bits, which would merge the dark levels.
-        srgb = np.column_stack([linear_to_srgb(linear[:, :3]), alpha])
-        return (srgb * 255).round().astype(np.uint8)
+def _skinned(
+    vertices: NDArray[np.float64],
+    attributes: dict[str, Any],
+    values: Callable[[Any], NDArray[Any]],
+    joints: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """(N, 3) vertices as the joints that pull at them place them.
+
+    Args:
+        values: an attribute's (N, C) numbers by its accessor.
+        joints: (J, 4, 4).
+    """
+    blended = np.zeros((len(vertices), 3, 4))
+    total = np.zeros(len(vertices))
+    number = 0
+    while f"JOINTS_{number}" in attributes and f"WEIGHTS_{number}" in attributes:
+        chosen = values(attributes[f"JOINTS_{number}"])
+        shares = values(attributes[f"WEIGHTS_{number}"])
+        if chosen.shape != shares.shape or (len(chosen) and chosen.max() >= len(joints)):
+            raise UnreadableError("its skin's joints and weights do not fit each other")
+        for column in range(chosen.shape[1]):
+            share = shares[:, column].astype(np.float64)
+            blended += share[:, None, None] * joints[chosen[:, column].astype(np.int64), :3]
+            total += share
+        number += 1
+    pulled = total > 0
+    blended[pulled] /= total[pulled, None, None]
+    blended[~pulled] = joints[0, :3]  # what nothing pulls at goes with the skin's first joint
+    placed: NDArray[np.float64] = np.einsum("nij,nj->ni", blended[..., :3], vertices)
+    return placed + blended[..., 3]
+
+
+def _vertex_colors(stored: NDArray[Any], material: GltfMaterial) -> NDArray[np.uint8] | None:
+    """(N, 4) sRGB and straight alpha of COLOR_0, which is linear light."""
+    if stored.dtype.kind in "iu":  # §3.7.2.1: whole numbers in COLOR_0 are always normalised
+        stored = stored / np.iinfo(stored.dtype).max
+    if stored.shape[1] < 3:
+        return None
+    linear = np.nan_to_num(stored.astype(np.float64)).clip(0, 1)
+    alpha = linear[:, 3] if linear.shape[1] > 3 else np.ones(len(linear))
+    if material.alpha_mode == "OPAQUE":
+        alpha = np.ones(len(linear))
+    elif material.alpha_mode == "MASK" and material.texture is None:
+        alpha = (alpha * material.base_color[3] >= material.alpha_cutoff).astype(np.float64)
+    # From linear light to sRGB before the 8 bits, which would merge the dark levels.
+    srgb = np.column_stack([linear_to_srgb(linear[:, :3]), alpha])
+    return (srgb * 255).round().astype(np.uint8)
 
 
 def _color(
@@ -266,10 +307,4 @@ def _faces(mode: int, flat: NDArray[np.int64]) -> NDArray[np.int64]:
 def _columns(values: NDArray[Any], count: int) -> NDArray[Any]:
     if values.shape[1] != count:
         raise UnreadableError(f"it has {values.shape[1]} numbers a vertex where {count} belong")
-    return values
-
-
-def _as_long(values: NDArray[Any], vertices: NDArray[np.float64]) -> NDArray[Any]:
-    if len(values) != len(vertices):
-        raise UnreadableError(f"it tells {len(values)} of its {len(vertices)} vertices something")
     return values

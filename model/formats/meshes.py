@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.beside import Beside, Pictures, UnreadableError
+from model.formats.beside import Beside, Pictures, UnreadableError, printable
 from model.formats.collada import WORLD_FROM_FILE, read_collada
 from model.formats.gltf_scene import read_gltf
 from model.formats.mesh_parts import PLAIN_COLOR, MeshPart, TexturedMesh, cleaned
@@ -49,44 +49,35 @@ def read_mesh(path: Path, up: UpAxis = "auto", *, finite: bool = False) -> Textu
     Raises:
         ValueError: an unknown suffix, a file that cannot be read, no triangle in it.
     """
-    suffix = path.suffix.lower()
+    suffix, name = path.suffix.lower(), printable(path.name)
     if suffix not in MESH_SUFFIXES:
-        raise ValueError(f"{path.name} is not one of {', '.join(MESH_SUFFIXES)}")
+        raise ValueError(f"{name} is not one of {', '.join(MESH_SUFFIXES)}")
     if up not in get_args(UpAxis):
         raise ValueError(f"up is {up!r}; it must be one of {', '.join(get_args(UpAxis))}")
     if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+        raise ValueError(f"there is no file {printable(str(path), 1000)}")
     if not path.stat().st_size:
-        raise ValueError(f"{path.name} is empty (0 bytes)")
-    world_from_file = _Y_UP if up == "y" or (up == "auto" and _is_y_up(path)) else _Z_UP
+        raise ValueError(f"{name} is empty (0 bytes)")
     try:
-        if suffix in (".glb", ".gltf"):
-            raw = read_gltf(path)
-        elif suffix == ".dae":
-            raw, axis = read_collada(path)
-            if up == "auto":
-                world_from_file = WORLD_FROM_FILE[axis]
-        else:
-            raw = _read_with_trimesh(path)
+        with np.errstate(all="ignore"):  # what overflows is no finite number, and dropped below
+            raw, world_from_file = _read(path, up)
     except FileNotFoundError as error:
         raise ValueError(
-            f"{path.name} cannot be read as a mesh: its file {error} is not there"
+            f"{name} cannot be read as a mesh: its file {printable(str(error), 60)} is not there"
         ) from error
     except UnreadableError as error:
-        raise ValueError(f"{path.name} cannot be read as a mesh: {error}") from error
+        raise ValueError(f"{name} cannot be read as a mesh: {error}") from error
     except Exception as error:  # the reader raises whatever its parsers met
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+        reason = printable(str(error).strip().partition("\n")[0])
         raise ValueError(
-            f"{path.name} cannot be read as a mesh: it is damaged or no {suffix[1:].upper()} file "
+            f"{name} cannot be read as a mesh: it is damaged or no {suffix[1:].upper()} file "
             f"({reason or type(error).__name__})"
         ) from error
     if finite and not all(_corners_are_finite(part) for part in raw):
-        raise ValueError(f"{path.name} has faces whose corners are not finite numbers (NaN)")
+        raise ValueError(f"{name} has faces whose corners are not finite numbers (NaN)")
     parts = [part for each in raw if (part := cleaned(each, world_from_file)) is not None]
     if not parts:
-        raise ValueError(
-            f"{path.name} has no faces with an area: it is damaged, or has only points"
-        )
+        raise ValueError(f"{name} has no faces with an area: it is damaged, or has only points")
     return TexturedMesh(tuple(parts))
 
 
@@ -103,6 +94,22 @@ def textured_mesh(mesh: FileMesh) -> TexturedMesh:
     return TexturedMesh((MeshPart(vertices, faces, white, vertex_colors=colors),))
 
 
+def _read(path: Path, up: UpAxis) -> tuple[list[MeshPart], NDArray[np.float64]]:
+    """A file's parts in its own frame, not cleaned yet, and the (3, 3) turn into the world.
+
+    Raises:
+        Exception: whatever its parsers met.
+    """
+    turn = _Y_UP if up == "y" or (up == "auto" and _is_y_up(path)) else _Z_UP
+    suffix = path.suffix.lower()
+    if suffix in (".glb", ".gltf"):
+        return read_gltf(path), turn
+    if suffix == ".dae":
+        parts, axis = read_collada(path)
+        return parts, WORLD_FROM_FILE[axis] if up == "auto" else turn
+    return _read_with_trimesh(path), turn
+
+
 def _is_y_up(path: Path) -> bool:
     return MESH_SUFFIXES[path.suffix.lower()] == "y" or _is_ours(path)
 
@@ -114,7 +121,9 @@ def _is_ours(path: Path) -> bool:
 
 
 def _corners_are_finite(part: MeshPart) -> bool:
-    return bool(np.isfinite(part.vertices_world[part.faces]).all())
+    count = len(part.vertices_world)
+    used = part.faces[((part.faces >= 0) & (part.faces < count)).all(axis=1)]
+    return bool(np.isfinite(part.vertices_world[used]).all())
 
 
 def _read_with_trimesh(path: Path) -> list[MeshPart]:
@@ -142,13 +151,16 @@ def _read_with_trimesh(path: Path) -> list[MeshPart]:
 
 def _to_part(geometry: Any, pictures: Pictures) -> MeshPart:
     """One trimesh geometry."""
+    vertices = np.asarray(geometry.vertices, dtype=np.float64)
+    if vertices.ndim != 2 or vertices.shape[1] != 3:
+        raise UnreadableError("its vertices are no places in space")
     color, texture = _material(geometry.visual, pictures)
     uv = getattr(geometry.visual, "uv", None)
     colors = _vertex_colors(geometry)
     if colors is not None:  # these are all of the colour, and not to be darkened by a plain one
         color = (1.0, 1.0, 1.0, color[3])
     return MeshPart(
-        vertices_world=np.asarray(geometry.vertices, dtype=np.float64),
+        vertices_world=vertices,
         faces=np.asarray(geometry.faces, dtype=np.int64).reshape(-1, 3),
         base_color=color,
         uv=None if uv is None else np.asarray(uv),

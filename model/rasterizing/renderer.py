@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.cameras import Cameras
-from model.formats.meshes import TexturedMesh
+from model.formats.mesh_parts import TexturedMesh, merged
 from model.rasterizing.lights import SOFT, Lighting, LightRig
 from model.rasterizing.scene import (
     Shading,
@@ -32,6 +32,8 @@ MAX_SUPERSAMPLE = 16  # the sum of a block's 8-bit values fits 16 bits
 # The nearest that is drawn, as a share of the farthest, when the camera stands inside the
 # object's bounding box: more would take from the depth's precision.
 NEAREST = 1e-3
+# Each part takes its time in the graphics library; above this number those of one look are joined.
+MANY_PARTS = 64
 _RIGS: dict[Lighting, LightRig | None] = {"soft": SOFT, "unlit": None}
 
 
@@ -87,10 +89,11 @@ class MeshRenderer:
         geometry = depth or normals
         rig = lighting if isinstance(lighting, LightRig) else _RIGS[lighting]
         smooth = geometry or (rig is not None and shading == "smooth")
-        surfaces = [part_surface(part, normals=smooth) for part in mesh.parts]
+        parts = list(mesh.parts) if len(mesh.parts) <= MANY_PARTS else merged(mesh.parts)
+        surfaces = [part_surface(part, normals=smooth) for part in parts]
         with drawing() as window:
-            self._colors = color_scene(mesh.parts, surfaces, rig, shading, anisotropy)
-            self._geometry = geometry_scene(mesh.parts, surfaces) if geometry else None
+            self._colors = color_scene(parts, surfaces, rig, shading, anisotropy)
+            self._geometry = geometry_scene(parts, surfaces) if geometry else None
             self._scenes = [scene for scene in (self._colors, self._geometry) if scene is not None]
             for scene in self._scenes:
                 window.AddRenderer(scene)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.meshes import MeshPart
+from model.formats.mesh_parts import MeshPart, Wrap, untangled
 from model.rasterizing.lights import LightRig
 
 Shading = Literal["smooth", "flat"]
@@ -19,12 +19,15 @@ MAX_LAYERS_OF_GLASS = 16  # one behind another; leaves with cut-out pictures cou
 # they differ around a vertex, the reader has split it, so that their hard edges stay hard.
 FEATURE_ANGLE_DEGREES = 40.0
 _COLORS = "rgba"
+_WRAPS: dict[Wrap, int] = {"clamp": 0, "repeat": 1, "mirror": 2}  # VTK's numbers
 
 
 def part_surface(part: MeshPart, *, normals: bool) -> Any:
     """A part's triangles as VTK holds them, with smooth normals where they are asked for."""
     import pyvista
 
+    if normals:
+        part = untangled(part)
     faces = np.column_stack([np.full(len(part.faces), 3), part.faces]).ravel()
     surface: Any = pyvista.PolyData(part.vertices_world, faces)
     if part.uv is not None:
@@ -182,7 +185,7 @@ def _actor(
         texture: Any = pyvista.Texture(np.ascontiguousarray(part.texture))
         texture.MipmapOn()
         texture.InterpolateOn()
-        texture.RepeatOn()
+        texture.SetWrap(_WRAPS[part.wrap])
         texture.SetMaximumAnisotropicFiltering(anisotropy)
         actor.SetTexture(texture)
     return actor

@@ -187,6 +187,27 @@ def test_texture_transforms(
     assert [color[:3] for color in seen(tmp_path, gltf)] == [list(color) for color in expected]
 
 
+@pytest.mark.parametrize(
+    ("wrap", "expected"),
+    [
+        (None, [RED, GREEN, BLUE, GREY]),
+        (10497, [RED, GREEN, BLUE, GREY]),
+        (33648, [GREY, BLUE, GREEN, RED]),  # mirrored over its lower right corner
+        (33071, [GREY, GREY, GREY, GREY]),  # the lower right corner goes on
+    ],
+)
+def test_wrapping_outside_of_the_picture(
+    tmp_path: Path, wrap: int | None, expected: list[tuple[int, ...]]
+) -> None:
+    """Moved by the picture's whole size right and down."""
+    gltf = Gltf(samplers=[{"wrapS": wrap, "wrapT": wrap}] if wrap else [{}])
+    transform = {"KHR_texture_transform": {"offset": [1, 1]}}
+    info = {"index": gltf.picture(quadrants()), "extensions": transform}
+    gltf.json["textures"][0]["sampler"] = 0
+    quad(gltf, {"pbrMetallicRoughness": {"baseColorTexture": info}})
+    assert [color[:3] for color in seen(tmp_path, gltf)] == [list(color) for color in expected]
+
+
 def test_texcoord_is_chosen_by_the_material_and_by_the_transform(tmp_path: Path) -> None:
     for extra in ({"texCoord": 1}, {"extensions": {"KHR_texture_transform": {"texCoord": 1}}}):
         gltf = Gltf()
@@ -292,6 +313,23 @@ def test_quantised_positions_and_strides(tmp_path: Path, suffix: str) -> None:
     position = gltf.add("accessors", entry | {"normalized": True})
     gltf.add("meshes", {"primitives": [{"attributes": {"POSITION": position}}]})
     assert corners(read(tmp_path, gltf, suffix)[0]) == [(0, 0, 0), (0, 1, 0), (1, 0, 0)]
+
+
+def test_primitives_take_what_they_need_of_a_shared_array(tmp_path: Path) -> None:
+    """A thousand triangles of one array; each with all of it would be 20 GB."""
+    count = 1000
+    spread = np.random.default_rng(0).uniform(-1, 1, (300 * count, 3)).astype("<f4")
+    gltf = Gltf()
+    position = gltf.accessor(spread)
+    corners = np.arange(3 * count, dtype="<u4").reshape(count, 3) * 100
+    primitives = [
+        {"attributes": {"POSITION": position}, "indices": gltf.accessor(three)} for three in corners
+    ]
+    gltf.add("meshes", {"primitives": primitives})
+    parts = read(tmp_path, gltf)
+    assert len(parts) == count
+    assert all(len(part.vertices_world) == 3 for part in parts)
+    np.testing.assert_allclose(parts[7].vertices_world[parts[7].faces[0]], spread[corners[7]])
 
 
 def test_what_is_compressed_is_named(tmp_path: Path) -> None:

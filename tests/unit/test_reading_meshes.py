@@ -189,6 +189,11 @@ def test_ply_vertex_colors(tmp_path: Path) -> None:
     (part,) = read_mesh(tmp_path / "box.ply").parts
     assert part.vertex_colors is not None
     assert (part.vertex_colors == [10, 20, 30, 255]).all()
+    # All of the colour: a plain one must not darken it.
+    assert part.base_color == (1.0, 1.0, 1.0, 1.0)
+    mesh = read_mesh(tmp_path / "box.ply").fitted(0.75)
+    (picture,) = render(mesh, orbit(1, 0.0, 2.0, 45.0), 16, lighting="unlit")
+    assert picture[8, 8].tolist() == [10, 20, 30, 255]
 
 
 def test_fitted_centres_the_box_and_scales_the_farthest_vertex(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from PIL import Image
 
 from model.cameras import SAFE_OBJECT_RADIUS
 from model.formats.archives import unpacked
+from model.formats.beside import printable
 from model.formats.depth_maps import depth_steps
 from model.formats.meshes import TexturedMesh, read_mesh
 from model.rasterizing import draw_views
@@ -90,7 +91,10 @@ def object_views(task: ObjectTask, settings: ObjectSettings) -> ObjectViews:
         if view.normals_world is not None:
             maps.setdefault("normals", []).append(_png(normal_levels(view.normals_world)))
     if not seen:
-        raise ValueError(f"{path.name} shows nothing: its surfaces are wholly transparent")
+        raise ValueError(
+            f"{printable(path.name)} shows nothing: its surfaces are wholly transparent, or too "
+            "thin to be seen"
+        )
     facts: dict[str, Any] = {"cameras": settings.identity()["cameras"], "light": settings.lighting}
     if settings.depth:
         facts |= {"depth_scale": scale, "depth_nothing": 0}
