@@ -78,6 +78,15 @@ def test_videos_are_found_in_natural_order_with_their_kinds(tmp_path: Path) -> N
     assert [s.sequence for s in found if s.kind == "co3d"] == ["2_x"]
 
 
+def test_a_video_by_itself_has_its_folders_name_and_links_end(tmp_path: Path) -> None:
+    video_scene.write_transforms(tmp_path / "cup", {})
+    (tmp_path / "cup" / "again").symlink_to(tmp_path / "cup")
+    assert [source.name for source in find_videos(tmp_path / "cup")] == ["cup"]
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "mug").symlink_to(tmp_path / "cup")
+    assert [source.name for source in find_videos(tmp_path / "linked")] == ["mug"]
+
+
 def test_a_folder_without_videos_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no video with poses .* COLMAP"):
         find_videos(tmp_path)
@@ -321,12 +330,11 @@ def test_hostile_matrices_are_refused(matrix: np.ndarray, says: str, tmp_path: P
 def test_what_is_no_json_or_gzip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "transforms.json").write_bytes(b"\xff\xfe{")
-    assert "no JSON" in refusal(tmp_path)
+    assert "no JSON" in refusal(tmp_path / "a")
     (tmp_path / "b").mkdir()
     for content in (b"no", gzip.compress(b"[{}]"), gzip.compress(b"[1")[:-9], gzip.compress(b"[")):
         (tmp_path / "b" / "frame_annotations.jgz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"^frame_annotations\.jgz [^\n]*$"):
-            find_videos(tmp_path / "b")
+        assert refusal(tmp_path / "b").startswith("frame_annotations.jgz ")
 
 
 def test_frames_that_are_not_those_of_the_video_file_are_refused(tmp_path: Path) -> None:

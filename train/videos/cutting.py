@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.matting import MIN_OBJECT_PIXELS, VISIBLE_ALPHA, Matting, is_cut_out
+from model.matting import (
+    MIN_OBJECT_PIXELS,
+    VISIBLE_ALPHA,
+    Matting,
+    extend_solid_colors,
+    is_cut_out,
+)
 from train.videos.decoding import read_picture
 from train.videos.frames import Frame
 from train.videos.lenses import Lens
@@ -105,6 +111,8 @@ def cut_frame(frame: Frame, image: Image.Image, settings: VideoSettings) -> CutF
     window = _window(box, 1.0 if is_whole else settings.foreground_ratio)
     side = window[2] - window[0]
     picture = _resample(*_straight(cutout, lens, frame.name), window, settings.size)
+    if not is_whole:  # a given mask leaves some of what is behind the object at its edges
+        picture = np.asarray(extend_solid_colors(Image.fromarray(picture)))
     shrink = -(-max(image.size) // _OUTLINE_SIDE)
     outline = np.asarray(cutout.getchannel("A").reduce(shrink)) >= 128
     return CutFrame(
