@@ -274,7 +274,7 @@ def shuffled_masks(folder: Path) -> None:
         (damage_pictures, "12 picture missing or damaged .*damaged or cut off"),
         (narrow_pictures, "12 picture of another shape than its camera"),
         (narrow_masks, "12 mask of another shape .*100 × 200 pixels and the frame 320 × 240"),
-        (empty_masks, "12 no object .*is empty"),
+        (empty_masks, "12 no object .*has 0 × 0 pixels"),
         (shuffled_masks, "masks and poses do not agree|usable"),
     ],
 )

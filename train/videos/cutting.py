@@ -45,6 +45,7 @@ _SPECK_SHARE = 0.02  # of the largest piece's area: smaller pieces are mistakes
 _SAME_SHAPE = 0.01  # of the ratio of width to height: halved sizes are rounded
 _MOST_CUT = 0.05  # of the outline of the object's box
 _SOLID_ALPHA = 243
+_SPLINE_REACH = 12  # pixels, beyond which a cubic spline hardly feels a value
 _FEWEST_JUDGED = 64  # pixels, for a frame's sharpness
 _FLAT = 0.1  # mean squared gradient, of 8-bit grey a pixel: rounding is of this size
 
@@ -103,22 +104,25 @@ def cut_frame(frame: Frame, image: Image.Image, settings: VideoSettings) -> CutF
     if factor > 1:
         image, lens = image.convert("RGBa").reduce(factor).convert("RGBA"), lens.reduced(factor)
     cutout = _cut_out(frame, image, settings)
-    alpha = np.asarray(cutout.getchannel("A"))
     is_whole = settings.matting == "none"
-    if not is_whole:
-        _check_object(frame.name, alpha)
-    box = _ideal_box(frame.name, alpha >= VISIBLE_ALPHA, lens)
-    window = _window(box, 1.0 if is_whole else settings.foreground_ratio)
-    side = window[2] - window[0]
-    picture = _resample(*_straight(cutout, lens, frame.name), window, settings.size)
+    longest = max(cutout.size) if is_whole else _object_side(frame.name, cutout)
+    ratio = 1.0 if is_whole else settings.foreground_ratio
+    # Premultiplied, so that the colours of transparent pixels do not leak into edges.
+    premultiplied = cutout.convert("RGBa")
+    if (factor := int(longest / ratio / (2 * settings.size))) > 1:
+        premultiplied, lens = premultiplied.reduce(factor), lens.reduced(factor)
+    pixels = np.asarray(premultiplied)
+    window = _window(_ideal_box(frame.name, pixels[..., 3] >= VISIBLE_ALPHA, lens), ratio)
+    picture = _resample(*_straight(pixels, lens, frame.name), window, settings.size)
     if not is_whole:  # a given mask leaves some of what is behind the object at its edges
         picture = np.asarray(extend_solid_colors(Image.fromarray(picture)))
-    shrink = -(-max(image.size) // _OUTLINE_SIDE)
-    outline = np.asarray(cutout.getchannel("A").reduce(shrink)) >= 128
+    shrink = -(-max(premultiplied.size) // _OUTLINE_SIDE)
+    outline = np.asarray(premultiplied.reduce(shrink))[..., 3] >= 128
+    intrinsics = np.array([lens.fx, lens.fy, lens.cx - window[0], lens.cy - window[1]])
     return CutFrame(
         frame,
         picture,
-        np.array([lens.fx, lens.fy, lens.cx - window[0], lens.cy - window[1]]) / side,
+        intrinsics / (window[2] - window[0]),
         outline,
         lens.reduced(shrink),
         is_whole,
@@ -186,12 +190,15 @@ def _without_specks(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(keep[pieces], alpha, 0).astype(np.uint8)
 
 
-def _check_object(name: str, alpha: NDArray[np.uint8]) -> None:
-    visible = alpha >= VISIBLE_ALPHA
-    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
-    if not rows.size:
-        raise DroppedFrameError("no object", f"the mask of {name} is empty")
-    height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+def _object_side(name: str, cutout: Image.Image) -> int:
+    """The object's longer side, in pixels.
+
+    Raises:
+        DroppedFrameError: there is no object, or the frame cuts it off.
+    """
+    visible = np.asarray(cutout.getchannel("A")) >= VISIBLE_ALPHA
+    left, top, right, bottom = _box(visible)
+    width, height = right - left, bottom - top
     if max(height, width) < MIN_OBJECT_PIXELS:
         raise DroppedFrameError("no object", f"the object in {name} has {width} × {height} pixels")
     cut = sum(np.count_nonzero(edge) for edge in _edges(visible))
@@ -200,6 +207,15 @@ def _check_object(name: str, alpha: NDArray[np.uint8]) -> None:
             "cut off by the frame's border",
             f"{cut} pixels of the object in {name} lie at the frame's border",
         )
+    return max(height, width)
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom, the ends excluded; all 0 if nothing is there."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _edges(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
@@ -213,12 +229,14 @@ def touches_border(mask: NDArray[np.bool_]) -> bool:
 
 def _ideal_box(name: str, visible: NDArray[np.bool_], lens: Lens) -> Window:
     """Left, top, right, bottom around a (H, W) mask, in pixels of the straightened frame."""
+    left, top, right, bottom = _box(visible)
+    if lens.is_straight:
+        return left, top, right, bottom
     from scipy import ndimage
 
-    inner = ndimage.binary_erosion(visible, border_value=0)
-    rows, columns = np.nonzero(visible & ~inner)
-    if lens.is_straight:
-        return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    part = visible[top:bottom, left:right]
+    rows, columns = np.nonzero(part & ~ndimage.binary_erosion(part, border_value=0))
+    rows, columns = rows + top, columns + left
     centers = np.stack([columns, rows], axis=1).astype(np.float64)
     corners = np.concatenate([centers + np.array(c) for c in np.ndindex(2, 2)])
     try:
@@ -236,26 +254,29 @@ def _window(box: Window, foreground_ratio: float) -> Window:
     return x - half, y - half, x + half, y + half
 
 
-def _straight(cutout: Image.Image, lens: Lens, name: str) -> tuple[Image.Image, tuple[int, int]]:
+def _straight(
+    pixels: NDArray[np.uint8], lens: Lens, name: str
+) -> tuple[Image.Image, tuple[int, int]]:
     """The premultiplied picture that a pinhole takes, and the pixel at which it begins.
 
-    Only as much of it as shows the object.
+    Of a distorted one, only as much as shows the object.
     """
-    picture = cutout.convert("RGBa")
     if lens.is_straight:
-        return picture, (0, 0)
+        return Image.fromarray(pixels, "RGBa"), (0, 0)
     from scipy import ndimage
 
-    box = _ideal_box(name, np.asarray(cutout.getchannel("A")) > 0, lens)
+    box = _ideal_box(name, pixels[..., 3] > 0, lens)
     left, top = int(np.floor(box[0])) - 2, int(np.floor(box[1])) - 2
     right, bottom = int(np.ceil(box[2])) + 2, int(np.ceil(box[3])) + 2
     rows, columns = np.mgrid[top:bottom, left:right]
     ideal = np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5
-    x, y = (lens.distort(ideal) - 0.5).T  # array indices are those of pixel centres
-    pixels = np.asarray(picture)
+    places = lens.distort(ideal)[:, ::-1] - 0.5  # array indices are those of pixel centres
+    low = (np.floor(places.min(axis=0)).astype(int) - _SPLINE_REACH).clip(0)
+    high = np.ceil(places.max(axis=0)).astype(int) + _SPLINE_REACH
+    part, places = pixels[low[0] : high[0], low[1] : high[1]], (places - low).T
     shape = (bottom - top, right - left)
     channels = [
-        ndimage.map_coordinates(pixels[..., c], [y, x], np.float32, order=3, cval=0).reshape(shape)
+        ndimage.map_coordinates(part[..., c], places, np.float32, order=3, cval=0).reshape(shape)
         for c in range(4)
     ]
     straight = np.stack(channels, axis=-1).round().clip(0, 255).astype(np.uint8)
@@ -265,20 +286,15 @@ def _straight(cutout: Image.Image, lens: Lens, name: str) -> tuple[Image.Image, 
 def _resample(
     picture: Image.Image, origin: tuple[int, int], window: Window, size: int
 ) -> NDArray[np.uint8]:
-    """(S, S, 4) with straight alpha of a window of a premultiplied picture.
+    """(S, S, 4) with straight alpha of a window of a premultiplied picture that begins at `origin`.
 
-    Transparent where it reaches beyond. Antialiased: what is much larger is averaged over whole
-    pixels first, which bounds the memory.
+    Transparent where it reaches beyond, and antialiased.
     """
-    window = tuple(edge - origin[i % 2] for i, edge in enumerate(window))  # type: ignore[assignment]
-    factor = int((window[2] - window[0]) / (4 * size))
-    if factor > 1:
-        picture = picture.reduce(factor)
-        window = tuple(edge / factor for edge in window)  # type: ignore[assignment]
+    x, y = origin
     left, top = int(np.floor(window[0])), int(np.floor(window[1]))
     right, bottom = int(np.ceil(window[2])), int(np.ceil(window[3]))
     inner = (window[0] - left, window[1] - top, window[2] - left, window[3] - top)
-    crop = picture.crop((left, top, right, bottom))
+    crop = picture.crop((left - x, top - y, right - x, bottom - y))
     pixels = np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC, box=inner))
     colors, alpha = pixels[..., :3].astype(np.float32), pixels[..., 3:].astype(np.float32)
     straight = np.minimum(colors * (255 / np.maximum(alpha, 1)), 255) * (alpha > 0)
