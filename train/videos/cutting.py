@@ -1,61 +1,30 @@
-"""One frame → the object cut out, straightened, centred in a square: §4.1.
+"""One frame → its object straightened, centred in a square: §4.1.
 
 Legend of shapes: S side of the square, H height, W width of the frame, N points.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.matting import (
-    MIN_OBJECT_PIXELS,
-    VISIBLE_ALPHA,
-    Matting,
-    extend_solid_colors,
-    is_cut_out,
-)
-from train.videos.decoding import read_picture
+from model.matting import VISIBLE_ALPHA, extend_solid_colors
 from train.videos.frames import Frame
 from train.videos.lenses import Lens
+from train.videos.masks import DroppedFrameError, box_of, cut_out, object_side, same_shape
 from train.videos.settings import VideoSettings
 
-Reason = Literal[
-    "without a pose",
-    "picture missing or damaged",
-    "picture of another shape than its camera",
-    "without a mask",
-    "mask of another shape",
-    "no object",
-    "cut off by the frame's border",
-    "size of the mask jumps",
-    "blurred",
-    "mask disagrees with the others",
-]
 Window = tuple[float, float, float, float]
 
 _SMALLEST_WORKING_SIDE = 2048
 _OUTLINE_SIDE = 256  # of the small masks that are kept of all frames
-_SPECK_SHARE = 0.02  # of the largest piece's area: smaller pieces are mistakes
-_SAME_SHAPE = 0.01  # of the ratio of width to height: halved sizes are rounded
-_MOST_CUT = 0.05  # of the outline of the object's box
 _SOLID_ALPHA = 243
 _SPLINE_REACH = 12  # pixels, beyond which a cubic spline hardly feels a value
 _FEWEST_JUDGED = 64  # pixels, for a frame's sharpness
 _FLAT = 0.1  # mean squared gradient, of 8-bit grey a pixel: rounding is of this size
-
-
-class DroppedFrameError(ValueError):
-    """A frame that is left out, for a reason that is counted."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -93,7 +62,7 @@ def cut_frame(frame: Frame, image: Image.Image, settings: VideoSettings) -> CutF
         DroppedFrameError: it has no object, or not all of it.
     """
     lens = frame.lens
-    if not _same_shape(image.size, (lens.width, lens.height)):
+    if not same_shape(image.size, (lens.width, lens.height)):
         raise DroppedFrameError(
             "picture of another shape than its camera",
             f"{frame.name} has {image.width} × {image.height} pixels and its camera "
@@ -103,9 +72,9 @@ def cut_frame(frame: Frame, image: Image.Image, settings: VideoSettings) -> CutF
     factor = max(image.size) // max(4 * settings.size, _SMALLEST_WORKING_SIDE)
     if factor > 1:
         image, lens = image.convert("RGBa").reduce(factor).convert("RGBA"), lens.reduced(factor)
-    cutout = _cut_out(frame, image, settings)
+    cutout = cut_out(frame, image, settings)
     is_whole = settings.matting == "none"
-    longest = max(cutout.size) if is_whole else _object_side(frame.name, cutout)
+    longest = max(cutout.size) if is_whole else object_side(frame.name, cutout)
     ratio = 1.0 if is_whole else settings.foreground_ratio
     # Premultiplied, so that the colours of transparent pixels do not leak into edges.
     premultiplied = cutout.convert("RGBa")
@@ -130,106 +99,9 @@ def cut_frame(frame: Frame, image: Image.Image, settings: VideoSettings) -> CutF
     )
 
 
-def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) <= _SAME_SHAPE
-
-
-def _cut_out(frame: Frame, image: Image.Image, settings: VideoSettings) -> Image.Image:
-    """RGBA with the alpha of the object."""
-    if settings.matting == "none":
-        image = image.copy()
-        image.putalpha(255)
-        return image
-    if settings.matting in ("auto", "masks") and frame.mask is not None:
-        image = image.copy()
-        image.putalpha(Image.fromarray(_without_specks(_read_mask(frame, image.size))))
-        return image
-    if settings.matting == "masks":
-        raise DroppedFrameError("without a mask", f"{frame.name} has no mask")
-    try:
-        return _matting(settings.network_matting, settings.matting_model).cut_out(image)
-    except ValueError as error:
-        raise DroppedFrameError("no object", f"{frame.name}: {error}") from error
-
-
-@functools.lru_cache(maxsize=1)  # its network takes seconds to load
-def _matting(choice: str, model: str) -> Matting:
-    return Matting(choice, model)
-
-
-def _read_mask(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W) 0..255: a mask's alpha if it has some, else its brightness."""
-    assert frame.mask is not None
-    try:
-        picture = read_picture(frame.mask)
-    except ValueError as error:
-        raise DroppedFrameError("without a mask", f"{frame.mask.name}: {error}") from error
-    if not _same_shape(picture.size, size):
-        raise DroppedFrameError(
-            "mask of another shape",
-            f"the mask of {frame.name} has {picture.width} × {picture.height} pixels and the frame "
-            f"{size[0]} × {size[1]}",
-        )
-    mask = picture.getchannel("A") if is_cut_out(picture) else picture.convert("L")
-    if mask.getextrema()[1] == 1:  # masks of numbers, not of brightness
-        mask = mask.point(lambda value: 255 * value)
-    if mask.size != size:
-        mask = mask.resize(size, Image.Resampling.BILINEAR)
-    return np.array(mask)
-
-
-def _without_specks(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from scipy import ndimage
-
-    pieces, count = ndimage.label(alpha >= VISIBLE_ALPHA)
-    if count < 2:
-        return alpha
-    areas = np.bincount(pieces.ravel(), minlength=count + 1)
-    keep = areas >= _SPECK_SHARE * areas[1:].max()
-    keep[0] = True  # the faint surroundings stay as they are
-    return np.where(keep[pieces], alpha, 0).astype(np.uint8)
-
-
-def _object_side(name: str, cutout: Image.Image) -> int:
-    """The object's longer side, in pixels.
-
-    Raises:
-        DroppedFrameError: there is no object, or the frame cuts it off.
-    """
-    visible = np.asarray(cutout.getchannel("A")) >= VISIBLE_ALPHA
-    left, top, right, bottom = _box(visible)
-    width, height = right - left, bottom - top
-    if max(height, width) < MIN_OBJECT_PIXELS:
-        raise DroppedFrameError("no object", f"the object in {name} has {width} × {height} pixels")
-    cut = sum(np.count_nonzero(edge) for edge in _edges(visible))
-    if cut > _MOST_CUT * 2 * (height + width):
-        raise DroppedFrameError(
-            "cut off by the frame's border",
-            f"{cut} pixels of the object in {name} lie at the frame's border",
-        )
-    return max(height, width)
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom, the ends excluded; all 0 if nothing is there."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return 0, 0, 0, 0
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def _edges(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
-    return mask[0], mask[-1], mask[:, 0], mask[:, -1]
-
-
-def touches_border(mask: NDArray[np.bool_]) -> bool:
-    """Whether a (H, W) mask has a pixel in its first or last row or column."""
-    return any(edge.any() for edge in _edges(mask))
-
-
 def _ideal_box(name: str, visible: NDArray[np.bool_], lens: Lens) -> Window:
     """Left, top, right, bottom around a (H, W) mask, in pixels of the straightened frame."""
-    left, top, right, bottom = _box(visible)
+    left, top, right, bottom = box_of(visible)
     if lens.is_straight:
         return left, top, right, bottom
     from scipy import ndimage

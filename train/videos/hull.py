@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.videos.choosing import evenly_spread
-from train.videos.cutting import CutFrame, touches_border
+from train.videos.cutting import CutFrame
 from train.videos.lenses import Points
+from train.videos.masks import touches_border
 
 FoundBy = Literal["visual hull", "sparse points"]
 

@@ -16,10 +16,11 @@ from PIL import Image
 
 from model.cameras import SAFE_OBJECT_RADIUS, Cameras
 from train.videos.choosing import are_blurred, do_jump, evenly_spread
-from train.videos.cutting import CutFrame, DroppedFrameError, Reason, cut_frame
+from train.videos.cutting import CutFrame, cut_frame
 from train.videos.decoding import read_picture, read_video_frames
 from train.videos.frames import Frame, PosedVideo, VideoSource, pose_of
 from train.videos.hull import Place, disagree, find_object, tightened, world_areas
+from train.videos.masks import DroppedFrameError, Reason
 from train.videos.poses import read_poses
 from train.videos.settings import VideoSettings
 from train.views import ObjectViews, encode_views
