@@ -293,7 +293,8 @@ def test_hostile_models_and_frames_are_refused(
         ({"frames": []}, "has no list of frames"),
         ({"frames": [{"file_path": 3}]}, "frame 1 .* no file_path"),
         ({"frames": [{"file_path": "a.png"}]}, "no 4 × 4"),
-        ({"fl_x": None}, "frame 1 of transforms.json cannot be used"),
+        ({"fl_x": None}, "frame 1 of transforms.json cannot be used: its fl_x is 'None'"),
+        ({"w": "wide"}, "its w is 'wide', which is no number"),
         ({"fl_x": 0}, "focal lengths above 0"),
         ({"w": 0}, "0 × 240 pixels"),
         ({"is_fisheye": True}, "fisheye"),
@@ -307,6 +308,27 @@ def test_hostile_transforms_are_refused(change: dict[str, Any], says: str, tmp_p
     video_scene.write_transforms(tmp_path, {**content, **change})
     message = refusal(tmp_path)
     assert re.search(says, message), message
+
+
+def test_an_angle_that_makes_no_lens_is_refused(tmp_path: Path) -> None:
+    for angle in (0, -1, 1e400):
+        angles = {"camera_angle_x": angle, "w": WIDTH, "h": HEIGHT}
+        content = video_scene.transforms(scene(), scene().names, **angles)
+        video_scene.write_transforms(tmp_path, content)
+        assert refusal(tmp_path).startswith("frame 1 of transforms.json cannot be used")
+
+
+def test_frames_from_one_place_are_refused_without_sparse_points(tmp_path: Path) -> None:
+    still = scene()
+    still = dataclasses.replace(
+        still,
+        pictures=still.pictures[:1] * 12,
+        masks=still.masks[:1] * 12,
+        poses=still.poses[[0] * 12],
+    )
+    write_video(tmp_path, still)
+    (tmp_path / "sparse" / "0" / "points3D.bin").unlink()
+    assert "from within 0.0 degrees around the object" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ _MOST_VIEWS = 32  # more make the hull no better, and take time
 # bad, and then without these.
 _MISSES_AT_FIRST, _MISSES = 0.15, 0.05
 _LEAST_SEEN = 0.5  # of the views, in whose frames it must be
-_NARROW_DEGREES = 30.0  # between all views: along them the hull would be far too long
+# Between all views: along them the hull would be far too long, or next to endless.
+_NARROW_DEGREES, _LEAST_DEGREES = 30.0, 5.0
 _FEWEST_POINTS = 20
 _POINTS_INSIDE = 0.8  # of the views
 _LEAST_AGREEMENT = 0.75
@@ -115,10 +116,15 @@ def find_object(cuts: Sequence[CutFrame], points_world: Points) -> Place:
     """
     views = _some_views(cuts)
     center = _focus(views)
-    is_narrow = _widest_angle(views, center) < _NARROW_DEGREES
+    angle = _widest_angle(views, center)
     points = _points_inside(views, points_world)
-    if is_narrow and len(points) >= _FEWEST_POINTS:
+    if angle < _NARROW_DEGREES and len(points) >= _FEWEST_POINTS:
         return _around_points(points)
+    if angle < _LEAST_DEGREES:
+        raise ValueError(
+            f"its frames are taken from within {angle:.1f} degrees around the object, and there "
+            "are no sparse points: how far away the object is cannot be told"
+        )
     voxels, voxel = _visual_hull(views, center, max(_MISSES_AT_FIRST * len(views), 1.0))
     if len(voxels):
         return Place(voxels, voxel / 2, "visual hull")

@@ -61,6 +61,11 @@ def video_views(source: VideoSource, settings: VideoSettings, uid: str) -> Objec
     cuts = [cuts[index] for index in evenly_spread(len(cuts), settings.views)]
     world = world_of(place, [cut.frame.camera_to_world for cut in cuts])
     poses = np.stack([_moved(world, cut.frame.camera_to_world) for cut in cuts])
+    distance = float(np.linalg.norm(poses[:, :3, 3], axis=1).min())
+    if not distance > SAFE_OBJECT_RADIUS:  # nor NaN
+        raise ValueError(
+            "its masks and poses do not agree: a camera stands inside of the object's place"
+        )
     cameras = Cameras(
         torch.from_numpy(poses).float(),
         torch.from_numpy(np.stack([cut.intrinsics for cut in cuts])).float(),
