@@ -83,7 +83,7 @@ class Matting:
         if self._choice == "none":
             return photo
         if self._choice != "rembg" and is_cut_out(photo):
-            return _extend_solid_colors(photo)
+            return extend_solid_colors(photo)
         if self._choice == "alpha":
             raise PhotoError(
                 "the picture has no transparent background, and with --matting alpha nothing "
@@ -172,7 +172,7 @@ def _object_alpha(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(keep[pieces], mask, 0).astype(np.uint8)
 
 
-def _extend_solid_colors(cutout: Image.Image) -> Image.Image:
+def extend_solid_colors(cutout: Image.Image) -> Image.Image:
     """Semi-transparent pixels take the colour of the nearest solid one.
 
     Whether the colours that they have are mixed with a background, and which, a file does not

@@ -207,6 +207,30 @@ def test_every_object_is_centred_and_fills_its_share_of_the_picture(tmp_path: Pa
         assert not picture[picture[..., 3] == 0].any()
 
 
+@pytest.mark.parametrize("distortion", [(), (-0.03, 0.01, 0.002, -0.001)])
+def test_large_frames_are_averaged_down_where_they_are(
+    distortion: tuple[float, ...], tmp_path: Path
+) -> None:
+    """The middle of each outline lies in the same direction, whatever the picture's size."""
+    video, middles = scene(), []
+    video_scene.write_pictures(tmp_path / "images", video)
+    video_scene.write_masks(tmp_path / "masks", video)
+    model = "OPENCV" if distortion else "PINHOLE"
+    video_scene.write_colmap(tmp_path / "sparse", video, True, model, distortion)
+    (source,) = find_videos(tmp_path)
+    for size in (24, 128):  # the frame's object is some 150 pixels large
+        settings = dataclasses.replace(SMALL, size=size, min_sharpness=0)
+        views = video_views(source, settings, "uid")
+        alpha = pictures_of(views)[..., 3].astype(float)
+        axis = (np.arange(size) + 0.5) / size
+        middle = np.stack([alpha.sum(axis=1) @ axis, alpha.sum(axis=2) @ axis], axis=1)
+        middle /= alpha.sum(axis=(1, 2))[:, None]
+        lens = views.cameras.intrinsics.double().numpy()
+        middles.append((middle - lens[:, 2:]) / lens[:, :2] * video_scene.FX)
+    assert len(middles[0]) == 12
+    np.testing.assert_allclose(middles[0], middles[1], atol=0.15)  # pixels of the frame
+
+
 def test_the_same_files_give_the_same_bytes_and_few_views_are_spread(tmp_path: Path) -> None:
     settings = dataclasses.replace(SMALL, views=3, min_frames=3, picture_format="webp")
     first, second = (made(colmap, tmp_path, settings) for _ in range(2))

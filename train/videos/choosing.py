@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _NEIGHBORS = 3  # on each side
-_LARGEST_JUMP = 3.0  # of an object's area, in units of the world
+# Of an object's area in the world. A plate seen edge-on changes by much and is no fault; what is
+# less gross than this is left to the comparison with the hull.
+_LARGEST_JUMP = 5.0
 
 
 def evenly_spread(count: int, most: int) -> list[int]:

@@ -66,7 +66,7 @@ def read_co3d(path: Path, sequence: str) -> list[Co3dFrame]:
             frames.append(_frame(entry))
         except KeyError as error:
             raise ValueError(f"a frame of {sequence} in {path.name} has no {error}") from None
-        except (TypeError, AttributeError, ValueError, OverflowError) as error:
+        except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
             raise ValueError(
                 f"a frame of {sequence} in {path.name} cannot be used: {error}"
             ) from None

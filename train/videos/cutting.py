@@ -1,54 +1,30 @@
-"""One frame → the object cut out, straightened, centred in a square: §4.1.
+"""One frame → its object straightened, centred in a square: §4.1.
 
 Legend of shapes: S side of the square, H height, W width of the frame, N points.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.matting import MIN_OBJECT_PIXELS, VISIBLE_ALPHA, Matting, is_cut_out
-from train.videos.decoding import read_picture
+from model.matting import VISIBLE_ALPHA, extend_solid_colors
 from train.videos.frames import Frame
 from train.videos.lenses import Lens
+from train.videos.masks import DroppedFrameError, box_of, cut_out, object_side, same_shape
 from train.videos.settings import VideoSettings
 
-Reason = Literal[
-    "without a pose",
-    "picture missing or damaged",
-    "picture of another shape than its camera",
-    "without a mask",
-    "mask of another shape",
-    "no object",
-    "cut off by the frame's border",
-    "size of the mask jumps",
-    "blurred",
-    "mask disagrees with the others",
-]
 Window = tuple[float, float, float, float]
 
 _SMALLEST_WORKING_SIDE = 2048
 _OUTLINE_SIDE = 256  # of the small masks that are kept of all frames
-_SPECK_SHARE = 0.02  # of the largest piece's area: smaller pieces are mistakes
-_SAME_SHAPE = 0.01  # of the ratio of width to height: halved sizes are rounded
-_MOST_CUT = 0.05  # of the outline of the object's box
 _SOLID_ALPHA = 243
+_SPLINE_REACH = 12  # pixels, beyond which a cubic spline hardly feels a value
 _FEWEST_JUDGED = 64  # pixels, for a frame's sharpness
 _FLAT = 0.1  # mean squared gradient, of 8-bit grey a pixel: rounding is of this size
-
-
-class DroppedFrameError(ValueError):
-    """A frame that is left out, for a reason that is counted."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -86,7 +62,7 @@ def cut_frame(frame: Frame, image: Image.Image, settings: VideoSettings) -> CutF
         DroppedFrameError: it has no object, or not all of it.
     """
     lens = frame.lens
-    if not _same_shape(image.size, (lens.width, lens.height)):
+    if not same_shape(image.size, (lens.width, lens.height)):
         raise DroppedFrameError(
             "picture of another shape than its camera",
             f"{frame.name} has {image.width} × {image.height} pixels and its camera "
@@ -96,21 +72,26 @@ def cut_frame(frame: Frame, image: Image.Image, settings: VideoSettings) -> CutF
     factor = max(image.size) // max(4 * settings.size, _SMALLEST_WORKING_SIDE)
     if factor > 1:
         image, lens = image.convert("RGBa").reduce(factor).convert("RGBA"), lens.reduced(factor)
-    cutout = _cut_out(frame, image, settings)
-    alpha = np.asarray(cutout.getchannel("A"))
+    cutout = cut_out(frame, image, settings)
     is_whole = settings.matting == "none"
-    if not is_whole:
-        _check_object(frame.name, alpha)
-    box = _ideal_box(frame.name, alpha >= VISIBLE_ALPHA, lens)
-    window = _window(box, 1.0 if is_whole else settings.foreground_ratio)
-    side = window[2] - window[0]
-    picture = _resample(*_straight(cutout, lens, frame.name), window, settings.size)
-    shrink = -(-max(image.size) // _OUTLINE_SIDE)
-    outline = np.asarray(cutout.getchannel("A").reduce(shrink)) >= 128
+    longest = max(cutout.size) if is_whole else object_side(frame.name, cutout)
+    ratio = 1.0 if is_whole else settings.foreground_ratio
+    # Premultiplied, so that the colours of transparent pixels do not leak into edges.
+    premultiplied = cutout.convert("RGBa")
+    if (factor := int(longest / ratio / (2 * settings.size))) > 1:
+        premultiplied, lens = premultiplied.reduce(factor), lens.reduced(factor)
+    pixels = np.asarray(premultiplied)
+    window = _window(_ideal_box(frame.name, pixels[..., 3] >= VISIBLE_ALPHA, lens), ratio)
+    picture = _resample(*_straight(pixels, lens, frame.name), window, settings.size)
+    if not is_whole:  # a given mask leaves some of what is behind the object at its edges
+        picture = np.asarray(extend_solid_colors(Image.fromarray(picture)))
+    shrink = -(-max(premultiplied.size) // _OUTLINE_SIDE)
+    outline = np.asarray(premultiplied.reduce(shrink))[..., 3] >= 128
+    intrinsics = np.array([lens.fx, lens.fy, lens.cx - window[0], lens.cy - window[1]])
     return CutFrame(
         frame,
         picture,
-        np.array([lens.fx, lens.fy, lens.cx - window[0], lens.cy - window[1]]) / side,
+        intrinsics / (window[2] - window[0]),
         outline,
         lens.reduced(shrink),
         is_whole,
@@ -118,99 +99,16 @@ def cut_frame(frame: Frame, image: Image.Image, settings: VideoSettings) -> CutF
     )
 
 
-def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) <= _SAME_SHAPE
-
-
-def _cut_out(frame: Frame, image: Image.Image, settings: VideoSettings) -> Image.Image:
-    """RGBA with the alpha of the object."""
-    if settings.matting == "none":
-        image = image.copy()
-        image.putalpha(255)
-        return image
-    if settings.matting in ("auto", "masks") and frame.mask is not None:
-        image = image.copy()
-        image.putalpha(Image.fromarray(_without_specks(_read_mask(frame, image.size))))
-        return image
-    if settings.matting == "masks":
-        raise DroppedFrameError("without a mask", f"{frame.name} has no mask")
-    try:
-        return _matting(settings.network_matting, settings.matting_model).cut_out(image)
-    except ValueError as error:
-        raise DroppedFrameError("no object", f"{frame.name}: {error}") from error
-
-
-@functools.lru_cache(maxsize=1)  # its network takes seconds to load
-def _matting(choice: str, model: str) -> Matting:
-    return Matting(choice, model)
-
-
-def _read_mask(frame: Frame, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W) 0..255: a mask's alpha if it has some, else its brightness."""
-    assert frame.mask is not None
-    try:
-        picture = read_picture(frame.mask)
-    except ValueError as error:
-        raise DroppedFrameError("without a mask", f"{frame.mask.name}: {error}") from error
-    if not _same_shape(picture.size, size):
-        raise DroppedFrameError(
-            "mask of another shape",
-            f"the mask of {frame.name} has {picture.width} × {picture.height} pixels and the frame "
-            f"{size[0]} × {size[1]}",
-        )
-    mask = picture.getchannel("A") if is_cut_out(picture) else picture.convert("L")
-    if mask.getextrema()[1] == 1:  # masks of numbers, not of brightness
-        mask = mask.point(lambda value: 255 * value)
-    if mask.size != size:
-        mask = mask.resize(size, Image.Resampling.BILINEAR)
-    return np.array(mask)
-
-
-def _without_specks(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from scipy import ndimage
-
-    pieces, count = ndimage.label(alpha >= VISIBLE_ALPHA)
-    if count < 2:
-        return alpha
-    areas = np.bincount(pieces.ravel(), minlength=count + 1)
-    keep = areas >= _SPECK_SHARE * areas[1:].max()
-    keep[0] = True  # the faint surroundings stay as they are
-    return np.where(keep[pieces], alpha, 0).astype(np.uint8)
-
-
-def _check_object(name: str, alpha: NDArray[np.uint8]) -> None:
-    visible = alpha >= VISIBLE_ALPHA
-    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
-    if not rows.size:
-        raise DroppedFrameError("no object", f"the mask of {name} is empty")
-    height, width = int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
-    if max(height, width) < MIN_OBJECT_PIXELS:
-        raise DroppedFrameError("no object", f"the object in {name} has {width} × {height} pixels")
-    cut = sum(np.count_nonzero(edge) for edge in _edges(visible))
-    if cut > _MOST_CUT * 2 * (height + width):
-        raise DroppedFrameError(
-            "cut off by the frame's border",
-            f"{cut} pixels of the object in {name} lie at the frame's border",
-        )
-
-
-def _edges(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
-    return mask[0], mask[-1], mask[:, 0], mask[:, -1]
-
-
-def touches_border(mask: NDArray[np.bool_]) -> bool:
-    """Whether a (H, W) mask has a pixel in its first or last row or column."""
-    return any(edge.any() for edge in _edges(mask))
-
-
 def _ideal_box(name: str, visible: NDArray[np.bool_], lens: Lens) -> Window:
     """Left, top, right, bottom around a (H, W) mask, in pixels of the straightened frame."""
+    left, top, right, bottom = box_of(visible)
+    if lens.is_straight:
+        return left, top, right, bottom
     from scipy import ndimage
 
-    inner = ndimage.binary_erosion(visible, border_value=0)
-    rows, columns = np.nonzero(visible & ~inner)
-    if lens.is_straight:
-        return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    part = visible[top:bottom, left:right]
+    rows, columns = np.nonzero(part & ~ndimage.binary_erosion(part, border_value=0))
+    rows, columns = rows + top, columns + left
     centers = np.stack([columns, rows], axis=1).astype(np.float64)
     corners = np.concatenate([centers + np.array(c) for c in np.ndindex(2, 2)])
     try:
@@ -228,26 +126,29 @@ def _window(box: Window, foreground_ratio: float) -> Window:
     return x - half, y - half, x + half, y + half
 
 
-def _straight(cutout: Image.Image, lens: Lens, name: str) -> tuple[Image.Image, tuple[int, int]]:
+def _straight(
+    pixels: NDArray[np.uint8], lens: Lens, name: str
+) -> tuple[Image.Image, tuple[int, int]]:
     """The premultiplied picture that a pinhole takes, and the pixel at which it begins.
 
-    Only as much of it as shows the object.
+    Of a distorted one, only as much as shows the object.
     """
-    picture = cutout.convert("RGBa")
     if lens.is_straight:
-        return picture, (0, 0)
+        return Image.fromarray(pixels, "RGBa"), (0, 0)
     from scipy import ndimage
 
-    box = _ideal_box(name, np.asarray(cutout.getchannel("A")) > 0, lens)
+    box = _ideal_box(name, pixels[..., 3] > 0, lens)
     left, top = int(np.floor(box[0])) - 2, int(np.floor(box[1])) - 2
     right, bottom = int(np.ceil(box[2])) + 2, int(np.ceil(box[3])) + 2
     rows, columns = np.mgrid[top:bottom, left:right]
     ideal = np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5
-    x, y = (lens.distort(ideal) - 0.5).T  # array indices are those of pixel centres
-    pixels = np.asarray(picture)
+    places = lens.distort(ideal)[:, ::-1] - 0.5  # array indices are those of pixel centres
+    low = (np.floor(places.min(axis=0)).astype(int) - _SPLINE_REACH).clip(0)
+    high = np.ceil(places.max(axis=0)).astype(int) + _SPLINE_REACH
+    part, places = pixels[low[0] : high[0], low[1] : high[1]], (places - low).T
     shape = (bottom - top, right - left)
     channels = [
-        ndimage.map_coordinates(pixels[..., c], [y, x], np.float32, order=3, cval=0).reshape(shape)
+        ndimage.map_coordinates(part[..., c], places, np.float32, order=3, cval=0).reshape(shape)
         for c in range(4)
     ]
     straight = np.stack(channels, axis=-1).round().clip(0, 255).astype(np.uint8)
@@ -257,20 +158,15 @@ def _straight(cutout: Image.Image, lens: Lens, name: str) -> tuple[Image.Image, 
 def _resample(
     picture: Image.Image, origin: tuple[int, int], window: Window, size: int
 ) -> NDArray[np.uint8]:
-    """(S, S, 4) with straight alpha of a window of a premultiplied picture.
+    """(S, S, 4) with straight alpha of a window of a premultiplied picture that begins at `origin`.
 
-    Transparent where it reaches beyond. Antialiased: what is much larger is averaged over whole
-    pixels first, which bounds the memory.
+    Transparent where it reaches beyond, and antialiased.
     """
-    window = tuple(edge - origin[i % 2] for i, edge in enumerate(window))  # type: ignore[assignment]
-    factor = int((window[2] - window[0]) / (4 * size))
-    if factor > 1:
-        picture = picture.reduce(factor)
-        window = tuple(edge / factor for edge in window)  # type: ignore[assignment]
+    x, y = origin
     left, top = int(np.floor(window[0])), int(np.floor(window[1]))
     right, bottom = int(np.ceil(window[2])), int(np.ceil(window[3]))
     inner = (window[0] - left, window[1] - top, window[2] - left, window[3] - top)
-    crop = picture.crop((left, top, right, bottom))
+    crop = picture.crop((left - x, top - y, right - x, bottom - y))
     pixels = np.asarray(crop.resize((size, size), Image.Resampling.BICUBIC, box=inner))
     colors, alpha = pixels[..., :3].astype(np.float32), pixels[..., 3:].astype(np.float32)
     straight = np.minimum(colors * (255 / np.maximum(alpha, 1)), 255) * (alpha > 0)

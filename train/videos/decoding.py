@@ -91,7 +91,7 @@ def _frames(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, Image.Ima
             for index, frame in enumerate(container.decode(stream)):
                 if index in wanted:
                     image = frame.to_image()
-                    turn = frame.rotation % 360
+                    turn = 90 * round(frame.rotation / 90) % 360  # counter-clockwise, as Pillow's
                     yield (
                         index,
                         (image.rotate(turn, expand=True) if turn else image).convert("RGBA"),

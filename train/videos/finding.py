@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from train.videos.co3d import ANNOTATIONS, sequences_of
@@ -19,47 +20,64 @@ def find_videos(folder: Path) -> list[VideoSource]:
     """All videos below a folder, in natural order; hidden folders are passed over.
 
     A folder with several pose files is one video: a COLMAP model comes first, since it has points
-    of the object, and of several models the first in natural order.
+    of the object, and of several models the first in natural order. A damaged annotation file is
+    a video that will fail.
 
     Raises:
-        ValueError: there is none, the folder cannot be read, or an annotation file is damaged.
+        ValueError: there is none, or a folder cannot be read.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
     found: dict[str, VideoSource] = {}
-
-    def refuse(error: OSError) -> None:
-        raise ValueError(f"the folder {error.filename} cannot be read ({error.strerror})")
-
-    def add(source: VideoSource) -> None:
-        if source.name not in found or found[source.name].kind == "transforms":
-            found[source.name] = source
-
-    for place, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
-        here = Path(place)
+    for place, files in _folders_below(folder):
+        here = _name(place, folder)
         if ANNOTATIONS in files:
-            folders.clear()  # the frames of its sequences
-            for sequence in sequences_of(here / ANNOTATIONS):
-                name = _name(here, folder) + f"/{sequence}"
-                poses = here / ANNOTATIONS
-                add(VideoSource(name.removeprefix("./"), here.parent, poses, "co3d", sequence))
+            for sequence in _sequences(place / ANNOTATIONS):
+                name = f"{here}/{sequence}" if sequence else here
+                poses = place / ANNOTATIONS
+                found[name] = VideoSource(name, place.parent, poses, "co3d", sequence)
             continue
         colmap = next((name for name in _COLMAP if _is_model(name, files)), None)
         if colmap is not None:
-            video = _video_of(here, folder)
+            video = _video_of(place, folder)
             name = _name(video, folder)
             if name not in found or found[name].kind == "transforms":
-                add(VideoSource(name, video, here / colmap, "colmap"))
+                found[name] = VideoSource(name, video, place / colmap, "colmap")
         transforms = next((name for name in _TRANSFORMS if name in files), None)
-        if transforms is not None and _name(here, folder) not in found:
-            add(VideoSource(_name(here, folder), here, here / transforms, "transforms"))
+        if transforms is not None and here not in found:
+            found[here] = VideoSource(here, place, place / transforms, "transforms")
     if not found:
         raise ValueError(
             f"there is no video with poses in {folder}: neither a COLMAP model (images.bin, "
             f"images.txt with cameras), nor transforms.json, nor {ANNOTATIONS}"
         )
     return [found[name] for name in sorted(found, key=natural_key)]
+
+
+def _folders_below(top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder once, in natural order, with its files' names; links are followed."""
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"the folder {error.filename} cannot be read ({error.strerror})")
+
+    seen: set[str] = set()
+    for place, folders, files in os.walk(top, onerror=refuse, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
+        if ANNOTATIONS in files:
+            folders.clear()  # they hold the frames
+        yield Path(place), files
+
+
+def _sequences(annotations: Path) -> list[str]:
+    try:
+        return sequences_of(annotations)
+    except (OSError, ValueError):
+        return [""]  # reading it will say why
 
 
 def _is_model(name: str, files: list[str]) -> bool:
@@ -77,4 +95,5 @@ def _video_of(model: Path, top: Path) -> Path:
 
 
 def _name(folder: Path, top: Path) -> str:
-    return folder.relative_to(top).as_posix()
+    """Its place below `top`, whose own name it has if it is that."""
+    return top.absolute().name if folder == top else folder.relative_to(top).as_posix()

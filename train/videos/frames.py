@@ -23,7 +23,8 @@ class VideoSource:
     """One video to make views of: light, and fit for sending to another process.
 
     Attributes:
-        name: its place below the folder that was searched, with `/`; `.` is that folder itself.
+        name: its place below the folder that was searched, with `/`; that folder's own name if it
+            is the video.
         folder: what names of frames are relative to.
         poses: the pose file.
         kind: what the pose file is.

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from train.videos.cutting import CutFrame, touches_border
+from train.videos.choosing import evenly_spread
+from train.videos.cutting import CutFrame
 from train.videos.lenses import Points
+from train.videos.masks import touches_border
 
 FoundBy = Literal["visual hull", "sparse points"]
 
@@ -26,7 +28,8 @@ _MOST_VIEWS = 32  # more make the hull no better, and take time
 # bad, and then without these.
 _MISSES_AT_FIRST, _MISSES = 0.15, 0.05
 _LEAST_SEEN = 0.5  # of the views, in whose frames it must be
-_NARROW_DEGREES = 30.0  # between all views: along them the hull would be far too long
+# Between all views: along them the hull would be far too long, or next to endless.
+_NARROW_DEGREES, _LEAST_DEGREES = 30.0, 5.0
 _FEWEST_POINTS = 20
 _POINTS_INSIDE = 0.8  # of the views
 _LEAST_AGREEMENT = 0.75
@@ -99,36 +102,47 @@ def world_areas(cuts: Sequence[CutFrame]) -> list[float]:
     return [view.area * float(np.sum((center - view.position) ** 2)) for view in views]
 
 
-def find_object(cuts: Sequence[CutFrame], points_world: Points, *, at_first: bool) -> Place:
-    """The object's place, by the visual hull.
+def find_object(cuts: Sequence[CutFrame], points_world: Points) -> Place:
+    """The object's place, while bad masks may be among the outlines: by the visual hull.
 
     Sparse points inside of the outlines tell it where all frames are taken from nearly one side,
     or outlines and poses leave no hull.
 
     Args:
         points_world: (N, 3) of a sparse model, maybe none.
-        at_first: while bad masks are among the outlines.
 
     Raises:
         ValueError: neither tells.
     """
-    step = len(cuts) / min(len(cuts), _MOST_VIEWS)
-    views = [_View(cuts[int(i * step)]) for i in range(min(len(cuts), _MOST_VIEWS))]
+    views = _some_views(cuts)
     center = _focus(views)
-    is_narrow = _widest_angle(views, center) < _NARROW_DEGREES
+    angle = _widest_angle(views, center)
     points = _points_inside(views, points_world)
-    if is_narrow and len(points) >= _FEWEST_POINTS:
+    if angle < _NARROW_DEGREES and len(points) >= _FEWEST_POINTS:
         return _around_points(points)
-    misses = _MISSES_AT_FIRST if at_first else _MISSES
-    voxels, voxel = _visual_hull(views, center, max(misses * len(views), 1.0))
+    if angle < _LEAST_DEGREES:
+        raise ValueError(
+            f"its frames are taken from within {angle:.1f} degrees around the object, and there "
+            "are no sparse points: how far away the object is cannot be told"
+        )
+    voxels, voxel = _visual_hull(views, center, max(_MISSES_AT_FIRST * len(views), 1.0))
     if len(voxels):
         return Place(voxels, voxel / 2, "visual hull")
     if len(points) >= _FEWEST_POINTS:
         return _around_points(points)
     raise ValueError(
         "its masks and poses do not agree: no place in the world is inside of the object in "
-        f"{1 - misses:.0%} of the frames"
+        f"{1 - _MISSES_AT_FIRST:.0%} of the frames"
     )
+
+
+def tightened(place: Place, cuts: Sequence[CutFrame]) -> Place:
+    """The place that is left by good outlines only, of which fewer may exclude a part of it."""
+    if place.found_by == "sparse points":
+        return place
+    views = _some_views(cuts)
+    left = _inside(views, place.points, place.margin, max(_MISSES * len(views), 1.0))
+    return replace(place, points=left) if len(left) else place
 
 
 def disagree(cuts: Sequence[CutFrame], place: Place) -> list[bool]:
@@ -156,6 +170,10 @@ def disagree(cuts: Sequence[CutFrame], place: Place) -> list[bool]:
         left_out = float(np.count_nonzero(shown & ~view.outline)) / max(float(shown.sum()), 1.0)
         results.append(max(beyond, left_out) > 1 - _LEAST_AGREEMENT and not cut.is_whole)
     return results
+
+
+def _some_views(cuts: Sequence[CutFrame]) -> list[_View]:
+    return [_View(cuts[index]) for index in evenly_spread(len(cuts), _MOST_VIEWS)]
 
 
 def _focus(views: Sequence[_View]) -> NDArray[np.float64]:
@@ -216,15 +234,20 @@ def _carve(
     voxel = float(np.max(np.subtract(high, low))) / count
     axes = [np.arange(low[i] + voxel / 2, high[i], voxel) for i in range(3)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    return _inside(views, points, voxel / 2, allowed), voxel
+
+
+def _inside(views: Sequence[_View], points: Points, radius: float, allowed: float) -> Points:
+    """Those of (N, 3) points around which balls may be in the object, by all views but so many."""
     misses, seen = np.zeros(len(points)), np.zeros(len(points))
     # Neighbours in time tell nearly the same: far ones first empty most of the box at once.
     for number in sorted(range(len(views)), key=lambda index: (index * 7) % len(views)):
-        inside, known = views[number].judge(points, voxel / 2)
+        inside, known = views[number].judge(points, radius)
         misses += known & ~inside
         seen += known
         keep = misses <= allowed
         points, misses, seen = points[keep], misses[keep], seen[keep]
-    return points[seen >= _LEAST_SEEN * len(views)], voxel
+    return points[seen >= _LEAST_SEEN * len(views)]
 
 
 def _points_inside(views: Sequence[_View], points: Points) -> Points:

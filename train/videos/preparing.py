@@ -16,10 +16,11 @@ from PIL import Image
 
 from model.cameras import SAFE_OBJECT_RADIUS, Cameras
 from train.videos.choosing import are_blurred, do_jump, evenly_spread
-from train.videos.cutting import CutFrame, DroppedFrameError, Reason, cut_frame
+from train.videos.cutting import CutFrame, cut_frame
 from train.videos.decoding import read_picture, read_video_frames
 from train.videos.frames import Frame, PosedVideo, VideoSource, pose_of
-from train.videos.hull import Place, disagree, find_object, world_areas
+from train.videos.hull import Place, disagree, find_object, tightened, world_areas
+from train.videos.masks import DroppedFrameError, Reason
 from train.videos.poses import read_poses
 from train.videos.settings import VideoSettings
 from train.views import ObjectViews, encode_views
@@ -54,12 +55,17 @@ def video_views(source: VideoSource, settings: VideoSettings, uid: str) -> Objec
         cuts = tally.without(cuts, do_jump(world_areas(cuts)), "size of the mask jumps")
     sharpness = [cut.sharpness for cut in cuts]
     cuts = tally.without(cuts, are_blurred(sharpness, settings.min_sharpness), "blurred")
-    place = find_object(cuts, posed.points_world, at_first=True)
+    place = find_object(cuts, posed.points_world)
     cuts = tally.without(cuts, disagree(cuts, place), "mask disagrees with the others")
-    place = find_object(cuts, posed.points_world, at_first=False)
+    place = tightened(place, cuts)
     cuts = [cuts[index] for index in evenly_spread(len(cuts), settings.views)]
     world = world_of(place, [cut.frame.camera_to_world for cut in cuts])
     poses = np.stack([_moved(world, cut.frame.camera_to_world) for cut in cuts])
+    distance = float(np.linalg.norm(poses[:, :3, 3], axis=1).min())
+    if not distance > SAFE_OBJECT_RADIUS:  # nor NaN
+        raise ValueError(
+            "its masks and poses do not agree: a camera stands inside of the object's place"
+        )
     cameras = Cameras(
         torch.from_numpy(poses).float(),
         torch.from_numpy(np.stack([cut.intrinsics for cut in cuts])).float(),

@@ -61,7 +61,7 @@ def read_transforms(path: Path, size_of: SizeOf) -> list[TransformsFrame]:
             name, mask = entry["file_path"], entry.get("mask_path", "")
             pose = checked_pose(entry.get("transform_matrix"), opengl=True)
             lens = _lens({**file, **entry}, functools.partial(size_of, name))
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise ValueError(f"frame {number} of {path.name} cannot be used: {error}") from None
         frames.append(TransformsFrame(name, mask if isinstance(mask, str) else "", pose, lens))
     return frames
@@ -73,12 +73,16 @@ def _lens(values: dict[str, Any], size: Callable[[], tuple[int, int]]) -> Lens:
         raise ValueError("its lens is a fisheye or panorama; only pinholes with k1, k2, k3, p1, p2")
 
     def number(key: str, default: float = 0.0) -> float:
-        return float(values.get(key, default))
+        value = values.get(key, default)
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"its {key} is {str(value)[:40]!r}, which is no number") from None
 
     if number("k4"):
         raise ValueError("its distortion has a k4; those that are read are k1, k2, k3, p1, p2")
     if "w" in values and "h" in values:
-        width, height = int(values["w"]), int(values["h"])
+        width, height = int(number("w")), int(number("h"))
     else:
         width, height = size()
     if "fl_x" in values:
