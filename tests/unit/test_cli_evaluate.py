@@ -83,6 +83,8 @@ class TestPredictions:
         assert pot["unavailable"]["psnr"] == "a point cloud has no surface to render"
         printed = capsys.readouterr()
         assert "chamfer ↓" in printed.out
+        assert "Scores: out/scores.json" in printed.out
+        assert "Report" not in printed.out
         assert "lamp: there is no reference for it" in printed.err
 
     def test_metrics_without_networks_are_named_and_have_no_number(
@@ -113,6 +115,26 @@ class TestPredictions:
         summary = json.loads(capsys.readouterr().out)
         assert (summary["done"], summary["skipped"], summary["failed"]) == (0, 2, 1)
         assert scores()["objects"] == before["objects"]
+
+    def test_a_dry_run_and_a_quiet_one(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(lrm, "--dry-run", "--json") == 0
+        plan = json.loads(capsys.readouterr().out)["items"]
+        assert plan[0] == {
+            "input": "predictions/cup.ply",
+            "outputs": ["out/objects/cup.json", "out/objects/cup.webp"],
+            "done": False,
+        }
+        assert not Path("out").exists()
+        assert run(lrm, "--quiet") == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert "sofa: there is no prediction of it" in printed.err
+        Path("predictions/lamp.ply").unlink()
+        box((1, 2, 3)).export("predictions/sofa.ply")
+        assert run(lrm, "--quiet") == 0
+        assert capsys.readouterr() == ("", "")
 
     def test_another_reference_or_seed_is_another_number(self, place: Path, lrm: Lrm) -> None:
         run(lrm)
@@ -185,11 +207,12 @@ class TestPredictions:
         assert excluded["cup"].endswith("has faces whose corners are not finite numbers (NaN)")
         assert "its reference cannot be used: model.ply has faces" in excluded["sofa"]
 
-    def test_report(self, place: Path, lrm: Lrm) -> None:
+    def test_report(self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]) -> None:
         Path("truth/<b>&").mkdir()
         box((1, 2, 5)).export("truth/<b>&/model.ply")
         box((1, 2, 4)).export("predictions/<b>&.ply")
         run(lrm, "--report", "--name", "mine & yours")
+        assert "Report: out/report/index.html" in capsys.readouterr().out
         page = Path("out/report/index.html").read_text()
         assert "mine &amp; yours" in page
         assert "&lt;b&gt;&amp;" in page
@@ -197,7 +220,14 @@ class TestPredictions:
         assert "there is no prediction of it" in page
         assert "<svg" in page
 
-    def test_comparison(self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_comparison(
+        self,
+        place: Path,
+        lrm: Lrm,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
         run(lrm, "--quiet")
         box((1, 1.5, 1)).export("predictions/cup.ply")
         lrm(
@@ -207,7 +237,13 @@ class TestPredictions:
         capsys.readouterr()
         arguments = ("evaluate", "--compare", "out/scores.json", "second")
         assert lrm(*arguments, "--out", "both", "--report") == 0
-        assert "second" in capsys.readouterr().out
+        table = capsys.readouterr().out.splitlines()
+        assert "Protocol shapes; differences from predictions" in table[0]
+        headings = next(line.split() for line in table if "mean" in line)
+        assert headings == ["mean", "differs", "95", "%", "of", "it", "p", "better", "objects"]
+        row = next(line.split() for line in table if line.startswith("   second"))
+        both = [scores(folder)["summary"]["chamfer"]["mean"] for folder in ("out", "second")]
+        assert row[1:3] == [f"{both[1]:.3f}", f"{both[1] - both[0]:+.3f}"]
         page = Path("both/report/index.html").read_text()
         assert "second minus predictions" in page
         assert Path("both/report/strips/0-1.webp").is_file()
