@@ -24,11 +24,7 @@ COMMAND = "evaluate"
 def gather(
     plan: Plan, protocol: Protocol, settings: EvaluateSettings, out: Path, method: str
 ) -> Scores:
-    """All that the output folder's ledgers know of a plan's objects, by now.
-
-    Raises:
-        ValueError: no object could be scored.
-    """
+    """All that the output folder's ledgers know of a plan's objects, by now."""
     from train.evaluation.scores import Scores
 
     wanted = json.loads(json.dumps(asdict(settings)))
@@ -110,11 +106,14 @@ def show_scores(scores: Scores) -> None:
     """The table on standard output; what is missing in it on standard error."""
     from train.evaluation.scores import summary_table
 
-    (first, *numbers), rows = summary_table(scores)
     title = f"{scores.method}, protocol {scores.protocol['name']}"
-    console.print_table([first, *(f">{name}" for name in numbers)], rows, title)
-    for name, reason in scores.unavailable.items():
-        console.message(console.one_line(f"{name} is not available: {reason}"))
+    if scores.objects:
+        (first, *numbers), rows = summary_table(scores)
+        console.print_table([first, *(f">{name}" for name in numbers)], rows, title)
+    else:
+        console.result(f"{title}: no object is scored")
+    for note in scores.notes():
+        console.message(console.one_line(note))
 
 
 def show_excluded(scores: Scores) -> None:

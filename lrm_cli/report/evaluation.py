@@ -31,10 +31,7 @@ def write_evaluation(scores: Scores, out: Path) -> Path:
     protocol = scores.protocol
     body = _header(scores.method, scores)
     body += _table(*summary_table(scores))
-    body += "".join(
-        f"<p><b>{escape(name)}</b> is not available: {escape(reason)}.</p>"
-        for name, reason in scores.unavailable.items()
-    )
+    body += "".join(f"<p>{escape(note)}.</p>\n" for note in scores.notes())
     body += _histograms({heading(m): list(scores.values(m).values()) for m in scores.metrics})
     if (metric := _first(scores)) is not None:
         ranked = _best_first(scores, metric)

@@ -161,6 +161,25 @@ class TestPredictions:
         assert found["excluded"]["pot"] == why
         assert ledger(Path("out"))["cup.ply"]["status"] == "failed"
 
+    def test_none_is_scored(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("predictions/cup.ply").write_text("ply\nrubbish")
+        Path("predictions/pot.npy").unlink()
+        assert run(lrm, "--report") == 1
+        assert "predictions, protocol shapes: no object is scored" in capsys.readouterr().out
+        assert "cannot be read as a mesh" in Path("out/report/index.html").read_text()
+
+    def test_networks_are_named_also_beside_clouds(
+        self, place: Path, lrm: Lrm, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What no object has is not told by the reason for which the cloud lacks it."""
+        monkeypatch.setitem(sys.modules, "lpips", None)
+        Path("predictions/cup.ply").rename("predictions/sofa.ply")  # the cloud comes first
+        Path("shapes.yaml").write_text(SHAPES.replace("[psnr]", "[psnr, lpips]"))
+        run(lrm)
+        assert "lpips is not installed" in scores()["unavailable"]["lpips"]
+
     def test_one_of_two_predictions_of_an_object_is_taken(self, place: Path, lrm: Lrm) -> None:
         box((1, 2, 1)).export("predictions/cup.stl")
         run(lrm)

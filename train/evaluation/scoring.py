@@ -141,7 +141,9 @@ class ObjectScorer:
             aligned = prediction
         mesh, true = aligned.mesh, reference.mesh
         if self._protocol.views.metrics and (mesh is None or true is None):
-            score.unavailable |= dict.fromkeys(self._protocol.views.metrics, NO_SURFACE)
+            # What no object has is told by the reason that no object has it.
+            no_surface = dict.fromkeys(self._protocol.views.metrics, NO_SURFACE)
+            score.unavailable = no_surface | score.unavailable
             if not self._protocol.geometry.points:
                 raise ValueError(NO_SURFACE)
         elif self._protocol.views.metrics and mesh is not None and true is not None:
