@@ -239,8 +239,8 @@ def _carry_out(
     if not (flags.json or flags.quiet):
         console.result(f"Scores: {path}")
         show_scores(scores)
-    show_excluded(scores)
-    if missed_limits(scores, below, above) or scores.excluded:
+    excluded = show_excluded(scores)
+    if missed_limits(scores, below, above) or excluded:
         raise typer.Exit(console.EXIT_FAILED)
 
 

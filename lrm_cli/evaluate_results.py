@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from train.evaluation.scores import Scores
 
 COMMAND = "evaluate"
+PENDING = "another part of the job has not done it yet"
 
 
 def gather(
@@ -35,7 +36,7 @@ def gather(
     for item, name in plan.names.items():
         record = records.get(item)
         if record is None:
-            excluded[name] = "another part of the job has not done it yet"
+            excluded[name] = PENDING
         elif record.status != "done":
             excluded[name] = record.error or "it failed"
         else:
@@ -116,19 +117,34 @@ def show_scores(scores: Scores) -> None:
         console.message(console.one_line(note))
 
 
-def show_excluded(scores: Scores) -> None:
-    """What has no numbers, and why, on standard error."""
-    if scores.excluded:
-        console.message(f"Excluded, {len(scores.excluded)}:")
-        console.print_failures(list(scores.excluded.items()), "scores.json")
+def show_excluded(scores: Scores) -> bool:
+    """What has no numbers, and why, on standard error; returns whether there is any.
+
+    What other parts of a job have still to do is no failure of this one, and only counted.
+    """
+    excluded = [each for each in scores.excluded.items() if each[1] != PENDING]
+    if excluded:
+        console.message(f"Excluded, {len(excluded)}:")
+        console.print_failures(excluded, "scores.json")
+    if pending := len(scores.excluded) - len(excluded):
+        console.message(
+            f"{pending} objects are left to other parts of the job: these scores are not all, and "
+            "are held against limits when the last part has ended"
+        )
+    return bool(excluded)
 
 
 def missed_limits(
     scores: Scores, below: Mapping[str, float], above: Mapping[str, float]
 ) -> list[str]:
-    """Say which limits are missed, on standard error; returns the sentences."""
+    """Say which limits are missed, on standard error; returns the sentences.
+
+    None is while parts of the job have not ended.
+    """
     from train.evaluation.scores import limits_missed
 
+    if PENDING in scores.excluded.values():
+        return []
     missed = limits_missed(scores, below, above)
     for sentence in missed:
         console.message(f"Limit missed: {sentence}")

@@ -215,6 +215,28 @@ class TestPredictions:
         assert run(lrm, *only, "--fail-above", "distance=1", "--out", "none") == 2
         assert not Path("none").exists()
 
+    def test_parts_of_a_job(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Each part fails for its own objects only; limits are for the last one, which sees all."""
+        Path("predictions/lamp.ply").unlink()
+        box((1, 2, 3)).export("predictions/sofa.ply")
+        limit = ("--fail-above", "chamfer=0.001")
+        codes, notes = [], []
+        for part in (1, 2):
+            codes.append(run(lrm, "--shard", f"{part}/2", *limit))
+            notes.append(capsys.readouterr().err)
+        taken = [
+            len(Path("out", f"results.{part}-of-2.jsonl").read_text().splitlines())
+            for part in (1, 2)
+        ]
+        assert codes == [0, 1]
+        assert f"{taken[1]} objects are left to other parts" in notes[0]
+        assert "Limit missed: chamfer" in notes[1]
+        assert set(scores()["objects"]) == {"cup", "pot", "sofa"}
+        assert run(lrm, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["skipped"] == 3
+
     def test_a_mesh_with_some_nan_is_excluded(self, place: Path, lrm: Lrm) -> None:
         damaged = box((1, 2, 1))
         damaged.vertices[0] = np.nan
