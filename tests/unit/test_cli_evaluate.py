@@ -161,6 +161,19 @@ class TestPredictions:
         assert found["excluded"]["pot"] == why
         assert ledger(Path("out"))["cup.ply"]["status"] == "failed"
 
+    def test_a_name_that_fits_several_references(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As in the whole of OmniObject3D, which has scans and point clouds of the same names."""
+        for folder in ("scans", "clouds"):
+            Path("both", folder).mkdir(parents=True)
+            box((1, 2, 1)).export(Path("both", folder, "cup.ply"))
+        box((1, 2, 2)).export("both/pot.ply")
+        assert run(lrm, "--reference", "both") == 1
+        why = "its name fits 2 references, such as clouds/cup and scans/cup"
+        assert scores()["excluded"]["cup.ply"] == why
+        assert set(scores()["objects"]) == {"pot"}
+
     def test_none_is_scored(
         self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -287,6 +300,7 @@ class TestPredictions:
         assert row[1:3] == [f"{both[1]:.3f}", f"{both[1] - both[0]:+.3f}"]
         page = Path("both/report/index.html").read_text()
         assert "second minus predictions" in page
+        assert "<h2>psnr ↑ of all objects</h2>" in page
         assert Path("both/report/strips/0-1.webp").is_file()
         assert lrm(*arguments, "--json") == 0
         gaps = json.loads(capsys.readouterr().out)["differences"]["chamfer"]
