@@ -232,6 +232,7 @@ def _carry_out(
         if ended.exit_code != console.EXIT_FAILED:
             raise
     if flags.dry_run:
+        show_excluded(plan.excluded)
         return
     if not written:
         write()
@@ -239,7 +240,7 @@ def _carry_out(
     if not (flags.json or flags.quiet):
         console.result(f"Scores: {path}")
         show_scores(scores)
-    excluded = show_excluded(scores)
+    excluded = show_excluded(scores.excluded)
     if missed_limits(scores, below, above) or excluded:
         raise typer.Exit(console.EXIT_FAILED)
 

@@ -117,16 +117,19 @@ def show_scores(scores: Scores) -> None:
         console.message(console.one_line(note))
 
 
-def show_excluded(scores: Scores) -> bool:
+def show_excluded(reasons: Mapping[str, str]) -> bool:
     """What has no numbers, and why, on standard error; returns whether there is any.
 
     What other parts of a job have still to do is no failure of this one, and only counted.
+
+    Args:
+        reasons: by the names of objects and inputs.
     """
-    excluded = [each for each in scores.excluded.items() if each[1] != PENDING]
+    excluded = [each for each in reasons.items() if each[1] != PENDING]
     if excluded:
         console.message(f"Excluded, {len(excluded)}:")
         console.print_failures(excluded, "scores.json")
-    if pending := len(scores.excluded) - len(excluded):
+    if pending := len(reasons) - len(excluded):
         console.message(
             f"{pending} objects are left to other parts of the job: these scores are not all, and "
             "are held against limits when the last part has ended"

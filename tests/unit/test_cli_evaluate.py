@@ -120,7 +120,9 @@ class TestPredictions:
         self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert run(lrm, "--dry-run", "--json") == 0
-        plan = json.loads(capsys.readouterr().out)["items"]
+        printed = capsys.readouterr()
+        assert "sofa: there is no prediction of it" in printed.err
+        plan = json.loads(printed.out)["items"]
         assert plan[0] == {
             "input": "predictions/cup.ply",
             "outputs": ["out/objects/cup.json", "out/objects/cup.webp"],
