@@ -128,7 +128,7 @@ def show_excluded(reasons: Mapping[str, str]) -> bool:
     excluded = [each for each in reasons.items() if each[1] != PENDING]
     if excluded:
         console.message(f"Excluded, {len(excluded)}:")
-        console.print_failures(excluded, "scores.json")
+        console.print_failures(excluded, "the run's scores.json")
     if pending := len(reasons) - len(excluded):
         console.message(
             f"{pending} objects are left to other parts of the job: these scores are not all, and "

@@ -329,6 +329,15 @@ def test_pictures(place: Path, lrm: Lrm) -> None:
     assert found["objects"]["a/1"]["scores"]["psnr"] == pytest.approx(wanted, rel=1e-5)
     assert found["excluded"]["b/0"] == "the picture has 17×16 pixels, its reference 16×16"
     assert found["excluded"]["b/9"] == "there is no prediction of it"
+    assert found["unavailable"] == {}
+    lrm(
+        *("evaluate", "seen", "--reference", "true", "--protocol", "shapes.yaml", "--out", "out2"),
+        *("--device", "cpu"),
+    )
+    surfaces = ["chamfer", "f_score@0.1", "accuracy", "completeness"]
+    assert scores("out2")["unavailable"] == dict.fromkeys(
+        surfaces, "pictures have no surface to measure"
+    )
 
 
 def test_fid_is_taken_over_all_pictures(

@@ -32,6 +32,7 @@ from train.evaluation.protocol import Protocol
 from train.evaluation.shapes import Shape
 
 NO_SURFACE = "a point cloud has no surface to render"
+ONLY_PICTURES = "pictures have no surface to measure"
 
 
 class PredictedField(SurfaceField, RenderedField, TypingProtocol):
@@ -125,6 +126,7 @@ class ObjectScorer:
             ValueError: of different sizes.
         """
         score = self._start(Shown())
+        score.unavailable |= dict.fromkeys(self._protocol.surface_metrics, ONLY_PICTURES)
         self._add_pictures(score, predicted, target, 0)
         return _finished(score)
 
