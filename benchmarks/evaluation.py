@@ -1,16 +1,18 @@
 """A model and two baselines under the protocols `lrm` and `sf3d`, for docs/evaluation.md.
 
     python -m benchmarks.evaluation MODEL DATA REFERENCES.tsv --out OUT \\
-        [--json FILE] [--picture FILE.webp] [--objects NAMES.txt] [--jobs N]
+        [--json FILE] [--picture FILE.webp] [--pages DIR] [--objects NAMES.txt] [--jobs N]
 
 Runs `lrm evaluate` six times (what is scored is skipped when it runs again), prints the tables in
-Markdown, and draws the best, the middle and the worst object of each protocol.
+Markdown, and draws the best, the middle and the worst object of each protocol. `--pages` takes
+the HTML reports together: the model's, and that of all methods compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +23,8 @@ from PIL import Image
 
 from benchmarks.hardware import hardware
 from lrm_cli.console import EXIT_FAILED
+from lrm_cli.report.evaluation import write_comparison, write_evaluation
+from lrm_cli.report.markup import page_bytes, url
 from train.evaluation.comparison import COLUMNS, comparison_json, comparison_rows
 from train.evaluation.protocol import UNALIGNED
 from train.evaluation.scores import Scores, markdown_table, number, read_scores
@@ -88,6 +92,36 @@ def picture(methods: Sequence[Scores], folders: Sequence[Path]) -> Image.Image:
     return sheet
 
 
+def write_pages(folders: dict[str, list[Path]], pages: Path) -> None:
+    """The reports of the model and of the comparison, under each protocol, and a page of links."""
+    shutil.rmtree(pages, ignore_errors=True)
+    items = []
+    for protocol, places in folders.items():
+        methods = [read_scores(place) for place in places]
+        own, both = pages / protocol / places[0].name, pages / protocol / "compared"
+        write_evaluation(methods[0], own)
+        for entry in methods[0].objects.values():
+            strip = next(file for file in entry["files"] if file.endswith(".webp"))
+            (own / strip).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(places[0] / strip, own / strip)
+        both.mkdir(parents=True)
+        write_comparison(methods, comparison_rows(methods), places, both)
+        items += [
+            f'<li>Protocol {protocol}: <a href="{url(f"{protocol}/{folder}/report/index.html")}">'
+            f"{title}</a></li>"
+            for folder, title in (
+                (own.name, f"{own.name}, object by object"),
+                (both.name, "compared with the baselines"),
+            )
+        ]
+    body = f"""<header><h1>{folders[PROTOCOLS[0]][0].name}, evaluated</h1></header>
+<ul>{"".join(items)}</ul>
+<p>What the numbers mean: docs/evaluation.md. Authors of the objects:
+examples/household/ATTRIBUTION.md.</p>"""
+    style = f"{PROTOCOLS[0]}/compared/report/"
+    (pages / "index.html").write_bytes(page_bytes("Evaluation", style, body, ' class="evaluation"'))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a shipped model's name, a model's folder, a run's folder")
@@ -96,6 +130,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--picture", type=Path, help="write the pictures here (WebP, PNG)")
+    parser.add_argument("--pages", type=Path, help="write the HTML reports here; replaced if there")
     parser.add_argument("--objects", type=Path, help="only these, a name a line")
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
@@ -122,6 +157,8 @@ def main() -> None:
     if arguments.json:
         facts = {"hardware": hardware(torch.device("cpu")), "torch": torch.__version__}
         arguments.json.write_text(json.dumps({**figures, **facts}, indent=1) + "\n")
+    if arguments.pages:
+        write_pages(folders, arguments.pages)
     if arguments.picture:
         sheet = Image.new(
             "RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white"

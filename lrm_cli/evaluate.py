@@ -212,26 +212,36 @@ def _carry_out(
     above: dict[str, float],
     report: bool,
 ) -> None:
+    from lrm_cli.report.evaluation import write_evaluation
+
     flags = plan.batch.flags
-    results: list[Scores] = []
-    missed: list[str] = []
+    written: list[tuple[Scores, Path]] = []
 
-    def finish() -> Path:
+    def write() -> Scores:
         scores = gather(plan, protocol, settings, flags.out, method)
-        results.append(scores)
-        path = write_scores(scores, flags.out)
-        if not (flags.json or flags.quiet):
-            show_scores(scores)
-        show_excluded(scores)
-        missed.extend(missed_limits(scores, below, above))
-        if report:
-            from lrm_cli.report.evaluation import write_evaluation
+        written.append((scores, write_scores(scores, flags.out)))
+        return scores
 
-            return write_evaluation(scores, flags.out)
-        return path
+    def write_report() -> Path:
+        return write_evaluation(write(), flags.out)
 
-    plan.batch.carry_out(COMMAND, "Evaluating", plan.work, plan.identity, finish)
-    if missed or any(scores.excluded for scores in results):
+    try:
+        pages = write_report if report else None
+        plan.batch.carry_out(COMMAND, "Evaluating", plan.work, plan.identity, pages)
+    except typer.Exit as ended:  # what has failed is no reason to keep the others' scores back
+        if ended.exit_code != console.EXIT_FAILED:
+            raise
+    if flags.dry_run:
+        show_excluded(plan.excluded)
+        return
+    if not written:
+        write()
+    ((scores, path),) = written
+    if not (flags.json or flags.quiet):
+        console.result(f"Scores: {path}")
+        show_scores(scores)
+    excluded = show_excluded(scores.excluded)
+    if missed_limits(scores, below, above) or excluded:
         raise typer.Exit(console.EXIT_FAILED)
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrm_cli import console
 from lrm_cli.batch.job import make_folder
+
+if TYPE_CHECKING:
+    from train.evaluation.scores import Scores
 
 
 def compare_scores(paths: Sequence[str], out: Path | None, *, json: bool, report: bool) -> None:
@@ -25,9 +29,7 @@ def compare_scores(paths: Sequence[str], out: Path | None, *, json: bool, report
     if json:
         console.print_json(comparison_json(methods))
     else:
-        left, right = COLUMNS[:2], COLUMNS[2:]
-        title = f"Protocol {methods[0].protocol['name']}; differences from {methods[0].method}"
-        console.print_table([*left, *(f">{name}" for name in right)], rows, title)
+        console.print_table(*_narrow(rows), _title(methods, rows))
     if out is None:
         return
     from model.formats.atomic import write_atomically
@@ -42,3 +44,32 @@ def compare_scores(paths: Sequence[str], out: Path | None, *, json: bool, report
         page = write_comparison(methods, rows, places, out)
         if not json:
             console.result(f"Report: {page}")
+
+
+def _title(methods: Sequence[Scores], rows: Sequence[tuple[str, ...]]) -> str:
+    first, counts = methods[0], {row[-1] for row in rows}
+    title = f"Protocol {first.protocol['name']}; differences from {first.method}"
+    return title if len(counts) > 1 else f"{title} on {counts.pop()} objects"
+
+
+def _narrow(
+    rows: Sequence[tuple[str, ...]],
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Columns and rows of the comparison's table for a terminal of 80 columns.
+
+    A metric has a line of its own above its methods, and the number of objects a column only
+    where it is not the same for all.
+
+    Args:
+        rows: as `comparison_rows` gives them.
+    """
+    columns = ["", ">mean", ">differs", ">95 % of it", ">p", ">better", ">objects"]
+    kept = columns if len({row[-1] for row in rows}) > 1 else columns[:-1]
+    narrow: list[tuple[str, ...]] = []
+    for metric, method, mean, gap, interval, p_value, better, objects in rows:
+        if metric:
+            narrow.append((metric, *[""] * (len(kept) - 1)))
+        interval = interval.replace(" … ", "…")
+        line = (f"  {method}", mean, gap, interval, p_value, better, objects)
+        narrow.append(line[: len(kept)])
+    return kept, narrow

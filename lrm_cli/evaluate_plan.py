@@ -56,7 +56,7 @@ def plan_predictions(
     Raises:
         ValueError: there is nothing to compare.
     """
-    from train.evaluation.pairing import draw, find_references, match, object_name
+    from train.evaluation.pairing import draw, find_references, match, object_name, of_last_part
     from train.evaluation.shapes import SHAPE_SUFFIXES
 
     wanted = Wanted((SHAPE_SUFFIXES, PICTURE_SUFFIXES), "prediction")
@@ -78,7 +78,11 @@ def plan_predictions(
         name = names[item.name]
         if name in references and name not in drawn:
             continue
-        if name in taken:
+        fitting = [] if name in references else of_last_part(name, references)
+        if fitting:
+            shown = " and ".join(fitting[:2])
+            excluded[item.name] = f"its name fits {len(fitting)} references, such as {shown}"
+        elif name in taken:
             excluded[item.name] = f"{taken[name]} is a prediction of the same object, and is taken"
         else:
             taken[name] = item.name
@@ -88,9 +92,10 @@ def plan_predictions(
     inputs.sort(key=whole.inputs.index)
     known = [item for item in inputs if names[item.name] in references]
     if not known:
+        names_seen = ", ".join(taken)[:100] or "none of them alone"
         raise ValueError(
             f"no prediction has a reference in {reference}: there are objects named "
-            f"{', '.join(list(references)[:3])}, …, and predictions of {', '.join(taken)[:100]}"
+            f"{', '.join(list(references)[:3])}, …, and predictions of {names_seen}"
         )
     work = PredictionScorer(
         protocol=protocol,

@@ -19,16 +19,13 @@ if TYPE_CHECKING:
     from train.evaluation.scores import Scores
 
 COMMAND = "evaluate"
+PENDING = "another part of the job has not done it yet"
 
 
 def gather(
     plan: Plan, protocol: Protocol, settings: EvaluateSettings, out: Path, method: str
 ) -> Scores:
-    """All that the output folder's ledgers know of a plan's objects, by now.
-
-    Raises:
-        ValueError: no object could be scored.
-    """
+    """All that the output folder's ledgers know of a plan's objects, by now."""
     from train.evaluation.scores import Scores
 
     wanted = json.loads(json.dumps(asdict(settings)))
@@ -39,7 +36,7 @@ def gather(
     for item, name in plan.names.items():
         record = records.get(item)
         if record is None:
-            excluded[name] = "another part of the job has not done it yet"
+            excluded[name] = PENDING
         elif record.status != "done":
             excluded[name] = record.error or "it failed"
         else:
@@ -110,26 +107,47 @@ def show_scores(scores: Scores) -> None:
     """The table on standard output; what is missing in it on standard error."""
     from train.evaluation.scores import summary_table
 
-    (first, *numbers), rows = summary_table(scores)
     title = f"{scores.method}, protocol {scores.protocol['name']}"
-    console.print_table([first, *(f">{name}" for name in numbers)], rows, title)
-    for name, reason in scores.unavailable.items():
-        console.message(console.one_line(f"{name} is not available: {reason}"))
+    if scores.objects:
+        (first, *numbers), rows = summary_table(scores)
+        console.print_table([first, *(f">{name}" for name in numbers)], rows, title)
+    else:
+        console.result(f"{title}: no object is scored")
+    for note in scores.notes():
+        console.message(console.one_line(note))
 
 
-def show_excluded(scores: Scores) -> None:
-    """What has no numbers, and why, on standard error."""
-    if scores.excluded:
-        console.message(f"Excluded, {len(scores.excluded)}:")
-        console.print_failures(list(scores.excluded.items()), "scores.json")
+def show_excluded(reasons: Mapping[str, str]) -> bool:
+    """What has no numbers, and why, on standard error; returns whether there is any.
+
+    What other parts of a job have still to do is no failure of this one, and only counted.
+
+    Args:
+        reasons: by the names of objects and inputs.
+    """
+    excluded = [each for each in reasons.items() if each[1] != PENDING]
+    if excluded:
+        console.message(f"Excluded, {len(excluded)}:")
+        console.print_failures(excluded, "the run's scores.json")
+    if pending := len(reasons) - len(excluded):
+        console.message(
+            f"{pending} objects are left to other parts of the job: these scores are not all, and "
+            "are held against limits when the last part has ended"
+        )
+    return bool(excluded)
 
 
 def missed_limits(
     scores: Scores, below: Mapping[str, float], above: Mapping[str, float]
 ) -> list[str]:
-    """Say which limits are missed, on standard error; returns the sentences."""
+    """Say which limits are missed, on standard error; returns the sentences.
+
+    None is while parts of the job have not ended.
+    """
     from train.evaluation.scores import limits_missed
 
+    if PENDING in scores.excluded.values():
+        return []
     missed = limits_missed(scores, below, above)
     for sentence in missed:
         console.message(f"Limit missed: {sentence}")

@@ -30,6 +30,7 @@ ImageSizeOption = Annotated[
 ]
 
 _MARK_OF_PART = "of these "  # starts the name of a part that another part's number contains
+_OWN_LICENSE = "as lrm itself, Apache 2.0"  # of the weights that ship
 
 
 @app.command("list")
@@ -45,7 +46,7 @@ def list_models(json: console.JsonFlag = False, debug: console.DebugFlag = False
     entries = [_own_entry(name) for name in own]
     entries += [_published_entry(published) for published in CATALOGUE.values()]
     if json:
-        console.print_json(entries)
+        console.print_json({"models": entries})
         return
     rows = [
         (
@@ -76,7 +77,7 @@ def _own_entry(name: str) -> dict[str, Any]:
         "bytes": (folder / WEIGHTS_NAME).stat().st_size if folder else None,
         "here": folder is not None,
         "where": "ships with lrm" if folder else "to be trained",
-        "license": "as lrm itself, Apache 2.0" if folder else None,
+        "license": _OWN_LICENSE if folder else None,
         "about": "trying out the whole path" if folder else "the paper's model, your data",
     }
 
@@ -125,9 +126,11 @@ def show_model(
 
 
 def _show_config(config: LrmConfig, folder: Path | None, json: bool) -> None:
-    from model.folders import CARD_NAME, WEIGHTS_NAME
+    from model.folders import CARD_NAME, PRETRAINED_DIR, WEIGHTS_NAME
     from model.lrm import parameter_counts
 
+    ships = folder is not None and folder.parent == PRETRAINED_DIR
+    license_text = config.license or (_OWN_LICENSE if ships else None)
     counts = parameter_counts(config)
     weights = folder / WEIGHTS_NAME if folder else None
     card = folder / CARD_NAME if folder and (folder / CARD_NAME).is_file() else None
@@ -138,7 +141,7 @@ def _show_config(config: LrmConfig, folder: Path | None, json: bool) -> None:
                 "parameters": counts,
                 "weights": str(weights) if weights else None,
                 "bytes": weights.stat().st_size if weights else None,
-                "license": config.license,
+                "license": license_text,
                 "card": str(card) if card else None,
                 "config": config.to_dict(),
             }
@@ -149,9 +152,10 @@ def _show_config(config: LrmConfig, folder: Path | None, json: bool) -> None:
         console.result(f"Weights: {weights} ({_size(weights.stat().st_size)})")
     else:
         console.result("Weights: none ship with lrm; `lrm train` makes them")
-    if config.license:
-        console.result(f"Licence of the weights: {config.license}")
-    console.print_table(("setting", "value"), _config_rows(config.to_dict()))
+    if license_text:
+        console.result(f"Licence of the weights: {license_text}")
+    settings = {key: value for key, value in config.to_dict().items() if key != "license"}
+    console.print_table(("setting", "value"), _config_rows(settings))
     if card:
         console.print_markdown(card.read_text(encoding="utf-8"))
 

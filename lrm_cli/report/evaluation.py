@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from train.evaluation.scores import Scores
 
 SHOWN = 6  # objects at each end
+_LEGEND = (
+    "<p>In each picture: references above, with the input left of them where there is one; below "
+    "them the predictions; then where they differ, the darker the more. The last column, if there "
+    "are surfaces: points of the reference, of the prediction in the colours of their distances "
+    "to the reference, and of the reference in those of theirs to the prediction.</p>\n"
+)
 _STRIPS = "strips"  # of the report of a comparison, which keeps copies
 
 
@@ -31,14 +37,12 @@ def write_evaluation(scores: Scores, out: Path) -> Path:
     protocol = scores.protocol
     body = _header(scores.method, scores)
     body += _table(*summary_table(scores))
-    body += "".join(
-        f"<p><b>{escape(name)}</b> is not available: {escape(reason)}.</p>"
-        for name, reason in scores.unavailable.items()
-    )
+    body += "".join(f"<p>{escape(note)}.</p>\n" for note in scores.notes())
     body += _histograms({heading(m): list(scores.values(m).values()) for m in scores.metrics})
     if (metric := _first(scores)) is not None:
         ranked = _best_first(scores, metric)
         ends = [("Best", ranked[:SHOWN]), ("Worst", ranked[SHOWN:][-SHOWN:][::-1])]
+        body += _LEGEND
         for title, names in ends:
             if names:
                 body += f"<h2>{title} by {escape(heading(metric))}</h2>"
@@ -85,7 +89,7 @@ def write_comparison(
     gaps_of_last = _gaps(methods[-1], first, metrics[0])
     ranked = sorted(gaps_of_last, key=lambda name: gaps_of_last[name])
     ends = dict.fromkeys([*ranked[: SHOWN // 2], *ranked[SHOWN // 2 :][-(SHOWN // 2) :]])
-    body += f"<h2>Where they differ most in {escape(heading(metrics[0]))}</h2>"
+    body += f"<h2>Where they differ most in {escape(heading(metrics[0]))}</h2>" + _LEGEND
     for number, name in enumerate(ends):
         for scores, place in zip(methods, places, strict=True):
             if name not in scores.objects:
@@ -96,7 +100,21 @@ def write_comparison(
                 (out / REPORT_FOLDER / _STRIPS).mkdir(parents=True, exist_ok=True)
                 write_atomically(out / REPORT_FOLDER / copy, source.read_bytes())
             body += _strip(scores, name, copy, scores.method)
+    body += _objects_of(methods, _first(first) or metrics[0])
     return _write(out, "Evaluations compared", body)
+
+
+def _objects_of(methods: Sequence[Scores], metric: str) -> str:
+    """A metric of all objects by all methods, the first method's best ones first."""
+    from train.evaluation.scores import heading, number
+
+    values = [scores.values(metric) for scores in methods]
+    rows = [
+        [name, *(number(metric, each[name]) if name in each else "" for each in values)]
+        for name in _best_first(methods[0], metric)
+    ]
+    columns = ["object", *(scores.method for scores in methods)]
+    return f"<h2>{escape(heading(metric))} of all objects</h2>" + _table(columns, rows)
 
 
 def _write(out: Path, title: str, body: str) -> Path:

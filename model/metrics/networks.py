@@ -9,7 +9,8 @@ Legend of shapes: B pictures, H height, W width, F features.
 from __future__ import annotations
 
 import contextlib
-import sys
+import io
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ Features = Callable[[Tensor], Tensor]
 _one_at_a_time = threading.Lock()
 
 CLIP_MODEL, CLIP_WEIGHTS = "ViT-B-32-quickgelu", "openai"
+_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # at the hub
+_PATIENCE_S = 10.0
 
 
 class UnavailableError(ValueError):
@@ -65,8 +68,30 @@ def load_clip(device: torch.device) -> nn.Module:
     with _loading(f"CLIP similarity needs open_clip and its {CLIP_MODEL} weights"):
         import open_clip
 
-        network: nn.Module = open_clip.create_model(CLIP_MODEL, pretrained=CLIP_WEIGHTS)
+        weights = _clip_weights(open_clip.get_pretrained_cfg(CLIP_MODEL, CLIP_WEIGHTS)["hf_hub"])
+        network: nn.Module = open_clip.create_model(CLIP_MODEL, pretrained=weights)
     return network.to(device).eval().requires_grad_(False)
+
+
+def _clip_weights(repository: str) -> str:
+    """The weights' file where it is on this machine, else their tag, by which they are downloaded.
+
+    The hub's client asks again and again where nobody answers, for a minute and a half in all: so
+    it is only asked here whether there is anybody, once.
+
+    Raises:
+        OSError, httpx's errors: the hub is out of reach.
+    """
+    import huggingface_hub
+
+    for name in _CLIP_FILES:
+        path = huggingface_hub.try_to_load_from_cache(repository.strip("/"), name)
+        if isinstance(path, str):
+            return path
+    if huggingface_hub.is_offline_mode():
+        raise OSError("HF_HUB_OFFLINE is set")
+    huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_PATIENCE_S)
+    return CLIP_WEIGHTS
 
 
 def clip_metric(network: Any) -> PictureMetric:
@@ -112,9 +137,9 @@ def load_inception(device: torch.device) -> Features:
 @contextlib.contextmanager
 def _loading(needed: str) -> Iterator[None]:
     """Whatever goes wrong in here, and that is a lot, means that the metric cannot be had."""
-    # torch.hub tells of its downloads where commands have their results. All threads share the
-    # place that is changed here: one at a time.
-    with _one_at_a_time, warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+    # Every worker comes here, and libraries announce downloads on either stream, also those that
+    # come to nothing. All threads share the places that are changed here: one at a time.
+    with _one_at_a_time, warnings.catch_warnings(), _silence():
         warnings.simplefilter("ignore")
         try:
             yield
@@ -127,3 +152,21 @@ def _loading(needed: str) -> Iterator[None]:
             raise UnavailableError(
                 f"{needed}, which are not on this machine and cannot be downloaded ({reason})"
             ) from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep from the terminal what libraries print and log of their tries: what is raised says it.
+
+    open_clip's logging gives the root logger a handler, through which others would be heard later.
+    """
+    before, root = logging.root.manager.disable, logging.getLogger()
+    handlers = list(root.handlers)
+    logging.disable(logging.ERROR)
+    sink = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            yield
+    finally:
+        logging.disable(before)
+        root.handlers[:] = handlers

@@ -209,7 +209,7 @@ def test_models_info_of_a_folder(lrm: Lrm, scene: Path, capsys: pytest.CaptureFi
 
 def test_models_list(lrm: Lrm, capsys: pytest.CaptureFixture[str]) -> None:
     assert lrm("models", "list", "--json") == 0
-    names = [entry["name"] for entry in json.loads(capsys.readouterr().out)]
+    names = [entry["name"] for entry in json.loads(capsys.readouterr().out)["models"]]
     assert set(names) >= {"lrm-tiny", "lrm-base", "lrm-large"}
     assert lrm("models", "list") == 0
     assert all(name in capsys.readouterr().out for name in names[:1])

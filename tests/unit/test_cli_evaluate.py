@@ -83,6 +83,8 @@ class TestPredictions:
         assert pot["unavailable"]["psnr"] == "a point cloud has no surface to render"
         printed = capsys.readouterr()
         assert "chamfer ↓" in printed.out
+        assert "Scores: out/scores.json" in printed.out
+        assert "Report" not in printed.out
         assert "lamp: there is no reference for it" in printed.err
 
     def test_metrics_without_networks_are_named_and_have_no_number(
@@ -114,6 +116,28 @@ class TestPredictions:
         assert (summary["done"], summary["skipped"], summary["failed"]) == (0, 2, 1)
         assert scores()["objects"] == before["objects"]
 
+    def test_a_dry_run_and_a_quiet_one(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(lrm, "--dry-run", "--json") == 0
+        printed = capsys.readouterr()
+        assert "sofa: there is no prediction of it" in printed.err
+        plan = json.loads(printed.out)["items"]
+        assert plan[0] == {
+            "input": "predictions/cup.ply",
+            "outputs": ["out/objects/cup.json", "out/objects/cup.webp"],
+            "done": False,
+        }
+        assert not Path("out").exists()
+        assert run(lrm, "--quiet") == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert "sofa: there is no prediction of it" in printed.err
+        Path("predictions/lamp.ply").unlink()
+        box((1, 2, 3)).export("predictions/sofa.ply")
+        assert run(lrm, "--quiet") == 0
+        assert capsys.readouterr() == ("", "")
+
     def test_another_reference_or_seed_is_another_number(self, place: Path, lrm: Lrm) -> None:
         run(lrm)
         first = scores()["objects"]
@@ -138,6 +162,38 @@ class TestPredictions:
         why = "its reference cannot be used: model.ply is empty (0 bytes)"
         assert found["excluded"]["pot"] == why
         assert ledger(Path("out"))["cup.ply"]["status"] == "failed"
+
+    def test_a_name_that_fits_several_references(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """As in the whole of OmniObject3D, which has scans and point clouds of the same names."""
+        for folder in ("scans", "clouds"):
+            Path("both", folder).mkdir(parents=True)
+            box((1, 2, 1)).export(Path("both", folder, "cup.ply"))
+        box((1, 2, 2)).export("both/pot.ply")
+        assert run(lrm, "--reference", "both") == 1
+        why = "its name fits 2 references, such as clouds/cup and scans/cup"
+        assert scores()["excluded"]["cup.ply"] == why
+        assert set(scores()["objects"]) == {"pot"}
+
+    def test_none_is_scored(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        Path("predictions/cup.ply").write_text("ply\nrubbish")
+        Path("predictions/pot.npy").unlink()
+        assert run(lrm, "--report") == 1
+        assert "predictions, protocol shapes: no object is scored" in capsys.readouterr().out
+        assert "cannot be read as a mesh" in Path("out/report/index.html").read_text()
+
+    def test_networks_are_named_also_beside_clouds(
+        self, place: Path, lrm: Lrm, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What no object has is not told by the reason for which the cloud lacks it."""
+        monkeypatch.setitem(sys.modules, "lpips", None)
+        Path("predictions/cup.ply").rename("predictions/sofa.ply")  # the cloud comes first
+        Path("shapes.yaml").write_text(SHAPES.replace("[psnr]", "[psnr, lpips]"))
+        run(lrm)
+        assert "lpips is not installed" in scores()["unavailable"]["lpips"]
 
     def test_one_of_two_predictions_of_an_object_is_taken(self, place: Path, lrm: Lrm) -> None:
         box((1, 2, 1)).export("predictions/cup.stl")
@@ -174,6 +230,28 @@ class TestPredictions:
         assert run(lrm, *only, "--fail-above", "distance=1", "--out", "none") == 2
         assert not Path("none").exists()
 
+    def test_parts_of_a_job(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Each part fails for its own objects only; limits are for the last one, which sees all."""
+        Path("predictions/lamp.ply").unlink()
+        box((1, 2, 3)).export("predictions/sofa.ply")
+        limit = ("--fail-above", "chamfer=0.001")
+        codes, notes = [], []
+        for part in (1, 2):
+            codes.append(run(lrm, "--shard", f"{part}/2", *limit))
+            notes.append(capsys.readouterr().err)
+        taken = [
+            len(Path("out", f"results.{part}-of-2.jsonl").read_text().splitlines())
+            for part in (1, 2)
+        ]
+        assert codes == [0, 1]
+        assert f"{taken[1]} objects are left to other parts" in notes[0]
+        assert "Limit missed: chamfer" in notes[1]
+        assert set(scores()["objects"]) == {"cup", "pot", "sofa"}
+        assert run(lrm, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["skipped"] == 3
+
     def test_a_mesh_with_some_nan_is_excluded(self, place: Path, lrm: Lrm) -> None:
         damaged = box((1, 2, 1))
         damaged.vertices[0] = np.nan
@@ -185,11 +263,12 @@ class TestPredictions:
         assert excluded["cup"].endswith("has faces whose corners are not finite numbers (NaN)")
         assert "its reference cannot be used: model.ply has faces" in excluded["sofa"]
 
-    def test_report(self, place: Path, lrm: Lrm) -> None:
+    def test_report(self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]) -> None:
         Path("truth/<b>&").mkdir()
         box((1, 2, 5)).export("truth/<b>&/model.ply")
         box((1, 2, 4)).export("predictions/<b>&.ply")
         run(lrm, "--report", "--name", "mine & yours")
+        assert "Report: out/report/index.html" in capsys.readouterr().out
         page = Path("out/report/index.html").read_text()
         assert "mine &amp; yours" in page
         assert "&lt;b&gt;&amp;" in page
@@ -197,7 +276,14 @@ class TestPredictions:
         assert "there is no prediction of it" in page
         assert "<svg" in page
 
-    def test_comparison(self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_comparison(
+        self,
+        place: Path,
+        lrm: Lrm,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
         run(lrm, "--quiet")
         box((1, 1.5, 1)).export("predictions/cup.ply")
         lrm(
@@ -207,9 +293,16 @@ class TestPredictions:
         capsys.readouterr()
         arguments = ("evaluate", "--compare", "out/scores.json", "second")
         assert lrm(*arguments, "--out", "both", "--report") == 0
-        assert "second" in capsys.readouterr().out
+        table = capsys.readouterr().out.splitlines()
+        assert "Protocol shapes; differences from predictions" in table[0]
+        headings = next(line.split() for line in table if "mean" in line)
+        assert headings == ["mean", "differs", "95", "%", "of", "it", "p", "better", "objects"]
+        row = next(line.split() for line in table if line.startswith("   second"))
+        both = [scores(folder)["summary"]["chamfer"]["mean"] for folder in ("out", "second")]
+        assert row[1:3] == [f"{both[1]:.3f}", f"{both[1] - both[0]:+.3f}"]
         page = Path("both/report/index.html").read_text()
         assert "second minus predictions" in page
+        assert "<h2>psnr ↑ of all objects</h2>" in page
         assert Path("both/report/strips/0-1.webp").is_file()
         assert lrm(*arguments, "--json") == 0
         gaps = json.loads(capsys.readouterr().out)["differences"]["chamfer"]
@@ -236,6 +329,15 @@ def test_pictures(place: Path, lrm: Lrm) -> None:
     assert found["objects"]["a/1"]["scores"]["psnr"] == pytest.approx(wanted, rel=1e-5)
     assert found["excluded"]["b/0"] == "the picture has 17×16 pixels, its reference 16×16"
     assert found["excluded"]["b/9"] == "there is no prediction of it"
+    assert found["unavailable"] == {}
+    lrm(
+        *("evaluate", "seen", "--reference", "true", "--protocol", "shapes.yaml", "--out", "out2"),
+        *("--device", "cpu"),
+    )
+    surfaces = ["chamfer", "f_score@0.1", "accuracy", "completeness"]
+    assert scores("out2")["unavailable"] == dict.fromkeys(
+        surfaces, "pictures have no surface to measure"
+    )
 
 
 def test_fid_is_taken_over_all_pictures(

@@ -189,12 +189,24 @@ def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LRM_MODELS", str(tmp_path / "none"))
 
 
+def test_weights_that_ship_have_their_licence_shown(
+    lrm: Lrm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lrm("models", "info", "lrm-tiny") == 0
+    assert "Licence of the weights: as lrm itself, Apache 2.0" in capsys.readouterr().out
+    assert lrm("models", "info", "lrm-tiny", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["license"] == "as lrm itself, Apache 2.0"
+    assert lrm("models", "info", "lrm-large") == 0  # has no weights, and so no licence
+    assert "Licence" not in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("no_models")
 def test_list_and_info_tell_of_what_can_be_pulled(
     lrm: Lrm, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert lrm("models", "list", "--json") == 0
-    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    listed = json.loads(capsys.readouterr().out)["models"]
+    entries = {entry["name"]: entry for entry in listed}
     assert entries.keys() >= CATALOGUE.keys()
     assert entries["triposr"]["commercial"]
     assert not entries["triposr"]["here"]

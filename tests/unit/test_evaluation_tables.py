@@ -90,7 +90,18 @@ class TestTables:
     def test_markdown_names_what_is_excluded(self) -> None:
         text = markdown(self.scores)
         assert "`d`: it is empty" in text
-        assert "`lpips` is not available: no weights." in text
+        assert "- lpips is not available: no weights\n" in text
+
+    def test_what_some_objects_lack_is_told_with_their_names(self) -> None:
+        scores = scores_of("mine", {"a": 20.0, "b": 25.0, "c": 30.0})
+        for metric in ("ssim", "clip"):
+            scores.objects["b"]["unavailable"][metric] = "it has no surface"
+        wanted = "ssim, clip: not available of 1 of 3 objects (b), since it has no surface"
+        assert scores.notes() == [wanted]
+
+    def test_one_object_has_neither_deviation_nor_interval(self) -> None:
+        _, (row, _) = summary_table(scores_of("mine", {"a": 20.0}))
+        assert row == ["psnr ↑", "20.00", "", "", "1"]
 
     def test_csv_has_a_line_for_each(self) -> None:
         rows = list(csv.DictReader(io.StringIO(csv_table(self.scores))))

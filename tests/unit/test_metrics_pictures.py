@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import sys
 
@@ -192,12 +193,55 @@ class TestWithoutNetworks:
 
         def refuse(*_: object, **__: object) -> None:
             print("Downloading")
+            print("Downloading", file=sys.stderr)
+            logging.error("no route to host")
             raise OSError("no route to host")
 
         monkeypatch.setattr(lpips, "LPIPS", refuse)
         with pytest.raises(UnavailableError, match=r"vgg weights, .* \(no route to host\)"):
             networks.load_lpips("vgg", torch.device("cpu"))
-        assert capsys.readouterr() == ("", "Downloading\n")  # results stay clean
+        assert capsys.readouterr() == ("", "")  # every worker would say it
+        assert logging.root.manager.disable == 0
+
+    def test_a_hub_out_of_reach_is_asked_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its own client would try six times for each file, with waits of up to 8 seconds."""
+        hub = pytest.importorskip("huggingface_hub")
+        open_clip = pytest.importorskip("open_clip")
+        asked = []
+
+        class Session:
+            def head(self, url: str, **_: object) -> None:
+                asked.append(url)
+                raise OSError("no route to host")
+
+        monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *_: None)
+        monkeypatch.setattr(hub, "is_offline_mode", lambda: False)
+        monkeypatch.setattr(hub, "get_session", Session)
+        monkeypatch.setattr(open_clip, "create_model", pytest.fail)
+        with pytest.raises(UnavailableError, match=r"ViT-B-32.* \(no route to host\)"):
+            networks.load_clip(torch.device("cpu"))
+        assert len(asked) == 1
+
+    def test_weights_in_the_hubs_cache_are_taken_without_asking(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub = pytest.importorskip("huggingface_hub")
+        open_clip = pytest.importorskip("open_clip")
+        loaded = []
+
+        def create(name: str, pretrained: str) -> torch.nn.Module:
+            loaded.append((name, pretrained))
+            return torch.nn.Identity()
+
+        monkeypatch.setattr(
+            hub,
+            "try_to_load_from_cache",
+            lambda repository, name: f"/cache/{name}" if name.endswith(".bin") else None,
+        )
+        monkeypatch.setattr(hub, "get_session", pytest.fail)
+        monkeypatch.setattr(open_clip, "create_model", create)
+        networks.load_clip(torch.device("cpu"))
+        assert loaded == [("ViT-B-32-quickgelu", "/cache/open_clip_pytorch_model.bin")]
 
     def test_what_is_not_installed_is_not_available(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "open_clip", None)

@@ -66,17 +66,37 @@ def case_of_views(
     """
     cameras = reader.cameras(record)
     count, inputs = protocol.views.count, protocol.inputs.count
-    if len(cameras.intrinsics) < count:
-        raise ValueError(f"it has {len(cameras.intrinsics)} views, and the protocol scores {count}")
-    pictures = reader.images(record, range(count))
+    available = len(cameras.intrinsics)
+    if available < count:
+        raise ValueError(f"it has {available} views, and the protocol scores {count}")
+    kind: Normalization = reader.records[record].kind
+    numbers = _spread(available, count, inputs) if kind == "video" else list(range(count))
+    pictures = reader.images(record, numbers)
+    seen = cameras[torch.tensor(numbers)]
     return Case(
-        kind=reader.records[record].kind,
+        kind=kind,
         photos=pictures[:inputs],
-        photo_cameras=cameras[:inputs],
+        photo_cameras=seen[:inputs],
         targets=composite_on_white(pictures)[:, :3],
-        cameras=cameras[:count],
+        cameras=seen,
         shape=None if mesh is None else Shape(mesh.fitted(SAFE_OBJECT_RADIUS)),
     )
+
+
+def _spread(available: int, count: int, inputs: int) -> list[int]:
+    """Numbers of so many of a video's frames, from its first to its last; the inputs first.
+
+    Frames that follow each other show nearly the same side, and the first ones only a part.
+    """
+    frames = _evenly(available, count)
+    chosen = [frames[number] for number in _evenly(count, inputs)]
+    return chosen + [frame for frame in frames if frame not in chosen]
+
+
+def _evenly(available: int, count: int) -> list[int]:
+    """So many different numbers below `available`, at equal distances."""
+    numbers: list[int] = np.linspace(0, available - 1, count).round().astype(int).tolist()
+    return numbers
 
 
 def case_of_mesh(name: str, mesh: TexturedMesh, protocol: Protocol, assumed: ViewConfig) -> Case:

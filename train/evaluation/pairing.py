@@ -80,6 +80,12 @@ def draw(names: Iterable[str], count: int | None, seed: int) -> list[str]:
     return [ordered[index] for index in sorted(chosen)]
 
 
+def of_last_part(name: str, references: Iterable[str]) -> list[str]:
+    """References whose names end as this one does."""
+    last = PurePosixPath(name).name
+    return [reference for reference in references if PurePosixPath(reference).name == last]
+
+
 def match(predictions: Iterable[str], references: Mapping[str, object]) -> dict[str, str]:
     """Reference names by prediction names: the same, or of the same last part if that is unique."""
     last = Counter(PurePosixPath(name).name for name in references)

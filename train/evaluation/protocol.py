@@ -132,12 +132,16 @@ class Protocol:
     @property
     def metrics(self) -> list[str]:
         """Names of all that it measures."""
-        names: list[str] = list(self.views.metrics)
-        if self.geometry.points:
-            f_scores = [f"f_score@{threshold:g}" for threshold in self.geometry.thresholds]
-            surfaces = ["chamfer", *f_scores, "accuracy", "completeness"]
-            names += [*surfaces, *(name + UNALIGNED for name in surfaces)]
-        return names
+        surfaces = self.surface_metrics
+        return [*self.views.metrics, *surfaces, *(name + UNALIGNED for name in surfaces)]
+
+    @property
+    def surface_metrics(self) -> list[str]:
+        """Names of what it measures of surfaces, aligned."""
+        if not self.geometry.points:
+            return []
+        f_scores = [f"f_score@{threshold:g}" for threshold in self.geometry.thresholds]
+        return ["chamfer", *f_scores, "accuracy", "completeness"]
 
     @property
     def digest(self) -> str:

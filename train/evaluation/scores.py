@@ -59,6 +59,23 @@ class Scores:
         seed = int(self.protocol.get("seed", 0))
         return {m: summarize_scores(list(self.values(m).values()), seed) for m in self.metrics}
 
+    def notes(self) -> list[str]:
+        """Sentences about metrics that no object has, or only some have, with the reasons."""
+        notes = [f"{name} is not available: {why}" for name, why in self.unavailable.items()]
+        lacking: dict[tuple[str, str], list[str]] = {}
+        for name, entry in self.objects.items():
+            for metric, why in entry["unavailable"].items():
+                if metric not in self.unavailable:
+                    lacking.setdefault((metric, why), []).append(name)
+        together: dict[tuple[str, str], list[str]] = {}
+        for (metric, why), names in lacking.items():
+            some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            of_what = f"of {len(names)} of {len(self.objects)} objects ({some})"
+            together.setdefault((of_what, why), []).append(metric)
+        for (of_what, why), metrics in together.items():
+            notes.append(f"{', '.join(metrics)}: not available {of_what}, since {why}")
+        return notes
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
@@ -118,6 +135,8 @@ def summary_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
         before = summaries.get(name + UNALIGNED)
         unaligned = "" if before is None else number(name, before.mean)
         interval = f"{low} … {high}"
+        if summary.objects < 2:
+            deviation = interval = ""
         rows.append([heading(name), mean, deviation, interval, unaligned, str(summary.objects)])
     for name, value in scores.of_the_set.items():
         rows.append([heading(name), number(name, value), "", "", "", str(len(scores.objects))])
@@ -140,8 +159,7 @@ def markdown(scores: Scores) -> str:
     protocol = scores.protocol
     text = f"# {scores.method}: protocol `{protocol['name']}`\n\n{protocol['source']}\n\n"
     text += markdown_table(*summary_table(scores))
-    for name, reason in scores.unavailable.items():
-        text += f"\n`{name}` is not available: {reason}.\n"
+    text += "".join(f"\n- {note}" for note in scores.notes()) + "\n"
     if scores.excluded:
         text += f"\nExcluded, {len(scores.excluded)}:\n\n"
         text += "".join(f"- `{name}`: {reason}\n" for name, reason in scores.excluded.items())

@@ -32,6 +32,7 @@ from train.evaluation.protocol import Protocol
 from train.evaluation.shapes import Shape
 
 NO_SURFACE = "a point cloud has no surface to render"
+ONLY_PICTURES = "pictures have no surface to measure"
 
 
 class PredictedField(SurfaceField, RenderedField, TypingProtocol):
@@ -125,6 +126,7 @@ class ObjectScorer:
             ValueError: of different sizes.
         """
         score = self._start(Shown())
+        score.unavailable |= dict.fromkeys(self._protocol.surface_metrics, ONLY_PICTURES)
         self._add_pictures(score, predicted, target, 0)
         return _finished(score)
 
@@ -141,7 +143,9 @@ class ObjectScorer:
             aligned = prediction
         mesh, true = aligned.mesh, reference.mesh
         if self._protocol.views.metrics and (mesh is None or true is None):
-            score.unavailable |= dict.fromkeys(self._protocol.views.metrics, NO_SURFACE)
+            # What no object has is told by the reason that no object has it.
+            no_surface = dict.fromkeys(self._protocol.views.metrics, NO_SURFACE)
+            score.unavailable = no_surface | score.unavailable
             if not self._protocol.geometry.points:
                 raise ValueError(NO_SURFACE)
         elif self._protocol.views.metrics and mesh is not None and true is not None:
