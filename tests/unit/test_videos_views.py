@@ -245,7 +245,7 @@ def test_the_same_files_give_the_same_bytes_and_few_views_are_spread(tmp_path: P
 
 
 def test_where_a_crop_reaches_beyond_the_frame_it_is_transparent(tmp_path: Path) -> None:
-    settings = dataclasses.replace(SMALL, matting="none")
+    settings = dataclasses.replace(SMALL, matting="none", views=4, min_frames=4)
     views = made(colmap, tmp_path, settings)
     size = 128 * video_scene.HEIGHT / video_scene.WIDTH
     margin = (128 - size) / 2

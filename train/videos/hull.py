@@ -71,19 +71,23 @@ class _View:
         self.direction /= np.linalg.norm(self.direction)
         self.area = np.count_nonzero(cut.outline) / (lens.fx * lens.fy)  # at distance 1
 
-    def pixels(self, points: Points) -> tuple[NDArray[np.int64], NDArray[np.bool_], Points]:
-        """(N, 2) column and row, (N,) whether in the frame, (N,) depth, of (N, 3) points."""
+    def pixels(
+        self, points: Points
+    ) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_], Points]:
+        """(N,) row and column, (N,) whether in the frame, (N,) depth, of (N, 3) points."""
         camera = (points - self.position) @ self._axes
         found, front = self.lens.project(camera)
         height, width = self.outline.shape
-        within = front & ((found >= 0) & (found < (width, height))).all(axis=1)
-        return np.where(within[:, None], found, 0).astype(np.int64), within, camera[:, 2]
+        x, y = found.T
+        within = front & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        row, column = (np.where(within, values, 0).astype(np.int64) for values in (y, x))
+        return (row, column), within, camera[:, 2]
 
     def judge(self, points: Points, radius: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(N,) whether balls around points may be in the object, (N,) whether this can be told."""
         pixels, within, depth = self.pixels(points)
         margin = radius * max(self.lens.fx, self.lens.fy) / np.where(within, depth, 1.0)
-        inside = within & (self.away[pixels[:, 1], pixels[:, 0]] <= margin)
+        inside = within & (self.away[pixels] <= margin)
         return inside, within | (not self._open)
 
     def reach(self, center: NDArray[np.float64]) -> float:
@@ -154,7 +158,7 @@ def disagree(cuts: Sequence[CutFrame], place: Place) -> list[bool]:
     results = []
     for cut in cuts:
         view = _View(cut)
-        pixels, within, depth = view.pixels(place.points)
+        (row, column), within, depth = view.pixels(place.points)
         if not within.any():
             results.append(True)
             continue
@@ -162,7 +166,7 @@ def disagree(cuts: Sequence[CutFrame], place: Place) -> list[bool]:
             2 * place.margin * max(view.lens.fx, view.lens.fy) / float(np.median(depth[within]))
         )
         covered = np.zeros(view.outline.shape, bool)
-        covered[pixels[within, 1], pixels[within, 0]] = True
+        covered[row[within], column[within]] = True
         covered = ndimage.distance_transform_edt(~covered) <= max(margin, 1.0)
         beyond = np.count_nonzero(view.outline & ~covered) / np.count_nonzero(view.outline)
         # Of its picture, not its voxels: thickness must not count.
