@@ -22,7 +22,8 @@ from train.evaluation.baselines import PointwiseField
 from train.evaluation.cases import Case, case_of_views
 from train.evaluation.protocol import Inputs, Protocol, Views, load_protocol
 from train.evaluation.scoring import ObjectScorer
-from train.shards import ShardReader, ShardWriter
+from train.shard_writing import ShardWriter
+from train.shards import ShardReader
 from train.views import ObjectViews, encode_views
 
 BALL = Ball((0.2, -0.1, 0.15), 0.3)  # beside the middle, as a video's object is
@@ -81,7 +82,7 @@ def reader(tmp_path: Path) -> ShardReader:
 
 
 def number_of(reader: ShardReader, uid: str) -> int:
-    return [record["uid"] for record in reader.records].index(uid)
+    return [record.uid for record in reader.records].index(uid)
 
 
 class TestViews:
