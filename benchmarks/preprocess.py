@@ -4,8 +4,8 @@
 
 OBJECTS.tsv has a name, a tab and a mesh file on each line; N of them are taken, evenly spaced. The
 processes are those of `lrm preprocess`; seconds are those from file to encoded views, what a
-process does once (start, imports, a window) not counted. Processor seconds a view count all threads: they tell more on a
-machine that has other work to do.
+process does once (start, imports, a window) not counted. Processor seconds a view count all
+threads: they tell more on a machine that has other work to do.
 """
 
 from __future__ import annotations
