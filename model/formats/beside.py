@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 
 FILE_LIMIT_BYTES = 2**31
 PICTURE_LIMIT_PIXELS = 2**26  # 8192²
-# All of a file's together: about a GB when decoded, which small files can claim to hold.
-PICTURES_LIMIT_PIXELS = 2**28
+# Of a file's pictures these many pixels are kept as they are, half a GB; those after are shrunk.
+PICTURES_KEPT_PIXELS = 2**27
+SHRUNK_SIDE = 1024
+# All together as they are decoded: minutes, which small files can ask for.
+PICTURES_LIMIT_PIXELS = 2**31
 # Where a bare name is looked for besides the mesh's folder: Google's Scanned Objects have
 # NAME/meshes/model.mtl and NAME/materials/textures/texture.png; ShapeNet has ../images.
 _OTHER_FOLDERS = ("../materials/textures", "../images", "../textures", "textures")
@@ -121,10 +124,11 @@ def _is_number(word: str) -> bool:
 
 
 class Pictures:
-    """Decodes the pictures of one mesh file, within a limit for all of them."""
+    """Decodes the pictures of one mesh file, within limits for each and for all of them."""
 
     def __init__(self) -> None:
         self._left = PICTURES_LIMIT_PIXELS
+        self._kept = 0
         self._decoded: dict[int, tuple[Any, NDArray[np.uint8] | None]] = {}
 
     def of_bytes(self, content: bytes) -> NDArray[np.uint8] | None:
@@ -158,7 +162,11 @@ class Pictures:
             self._left -= pixels
             if pixels > PICTURE_LIMIT_PIXELS or self._left < 0:
                 raise UnreadableError(_too_large())
-            self._decoded[id(image)] = (image, _decode(image))
+            decoded = _decode(image)
+            if decoded is not None and self._kept + pixels > PICTURES_KEPT_PIXELS:
+                decoded = _shrunk(decoded)
+            self._kept += 0 if decoded is None else decoded.shape[0] * decoded.shape[1]
+            self._decoded[id(image)] = (image, decoded)
         return self._decoded[id(image)][1]
 
 
@@ -167,6 +175,14 @@ def _too_large() -> str:
         f"its pictures are too large: one may have {PICTURE_LIMIT_PIXELS >> 20} million pixels, "
         f"and all together {PICTURES_LIMIT_PIXELS >> 20} million"
     )
+
+
+def _shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((SHRUNK_SIDE, SHRUNK_SIDE))
+    return np.asarray(image)
 
 
 def _decode(image: Any) -> NDArray[np.uint8] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from model.formats import beside
 from model.formats.beside import Beside, without_mtl_options
 from model.formats.meshes import read_mesh
 
@@ -53,12 +54,12 @@ def test_what_lies_elsewhere_or_is_no_file_is_not_opened(tmp_path: Path, name: s
     secret = tmp_path / "a" / "secret.png"
     Image.new("RGB", (4, 4)).save(secret)
     os.mkfifo(folder / "fifo")
-    beside = Beside(folder / "model.obj")
+    files = Beside(folder / "model.obj")
     with pytest.raises(FileNotFoundError):
-        beside.read(name.format(outside=secret))
+        files.read(name.format(outside=secret))
     # Caches of data sets have links for files: these are followed.
     (folder / "link.png").symlink_to(secret)
-    assert beside.read("link.png") == secret.read_bytes()
+    assert files.read("link.png") == secret.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,18 @@ def test_what_lies_elsewhere_or_is_no_file_is_not_opened(tmp_path: Path, name: s
 )
 def test_options_before_a_name(statement: str, name: str) -> None:
     assert without_mtl_options(statement) == name
+
+
+def test_many_large_pictures_are_shrunk_and_too_large_ones_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(beside, "PICTURES_KEPT_PIXELS", 100 * 100)
+    monkeypatch.setattr(beside, "PICTURE_LIMIT_PIXELS", 100 * 100)
+    monkeypatch.setattr(beside, "SHRUNK_SIDE", 10)
+    pictures = beside.Pictures()
+    images = [Image.new("RGB", (80, 40), (9, 8, 7)) for _ in range(5)]
+    sizes = [pictures.of_image(image).shape for image in images]  # type: ignore[union-attr]
+    assert sizes == [(40, 80, 3)] * 3 + [(5, 10, 3)] * 2
+    assert pictures.of_image(images[0]) is pictures.of_image(images[0])
+    with pytest.raises(beside.UnreadableError, match="too large"):
+        pictures.of_image(Image.new("RGB", (101, 100)))
