@@ -168,6 +168,7 @@ def make_dataset(
     Raises:
         typer.Exit: some input failed.
     """
+    from model.formats.archives import remove_leftovers
     from train.objects import ObjectSettings
 
     with console.usage_errors():
@@ -186,6 +187,7 @@ def make_dataset(
                     (flags.out / SETTINGS_NAME).unlink(missing_ok=True)
             kept.keep(flags.out)
         store = DatasetStore(flags.out, numbers)
+    remove_leftovers()
     work = DatasetWork(settings, _memory_of_each(len(places.places)))
     batch = Batch(flags, kept, mine, places, part)
     batch.carry_out(COMMAND, "Rendering", work, lambda _: {}, store=store)

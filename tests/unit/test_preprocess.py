@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,22 @@ def test_the_index_tells_who_made_an_object(objects: Path, tmp_path: Path) -> No
     assert "tells of none" in run(objects, "--out", out, "--metadata", lines)[1]
     lines.write_text('{"license": "MIT"}\n')
     assert "no column `name`" in run(objects, "--out", out, "--metadata", lines)[1]
+
+
+def test_archives_are_folders_of_objects(tmp_path: Path) -> None:
+    (folder := tmp_path / "in").mkdir()
+    box = trimesh.creation.box(extents=(1, 2, 3)).export(file_type="glb")
+    with zipfile.ZipFile(folder / "pack.zip", "w") as archive:
+        archive.writestr("one/model.glb", box)
+        archive.writestr("two/model.glb", box)
+    with zipfile.ZipFile(folder / "empty.zip", "w") as archive:
+        archive.writestr("notes.txt", "no mesh")
+    (folder / "torn.zip").write_bytes(b"PK\x03\x04torn")
+    out = tmp_path / "data"
+    code, output = run(folder, "--out", out)
+    assert code == 1
+    assert "2 done, 2 failed" in output
+    assert "empty.zip holds no mesh" in output
+    assert "torn.zip is damaged or no zip archive" in output
+    assert [r.uid for r in read_index(out)] == ["pack/one/model", "pack/two/model"]
+    assert "2 skipped (done before), 2 failed" in run(folder, "--out", out)[1]
