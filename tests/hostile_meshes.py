@@ -11,6 +11,7 @@ import io
 import stat
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def _renamed_files() -> dict[str, bytes]:
 
 
 def _zip_files() -> dict[str, bytes]:
-    def pack(files: dict[str, str | bytes], links: tuple[str, ...] = ()) -> bytes:
+    def pack(files: Mapping[str, str | bytes], links: tuple[str, ...] = ()) -> bytes:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():

@@ -196,5 +196,5 @@ def test_what_killed_processes_left_is_removed(
 def test_one_member_alone(tmp_path: Path) -> None:
     path = pack(tmp_path / "a.zip", {"a.obj": OBJ, "m.mtl": MTL})
     assert archives.read_member(path, "a.obj") == OBJ.encode()
-    with pytest.raises(ValueError, match="holds no file b.obj"):
+    with pytest.raises(ValueError, match=r"holds no file b\.obj"):
         archives.read_member(path, "b.obj")
