@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.hostile_meshes import write_hostile, write_large
 
 from benchmarks.hardware import commit, hardware
 from benchmarks.mixed_files import kill_after, run_command
 from lrm_cli.batch.ledger import Ledger
+from tests.hostile_meshes import write_hostile, write_large
 
-OPTIONS = ("--views", "4", "--size", "256", "--timeout", "60")
+OPTIONS = ("--views", "4", "--size", "256", "--timeout", "600")
 KILLS = 4
 # What tells of mistakes of ours, or of a library's, instead of what is wrong with the file.
 _NO_SENTENCE = re.compile(r"internal error|Traceback|object at 0x|NoneType|not subscriptable")

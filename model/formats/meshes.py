@@ -34,6 +34,7 @@ MESH_SUFFIXES: dict[str, str] = {
     ".ply": "z",
     ".stl": "z",
 }
+_WORDS_FOR_PROGRAMMERS = (TypeError, AttributeError, LookupError)
 _Y_UP, _Z_UP = WORLD_FROM_FILE["Y_UP"], WORLD_FROM_FILE["Z_UP"]
 
 
@@ -69,9 +70,11 @@ def read_mesh(path: Path, up: UpAxis = "auto", *, finite: bool = False) -> Textu
         raise ValueError(f"{name} cannot be read as a mesh: {error}") from error
     except Exception as error:  # the reader raises whatever its parsers met
         reason = printable(str(error).strip().partition("\n")[0])
+        if not reason or isinstance(error, _WORDS_FOR_PROGRAMMERS):
+            reason = "what it holds does not fit together"
         raise ValueError(
             f"{name} cannot be read as a mesh: it is damaged or no {suffix[1:].upper()} file "
-            f"({reason or type(error).__name__})"
+            f"({reason})"
         ) from error
     if finite and not all(_corners_are_finite(part) for part in raw):
         raise ValueError(f"{name} has faces whose corners are not finite numbers (NaN)")
