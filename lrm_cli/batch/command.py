@@ -12,12 +12,13 @@ import typer
 
 from lrm_cli import console
 from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
-from lrm_cli.batch.executor import LocalExecutor
+from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.job import Job, Store, list_plan, make_folder, run, summarize
 from lrm_cli.batch.made import Made
 from lrm_cli.batch.places import Spread, spread
 from lrm_cli.batch.sources import expand_sources
 from lrm_cli.batch.work import Work
+from lrm_cli.batch.workers import LocalPool
 from lrm_cli.progress import show_progress
 
 
@@ -101,7 +102,8 @@ class Batch:
             return
         with console.usage_errors():
             make_folder(flags.out)
-        executor = LocalExecutor(work, self.places.places, self.places.window, flags.timeout)
+        pool = LocalPool(work, self.places.places)
+        executor = PoolExecutor(pool, work.stage_names, self.places.window, flags.timeout)
         counts = executor.stage_counts
         with show_progress(len(self.inputs), what, flags.quiet, counts) as progress:
             run(job, self.inputs, executor, progress)
