@@ -96,6 +96,7 @@ class PoolExecutor:
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """See `Executor`."""
         coming = iter(tasks)
+        self._pool.open()
         while self._hand_out(coming):
             yield from self._collect()
 

@@ -75,6 +75,9 @@ class LocalPool:
         self._work = work
         self._free = list(places)
 
+    def open(self) -> None:
+        """See `pools.Pool`: they are started when there is something to do."""
+
     def read_news(self) -> None:
         """See `pools.Pool`: there is none."""
 
