@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -25,6 +26,7 @@ from lrm_cli.batch.workers import start_process
 
 AUTO = "auto"
 _LONGEST_JOIN_S = 60.0
+_LONGEST_KNOCK_S = 10.0
 _LONGEST_END_S = 10.0
 
 
@@ -81,6 +83,7 @@ class Cluster:
         Raises:
             ValueError: there is no such cluster (any more).
         """
+        self._knock()
         commands, self._commands = Pipe(duplex=False)
         self.news, news = Pipe(duplex=False)
         self._process = start_process(serve_broker, self.address, commands, news)
@@ -88,6 +91,7 @@ class Cluster:
         news.close()
         first = self._first_news()
         if not isinstance(first, Joined):
+            self._process.kill()
             self.close()
             why = first.why if isinstance(first, Absent) else "it does not answer"
             raise ValueError(_no_cluster(self.address, why))
@@ -95,6 +99,19 @@ class Cluster:
         nodes = self.news.recv()
         assert isinstance(nodes, Nodes)
         self.nodes = nodes.nodes
+
+    def _knock(self) -> None:
+        """See that something is there; Ray itself would try for minutes."""
+        host, _, port = self.address.rpartition(":")
+        if self.address == AUTO:
+            return
+        if not host or not port.isdecimal():
+            raise ValueError(f"--cluster is {self.address!r}; it must be auto or HOST:PORT")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _LONGEST_KNOCK_S).close()
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or "it does not answer"
+            raise ValueError(_no_cluster(self.address, why)) from None
 
     def _first_news(self) -> Any:
         with contextlib.suppress(EOFError, OSError):
