@@ -17,9 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from benchmarks.hardware import commit, hardware
 from benchmarks.sleeping import Sleeping
 from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import Input
@@ -92,6 +89,10 @@ def main() -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
     nodes.shutdown()
+    import torch  # not above: worker processes import this file, and are to start as a command's do
+
+    from benchmarks.hardware import commit, hardware
+
     figures = {
         "seconds_of_work": arguments.seconds,
         "items_of_a_worker": arguments.items,
