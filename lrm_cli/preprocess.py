@@ -252,6 +252,7 @@ def preprocess(
         "model": model,
         "split": split,
         "objects": objects,
+        "cluster": cluster,
     }
     given = {flag: value for flag, value in given.items() if value is not None}
     with console.usage_errors():

@@ -64,6 +64,7 @@ _FLAGS: dict[str, tuple[tuple[Kind, ...], str]] = {
     "framing": (("photos",), "framing"),
     "background": (("photos",), "background"),
     "model": (("photos",), ""),
+    "cluster": (("photos", "objects", "videos"), ""),
     "split": (("datasets",), ""),
     "objects": (("datasets",), ""),
 }

@@ -104,7 +104,8 @@ def serve_broker(address: str, commands: Connection, news: Connection) -> None:
             news.send(Absent(" ".join(str(error).split())))
             return
         news.send(joined)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Ray's handler would end the cluster's use
+        # Whoever started this hears it too, and has things written to the end first.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _Broker(ray, commands, news).serve()
 
 

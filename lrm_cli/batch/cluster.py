@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import os
@@ -95,6 +96,7 @@ class Cluster:
             self.close()
             why = first.why if isinstance(first, Absent) else "it does not answer"
             raise ValueError(_no_cluster(self.address, why))
+        atexit.register(self.close)  # it would not hear otherwise that nobody asks any more
         self.address, self.own_host = first.address, first.own_host
         nodes = self.news.recv()
         assert isinstance(nodes, Nodes)
@@ -126,6 +128,7 @@ class Cluster:
 
     def close(self) -> None:
         """Leave it, which ends all that was started there."""
+        atexit.unregister(self.close)
         self._commands.close()
         self._process.join(_LONGEST_END_S)
         self._process.kill()

@@ -103,6 +103,7 @@ class PoolExecutor:
     def drain(self) -> Iterator[Outcome]:
         """See `Executor`."""
         end = time.monotonic() + _LONGEST_LAST_WRITE_S
+        self._pool.keep(0)
         for seat in self._seats:
             if seat.loaded:
                 seat.worker.ask_to_halt()

@@ -246,6 +246,8 @@ class RayPool:
             worker.hang_up(Death("the cluster's head has gone", accident=True))
         for workers in (self._coming, self._waiting, self._hired):
             workers.clear()
+        if self._kept == 0:
+            raise ValueError("the cluster's head has gone")
         console.message("The cluster's head has gone; waiting for it to come back.")
         self._cluster.close()
         end = time.monotonic() + _LONGEST_ABSENCE_S

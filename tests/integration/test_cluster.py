@@ -246,6 +246,14 @@ def test_the_same_bytes_as_without_a_cluster(nodes: Nodes, tmp_path: Path) -> No
     assert '"skipped": 3' in output  # the ledger is the same too
 
 
+def test_a_command_that_does_nothing_leaves_the_cluster(nodes: Nodes, tmp_path: Path) -> None:
+    arguments = ("reconstruct", "examples/photos", "--out", tmp_path / "out")
+    for more, code in (("--dry-run", 0), ("--fail-on=blue", 2)):
+        run = lrm(*arguments, more, "--cluster", nodes.address)
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == code, errors
+
+
 def test_ctrl_c_leaves_nothing(nodes: Nodes, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
