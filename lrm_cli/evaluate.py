@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lrm_cli import console, options
-from lrm_cli.batch.command import BatchFlags
+from lrm_cli.batch.command import BatchFlags, joined
 from lrm_cli.evaluate_compare import compare_scores
 from lrm_cli.evaluate_plan import Plan, plan_model, plan_predictions
 from lrm_cli.evaluate_results import (
@@ -124,6 +124,7 @@ def evaluate(
     dtype: options.DtypeOption = "auto",
     device: options.DeviceOption = "auto",
     jobs: options.JobsOption = None,
+    cluster: options.ClusterOption = None,
     recursive: options.RecursiveFlag = True,
     shard: options.ShardOption = None,
     timeout: options.TimeoutOption = 0.0,
@@ -160,6 +161,7 @@ def evaluate(
             json=json,
             quiet=quiet,
             debug=debug,
+            cluster=joined(cluster),
         )
         check_choices("--split", (split,), SPLITS)
         check_choices("--baseline", (baseline,) if baseline else (), BASELINES)

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from lrm_cli.batch.command import Batch, BatchFlags, plan_batch
+from lrm_cli.batch.command import Batch, BatchFlags, plan_batch, spread_over
 from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Shard, Wanted
-from lrm_cli.batch.places import spread
 from lrm_cli.batch.work import Work, digest_of
 from lrm_cli.evaluate_settings import EvaluateSettings
 from lrm_cli.evaluator import ModelScorer, PredictionScorer
@@ -189,7 +188,7 @@ def plan_model(
         path = meshes.get(item.name)
         return identity if path is None else {**identity, "reference_sha256": digest(path)}
 
-    places = spread(flags.device, flags.jobs, flags.batch_size, len(inputs))
+    places = spread_over(flags, len(inputs))
     whole = Batch(flags, settings, inputs, places, None)
     return Plan(_part_of(whole, flags, inputs), work, identity_of, {i.name: i.name for i in inputs})
 
@@ -216,5 +215,5 @@ def _require_known(chosen: Sequence[str], known: Container[str], where: Path) ->
 def _part_of(whole: Batch, flags: BatchFlags, inputs: Sequence[Input]) -> Batch:
     part = Shard.parse(flags.shard) if flags.shard else None
     mine = [item for item in inputs if part is None or part.takes(item.name)]
-    places = spread(flags.device, flags.jobs, flags.batch_size, len(mine))
+    places = spread_over(flags, len(mine))
     return dataclasses.replace(whole, flags=flags, inputs=mine, places=places, part=part)

@@ -63,6 +63,15 @@ JobsOption = Annotated[
         "results (default: the cores' share, at most 8).",
     ),
 ]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS|auto",
+        help="Work on all nodes of a Ray cluster, that of HOST:PORT or the one that this machine "
+        "is part of (auto). Sources and --out must be on storage that all nodes share. --jobs: "
+        "processes on all nodes together.",
+    ),
+]
 BatchSizeOption = Annotated[
     int | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from lrm_cli import console, options
-from lrm_cli.batch.command import BatchFlags
+from lrm_cli.batch.command import BatchFlags, joined
 from lrm_cli.batch.sources import expand_sources
 from lrm_cli.photo_settings import check_choices
 from lrm_cli.preprocess_datasets import describe, verify
@@ -201,6 +201,7 @@ def preprocess(
         int | None,
         typer.Option(metavar="N", help="Processes (default: as many as cores and memory allow)."),
     ] = None,
+    cluster: options.ClusterOption = None,
     recursive: options.RecursiveFlag = True,
     shard: options.ShardOption = None,
     timeout: options.TimeoutOption = 300.0,
@@ -251,6 +252,7 @@ def preprocess(
         "model": model,
         "split": split,
         "objects": objects,
+        "cluster": cluster,
     }
     given = {flag: value for flag, value in given.items() if value is not None}
     with console.usage_errors():
@@ -283,5 +285,6 @@ def preprocess(
             json=json,
             quiet=quiet,
             debug=debug,
+            cluster=joined(cluster),
         )
     carry_out(found, flags, places, given)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lrm_cli import console
 from lrm_cli.batch.command import Batch, BatchFlags, plan_batch
 from lrm_cli.batch.discovery import Shard
-from lrm_cli.batch.places import spread
+from lrm_cli.batch.places import Spread, spread
 from lrm_cli.dataset_store import DatasetStore, remove_all
 from lrm_cli.evaluate_settings import SPLITS
 from lrm_cli.photo_settings import check_choices, lines_in
@@ -64,6 +64,7 @@ _FLAGS: dict[str, tuple[tuple[Kind, ...], str]] = {
     "framing": (("photos",), "framing"),
     "background": (("photos",), "background"),
     "model": (("photos",), ""),
+    "cluster": (("photos", "objects", "videos"), ""),
     "split": (("datasets",), ""),
     "objects": (("datasets",), ""),
 }
@@ -175,7 +176,7 @@ def make_dataset(
         kind = "objects" if isinstance(settings, ObjectSettings) else "videos"
         part = Shard.parse(flags.shard) if flags.shard else None
         mine = [item for item in inputs if part is None or part.takes(item.name)]
-        places = spread(
+        places = (spread if flags.cluster is None else flags.cluster.spread)(
             "cpu", flags.jobs, None, len(mine), most_jobs=None, gigabytes=_GIGABYTES_PER_JOB
         )
         kept = DatasetSettings(kind, _identity(settings))
@@ -188,7 +189,7 @@ def make_dataset(
             kept.keep(flags.out)
         store = DatasetStore(flags.out, numbers)
     remove_leftovers()
-    work = DatasetWork(settings, _memory_of_each(len(places.places)))
+    work = DatasetWork(settings, _memory_of_each(places))
     batch = Batch(flags, kept, mine, places, part)
     batch.carry_out(COMMAND, "Rendering", work, lambda _: {}, store=store)
 
@@ -203,9 +204,11 @@ def _identity(settings: ObjectSettings | VideoSettings) -> dict[str, Any]:
     return values
 
 
-def _memory_of_each(workers: int) -> int | None:
+def _memory_of_each(places: Spread) -> int | None:
+    if places.memory_bytes is not None:
+        return max(int(_MEMORY_SHARE * places.memory_bytes), _LEAST_MEMORY_BYTES)
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not everywhere
         return None
-    return max(int(_MEMORY_SHARE * total / workers), _LEAST_MEMORY_BYTES)
+    return max(int(_MEMORY_SHARE * total / len(places.places)), _LEAST_MEMORY_BYTES)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lrm_cli import console, options
-from lrm_cli.batch.command import BatchFlags, plan_batch
+from lrm_cli.batch.command import BatchFlags, joined, plan_batch
 from lrm_cli.mesh_settings import MeshSettings, with_profile
 from lrm_cli.photo_settings import elevation_in, names_in
 from lrm_cli.photo_steps import find_model
@@ -29,6 +29,7 @@ def reconstruct(
     model: options.ModelOption = "lrm-tiny",
     device: options.DeviceOption = "auto",
     jobs: options.JobsOption = None,
+    cluster: options.ClusterOption = None,
     batch_size: options.BatchSizeOption = None,
     dtype: options.DtypeOption = "auto",
     resolution: Annotated[
@@ -171,6 +172,7 @@ def reconstruct(
             json=json,
             quiet=quiet,
             debug=debug,
+            cluster=joined(cluster),
         )
         chosen = with_profile(
             profile, format=format_, faces=faces, texture=texture, texture_format=texture_format

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lrm_cli import console, options
-from lrm_cli.batch.command import BatchFlags, plan_batch
+from lrm_cli.batch.command import BatchFlags, joined, plan_batch
 from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Wanted
 from lrm_cli.photo_settings import elevation_in, names_in
 from lrm_cli.photo_steps import find_model
@@ -144,6 +144,7 @@ def render(
     input_elevation: options.InputElevationOption = "0",
     device: options.DeviceOption = "auto",
     jobs: options.JobsOption = None,
+    cluster: options.ClusterOption = None,
     batch_size: options.BatchSizeOption = None,
     recursive: options.RecursiveFlag = True,
     shard: options.ShardOption = None,
@@ -177,6 +178,7 @@ def render(
             json=json,
             quiet=quiet,
             debug=debug,
+            cluster=joined(cluster),
         )
         camera_file = None
         if cameras is None:

@@ -11,13 +11,17 @@ from typing import Any, ClassVar, Protocol
 import typer
 
 from lrm_cli import console
+from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
-from lrm_cli.batch.executor import LocalExecutor
+from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.job import Job, Store, list_plan, make_folder, run, summarize
 from lrm_cli.batch.made import Made
 from lrm_cli.batch.places import Spread, spread
+from lrm_cli.batch.pools import Pool
+from lrm_cli.batch.ray_pool import RayPool
 from lrm_cli.batch.sources import expand_sources
 from lrm_cli.batch.work import Work
+from lrm_cli.batch.workers import LocalPool
 from lrm_cli.progress import show_progress
 
 
@@ -47,6 +51,7 @@ class BatchFlags:
     json: bool
     quiet: bool
     debug: bool
+    cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.timeout < math.inf:
@@ -101,7 +106,9 @@ class Batch:
             return
         with console.usage_errors():
             make_folder(flags.out)
-        executor = LocalExecutor(work, self.places.places, self.places.window, flags.timeout)
+        executor = PoolExecutor(
+            self._pool(work), work.stage_names, self.places.window, flags.timeout
+        )
         counts = executor.stage_counts
         with show_progress(len(self.inputs), what, flags.quiet, counts) as progress:
             run(job, self.inputs, executor, progress)
@@ -109,6 +116,29 @@ class Batch:
         summarize(job, progress, flags.json, flags.quiet, index)
         if progress.failures:
             raise typer.Exit(console.EXIT_FAILED)
+
+    def _pool(self, work: Work) -> Pool:
+        flags, places = self.flags, self.places.places
+        if flags.cluster is None or not self.inputs:
+            return LocalPool(work, places)
+        # On GPUs --jobs is about threads.
+        most = flags.jobs if flags.jobs and places[0].device == "cpu" else len(self.inputs)
+        return RayPool(flags.cluster, work, places[0], most, self.inputs[0].path, flags.out)
+
+
+def joined(address: str | None) -> Cluster | None:
+    """The cluster that --cluster names, if it names one.
+
+    Raises:
+        ValueError: there is none, or Ray is not installed.
+    """
+    return None if address is None else Cluster(address)
+
+
+def spread_over(flags: BatchFlags, items: int) -> Spread:
+    """How so many items are spread over this machine, or the cluster."""
+    of = spread if flags.cluster is None else flags.cluster.spread
+    return of(flags.device, flags.jobs, flags.batch_size, items)
 
 
 def plan_batch(flags: BatchFlags, settings: Settings, wanted: Wanted = PICTURES) -> Batch:
@@ -126,7 +156,7 @@ def plan_batch(flags: BatchFlags, settings: Settings, wanted: Wanted = PICTURES)
         for item in _without_results(found, flags.out, settings)
         if part is None or part.takes(item.name)
     ]
-    places = spread(flags.device, flags.jobs, flags.batch_size, len(inputs))
+    places = spread_over(flags, len(inputs))
     return Batch(flags, settings, inputs, places, part)
 
 

@@ -1,22 +1,23 @@
-"""Who carries a batch's tasks out: the interface, and the processes of this machine.
+"""Who carries a batch's tasks out: workers of a pool, on this machine or on others.
 
-Commands know the interface only. A task whose worker died or ran out of memory is tried once
-more when all others are done, alone; those that only waited beside it are simply done again.
+Neither commands nor what is here know which. A task whose worker died or ran out of memory is
+tried once more when all others are done, alone; those that only waited beside it, or whose
+machine has gone, are simply done again.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from lrm_cli.batch.leftovers import remove_parts
 from lrm_cli.batch.pipeline import Advanced, Ended, Started
-from lrm_cli.batch.work import Failure, Outcome, Place, Task, Work
-from lrm_cli.batch.workers import Halted, Ready, Refused, Worker
+from lrm_cli.batch.pools import Halted, Pool, Ready, Refused, Worker
+from lrm_cli.batch.work import Failure, Outcome, Task
 from lrm_cli.progress import StageCount
 
 _DEATHS_IN_LOADING = 2  # in a row: then it is no accident
@@ -62,37 +63,31 @@ class _Flight:
 
 @dataclass
 class _Seat:
-    """A place, its worker if there is one now, and the tasks that the worker has."""
+    """A worker, and the tasks that it has."""
 
-    place: Place
-    worker: Worker | None = None
+    worker: Worker
     loaded: bool = False
+    ended: bool = False  # its reports are; how it died may come later
     flights: dict[int, _Flight] = field(default_factory=dict)
 
 
-class LocalExecutor:
-    """One worker process per place; each is started when there is a task for it.
+class PoolExecutor:
+    """Keeps the workers of a pool busy.
 
     Args:
+        stage_names: of the work that they do.
         window: tasks that a worker has at once, in hand or waiting: this bounds the memory.
         timeout_s: of work on one task, waiting not counted; 0: none.
-        start_worker: makes a worker.
     """
 
     def __init__(
-        self,
-        work: Work,
-        places: Sequence[Place],
-        window: int,
-        timeout_s: float = 0.0,
-        start_worker: Callable[[Work, Place], Worker] = Worker,
+        self, pool: Pool, stage_names: Sequence[str], window: int, timeout_s: float = 0.0
     ) -> None:
-        self._work = work
-        self._seats = [_Seat(place) for place in places]
+        self._pool = pool
+        self._seats: list[_Seat] = []
         self._window = window
         self._timeout_s = timeout_s
-        self._start_worker = start_worker
-        self._counts = [StageCount(name) for name in work.stage_names]
+        self._counts = [StageCount(name) for name in stage_names]
         self._again: deque[Task] = deque()
         self._suspects: deque[Task] = deque()
         self._deaths: dict[int, int] = {}  # of the workers of tasks that are not finished
@@ -101,16 +96,18 @@ class LocalExecutor:
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """See `Executor`."""
         coming = iter(tasks)
+        self._pool.open()
         while self._hand_out(coming):
             yield from self._collect()
 
     def drain(self) -> Iterator[Outcome]:
         """See `Executor`."""
         end = time.monotonic() + _LONGEST_LAST_WRITE_S
+        self._pool.keep(0)
         for seat in self._seats:
-            if seat.worker is not None and seat.loaded:
+            if seat.loaded:
                 seat.worker.ask_to_halt()
-        while any(seat.loaded for seat in self._seats) and time.monotonic() < end:
+        while any(s.loaded and not s.ended for s in self._seats) and time.monotonic() < end:
             yield from self._collect(patience_s=0.1)
 
     def stage_counts(self) -> list[StageCount]:
@@ -126,29 +123,64 @@ class LocalExecutor:
 
     def close(self) -> None:
         """See `Executor`."""
-        for seat in self._seats:
-            self._clear(seat)
+        self._dismiss(self._seats)
+        self._pool.close()
 
     def _flights(self) -> list[_Flight]:
-        return [flight for seat in self._seats for flight in list(seat.flights.values())]
+        return [flight for seat in list(self._seats) for flight in list(seat.flights.values())]
 
     def _hand_out(self, coming: Iterator[Task]) -> bool:
-        """Fill the workers, the emptiest first; whether any has something to do."""
+        """Fill the workers, the emptiest first; whether there is anything left to wait for."""
         while not any(flight.task.alone for flight in self._flights()):
-            seat = min(self._seats, key=lambda seat: len(seat.flights))
-            if len(seat.flights) >= self._window:
-                break
+            if self._flights() and not self._has_room():
+                return True
             task = self._again.popleft() if self._again else next(coming, None)
             if task is None:
                 break
-            self._send(seat, task)
-        if not self._flights() and self._suspects:
-            self._send(self._seats[0], self._suspects.popleft())
-        return bool(self._flights())
+            if not self._has_room():  # nobody is there yet
+                self._again.appendleft(task)
+                return True
+            self._send(self._emptiest_seat(), task)
+        if not self._again and all(flight.task.alone for flight in self._flights()):
+            self._try_suspects()
+        self._release()
+        return bool(self._flights() or self._suspects)
+
+    def _has_room(self) -> bool:
+        rooms = (len(seat.flights) < self._window for seat in self._seats if not seat.ended)
+        return self._pool.can_hire or any(rooms)
+
+    def _emptiest_seat(self) -> _Seat:
+        """Where there is room: a new one sooner than one that has something to do."""
+        seats = [seat for seat in self._seats if not seat.ended]
+        emptiest = min(seats, key=lambda seat: len(seat.flights), default=None)
+        if emptiest is None or (emptiest.flights and self._pool.can_hire):
+            emptiest = self._hire()
+        return emptiest
+
+    def _hire(self) -> _Seat:
+        self._seats.append(_Seat(self._pool.hire()))
+        return self._seats[-1]
+
+    def _try_suspects(self) -> None:
+        """When all others are done: one at a time on each machine, whose memory it has alone."""
+        while self._suspects:
+            machines = {seat.worker.machine for seat in self._seats if seat.flights}
+            idle = [s for s in self._seats if not s.ended and s.worker.machine not in machines]
+            if not idle:
+                if not self._pool.can_hire or (self._seats and not self._pool.spans_machines):
+                    return
+                self._hire()
+                continue
+            self._send(idle[0], self._suspects.popleft())
+
+    def _release(self) -> None:
+        """No task comes any more: give back what has nothing to do."""
+        idle = [seat for seat in self._seats if not (seat.flights or seat.ended)]
+        self._dismiss(idle[len(self._suspects) :])
+        self._pool.keep(len(self._seats) + len(self._suspects))
 
     def _send(self, seat: _Seat, task: Task) -> None:
-        if seat.worker is None:
-            seat.worker = self._start_worker(self._work, seat.place)
         seat.flights[task.number] = _Flight(task)
         seat.worker.send(task)
 
@@ -156,22 +188,33 @@ class LocalExecutor:
         """What the workers report, or their silence, next."""
         if self._timeout_s:
             now = time.monotonic()
-            ends = [self._timeout_s - f.worked(now) for f in self._flights() if f.since is not None]
+            ends = [self._timeout_s - f.worked(now) for _, f in self._worked_on()]
             ends += [] if patience_s is None else [patience_s]
             patience_s = max(min(*ends, _LONGEST_WAIT_S), 0.0) if ends else None
-        pairs = [(seat.worker.reports, seat) for seat in self._seats if seat.worker is not None]
-        ready = wait([reports for reports, _ in pairs], patience_s)
+        pairs = [(seat.worker.reports, seat) for seat in self._seats if not seat.ended]
+        ready = wait([*(reports for reports, _ in pairs), *self._pool.news], patience_s)
         for reports, seat in pairs:
             if reports not in ready:
                 continue
             try:
                 message = reports.recv()
             except (EOFError, OSError):
-                yield from self._bury(seat)
+                seat.ended = True
                 continue
             yield from self._note(seat, message)
+        self._pool.read_news()
+        for seat in [seat for seat in self._seats if seat.ended]:
+            yield from self._bury(seat)
         if self._timeout_s:
             yield from self._end_overdue()
+
+    def _worked_on(self) -> list[tuple[_Seat, _Flight]]:
+        return [
+            (seat, flight)
+            for seat in self._seats
+            for flight in seat.flights.values()
+            if flight.since is not None and not seat.ended
+        ]
 
     def _note(self, seat: _Seat, message: Any) -> Iterator[Outcome]:
         match message:
@@ -208,8 +251,13 @@ class LocalExecutor:
 
     def _bury(self, seat: _Seat) -> Iterator[Outcome]:
         """A worker has died: of the tasks that it was working on, each may be the cause."""
-        assert seat.worker is not None
-        how = seat.worker.death()
+        death = seat.worker.death()
+        if death is None:
+            return
+        if death.accident:
+            for task in self._dismiss([seat]):
+                (self._suspects if task.alone else self._again).append(task)
+            return
         suspects = set()
         if seat.loaded:
             suspects = {
@@ -220,25 +268,23 @@ class LocalExecutor:
         else:
             self._deaths_in_loading += 1
             if self._deaths_in_loading >= _DEATHS_IN_LOADING:
-                raise ValueError(f"the worker processes die while they load the model ({how})")
-        yield from self._give_up(seat, suspects, f"the process working on it died ({how})")
+                raise ValueError(
+                    f"the worker processes die while they load the model ({death.how})"
+                )
+        yield from self._give_up(seat, suspects, f"the process working on it died ({death.how})")
 
     def _end_overdue(self) -> Iterator[Outcome]:
         now = time.monotonic()
-        for seat in self._seats:
-            overdue = {
-                number
-                for number, flight in seat.flights.items()
-                if flight.since is not None and flight.worked(now) >= self._timeout_s
-            }
-            if overdue:
-                yield from self._give_up(
-                    seat, overdue, f"it took longer than {self._timeout_s:g} s"
-                )
+        overdue: dict[int, tuple[_Seat, set[int]]] = {}
+        for seat, flight in self._worked_on():
+            if flight.worked(now) >= self._timeout_s:
+                overdue.setdefault(id(seat), (seat, set()))[1].add(flight.task.number)
+        for seat, numbers in overdue.values():
+            yield from self._give_up(seat, numbers, f"it took longer than {self._timeout_s:g} s")
 
     def _give_up(self, seat: _Seat, suspects: set[int], why: str) -> Iterator[Outcome]:
         """End a worker. Its suspects are tried alone, unless they were; the others anew."""
-        for task in self._clear(seat):
+        for task in self._dismiss([seat]):
             deaths = self._deaths[task.number] = self._deaths.get(task.number, 0) + 1
             suspected = task.number in suspects or deaths >= _DEATHS_OF_A_BYSTANDER
             if suspected and task.alone:
@@ -249,13 +295,16 @@ class LocalExecutor:
             else:
                 self._again.append(task)
 
-    def _clear(self, seat: _Seat) -> list[Task]:
-        """End a place's worker; returns the tasks that it had."""
-        tasks = [flight.task for flight in seat.flights.values()]
-        if seat.worker is not None:
+    def _dismiss(self, seats: Sequence[_Seat]) -> list[Task]:
+        """End workers; returns the tasks that they had."""
+        gone = list(seats)
+        for seat in gone:
+            seat.worker.kill()
+        tasks = []
+        for seat in gone:
             seat.worker.stop()
-            seat.worker, seat.loaded = None, False
-        seat.flights.clear()
+            tasks += [flight.task for flight in seat.flights.values()]
+            self._seats.remove(seat)
         for task in tasks:
             remove_parts(task.outputs)
         return tasks

@@ -13,10 +13,10 @@ from lrm_cli.batch.work import Place
 # Processes with few threads use the cores better than one with many: the seven pictures of
 # examples/photos took 25 s in two processes on two cores, 33 s in one (45 and 46 CPU seconds).
 # Each needs memory for model, matting network and a mesh; more of them gain little.
-_MOST_CPU_JOBS = 8
-_GIGABYTES_PER_CPU_JOB = 4.0
+MOST_CPU_JOBS = 8
+GIGABYTES_PER_CPU_JOB = 4.0
 DEFAULT_GPU_BATCH_SIZE = 8  # lrm-large on an H200: 5.5 ms a picture, 6.5 alone, 5.4 by 16
-_MOST_GPU_JOBS = 8
+MOST_GPU_JOBS = 8
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Spread:
         places: one worker each.
         threads: of a worker that prepare items, and as many that finish them.
         batch_size: items through the network at once.
+        memory_bytes: that each worker may use; None: an equal share of this machine's.
     """
 
     places: tuple[Place, ...]
     threads: int
     batch_size: int
+    memory_bytes: int | None = None
 
     @property
     def window(self) -> int:
@@ -45,8 +47,8 @@ def spread(
     batch_size: int | None,
     items: int,
     *,
-    most_jobs: int | None = _MOST_CPU_JOBS,
-    gigabytes: float = _GIGABYTES_PER_CPU_JOB,
+    most_jobs: int | None = MOST_CPU_JOBS,
+    gigabytes: float = GIGABYTES_PER_CPU_JOB,
 ) -> Spread:
     """Choose places for so many items.
 
@@ -61,22 +63,36 @@ def spread(
     Raises:
         ValueError: no such device, or a number out of its range.
     """
-    for flag, number in (("--jobs", jobs), ("--batch-size", batch_size)):
-        if number is not None and number < 1:
-            raise ValueError(f"{flag} is {number}; it must be at least 1")
+    check_numbers(jobs, batch_size)
     devices = _devices(device)
     cores = _cores()
     if devices == ["cpu"]:
-        chosen = min(cores, most_jobs or cores, _free_gigabytes() / gigabytes)
-        workers = max(min(jobs or int(chosen), items), 1)
+        chosen = cpu_jobs(cores, _free_gigabytes(), most_jobs, gigabytes)
+        workers = max(min(jobs or chosen, items), 1)
         place = Place("cpu", max(cores // workers, 1))
         return Spread((place,) * workers, 1, batch_size or 1)
     share = max(cores // len(devices), 1)
     return Spread(
         tuple(Place(name, share) for name in devices),
-        jobs or min(share, _MOST_GPU_JOBS),
+        jobs or min(share, MOST_GPU_JOBS),
         batch_size or DEFAULT_GPU_BATCH_SIZE,
     )
+
+
+def check_numbers(jobs: int | None, batch_size: int | None) -> None:
+    """See that they can be.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+    for flag, number in (("--jobs", jobs), ("--batch-size", batch_size)):
+        if number is not None and number < 1:
+            raise ValueError(f"{flag} is {number}; it must be at least 1")
+
+
+def cpu_jobs(cores: int, free_gigabytes: float, most: int | None, gigabytes: float) -> int:
+    """Processes for a machine's cores: no more than `most`, and than its memory has room for."""
+    return max(int(min(cores, most or cores, free_gigabytes / gigabytes)), 1)
 
 
 def _devices(name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A worker: a process with a pipeline of its own, which may die without harm to the others."""
+"""The workers of this machine: processes that may die without harm to the others."""
 
 from __future__ import annotations
 
@@ -10,75 +10,99 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
 from lrm_cli import console
 from lrm_cli.batch.pipeline import Pipeline
+from lrm_cli.batch.pools import Death, Halted, Ready, Refused
 from lrm_cli.batch.work import Failure, Place, Task, Work
 from model.environment import prepare_environment
 from model.kernels import KernelWarning
 
 
-@dataclass(frozen=True)
-class Ready:
-    """A worker has loaded what it needs."""
+class LocalWorker:
+    """The parent's side of a worker process; see `pools.Worker`."""
 
+    machine = ""
 
-@dataclass(frozen=True)
-class Refused:
-    """A worker could not load what it needs."""
-
-    failure: Failure
-
-
-@dataclass(frozen=True)
-class Halted:
-    """A worker, asked to, has stopped writing."""
-
-
-class Worker:
-    """The parent's side of a worker process: tasks in, messages out.
-
-    What comes out of `reports` is `Ready` or `Refused`, then what a `Pipeline` reports; its
-    end means that the process has died.
-    """
-
-    def __init__(self, work: Work, place: Place) -> None:
+    def __init__(self, work: Work, place: Place, give_back: Callable[[], None]) -> None:
         # Two pipes: in one for both ways, a death would take reports along that are not read yet.
         tasks, self._tasks = multiprocessing.Pipe(duplex=False)
         self.reports, reports = multiprocessing.Pipe(duplex=False)
-        self._process = start_process(_live, work, place, tasks, reports)
+        self._process = start_process(live, work, place, tasks, reports)
+        self._give_back = give_back
         for theirs in (tasks, reports):
             theirs.close()  # so that the pipes end with the process
 
     def send(self, task: Task) -> None:
-        """Hand a task over; if the worker has died, the end of its reports tells."""
+        """See `pools.Worker`."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._tasks.send(task)
 
     def ask_to_halt(self) -> None:
-        """Have it finish what it is writing, write nothing more, and say `Halted`."""
+        """See `pools.Worker`."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._tasks.send(None)
 
-    def death(self) -> str:
-        """How the process died, in a few words."""
+    def death(self) -> Death:
+        """See `pools.Worker`."""
         self._process.join()
-        code = self._process.exitcode or 0
-        if code == -signal.SIGKILL:
-            return "SIGKILL, with which systems end what takes too much memory"
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Death(end_in_words(self._process.exitcode or 0))
+
+    def kill(self) -> None:
+        """See `pools.Worker`."""
+        self._process.kill()
 
     def stop(self) -> None:
-        """End the process at once, whatever it is doing; what it has not reported is lost."""
+        """See `pools.Worker`."""
         self._process.kill()
         self._process.join()
         self._tasks.close()
         self.reports.close()
+        self._give_back()
+
+
+class LocalPool:
+    """One worker process per place; each is started when there is a task for it."""
+
+    spans_machines = False
+    news: Sequence[Connection] = ()
+
+    def __init__(self, work: Work, places: Sequence[Place]) -> None:
+        self._work = work
+        self._free = list(places)
+
+    def open(self) -> None:
+        """See `pools.Pool`: they are started when there is something to do."""
+
+    def read_news(self) -> None:
+        """See `pools.Pool`: there is none."""
+
+    def keep(self, count: int | None) -> None:
+        """See `pools.Pool`: nobody is waited for."""
+
+    @property
+    def can_hire(self) -> bool:
+        """See `pools.Pool`."""
+        return bool(self._free)
+
+    def hire(self) -> LocalWorker:
+        """See `pools.Pool`."""
+        place = self._free.pop(0)
+        return LocalWorker(self._work, place, lambda: self._free.insert(0, place))
+
+    def close(self) -> None:
+        """See `pools.Pool`."""
+
+
+def end_in_words(code: int) -> str:
+    """What a process's exit code says of its end; negative ones are signals."""
+    if code == -signal.SIGKILL:
+        return "SIGKILL, with which systems end what takes too much memory"
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def start_process(function: Callable[..., None], *arguments: Any) -> Any:
@@ -107,7 +131,7 @@ def _without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _live(work: Work, place: Place, tasks: Connection, reports: Connection) -> None:
+def live(work: Work, place: Place, tasks: Connection, reports: Connection) -> None:
     """A worker process from start to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     prepare_environment(place.threads)

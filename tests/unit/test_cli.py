@@ -33,7 +33,7 @@ SURFACE = {
             "--shard",
             "--timeout",
         ),
-        *("--overwrite", "--report", "--dry-run", "--json", "--quiet", *SHARED),
+        *("--overwrite", "--report", "--dry-run", "--json", "--quiet", "--cluster", *SHARED),
     ),
     "render": (
         *("--out", "--mode", "--format", "--frames", "--fps", "--size", "--elevation", "--orbit"),
@@ -41,7 +41,7 @@ SURFACE = {
         *("--depth-format", "--sheet", "--samples", "--unlit", "--up"),
         *("--model", "--dtype", "--matting", "--matting-model", "--framing"),
         *("--input-elevation", "--device", "--jobs", "--batch-size", "--recursive", "--shard"),
-        *("--timeout", "--overwrite", "--dry-run", "--json", "--quiet", *SHARED),
+        *("--timeout", "--overwrite", "--dry-run", "--json", "--quiet", "--cluster", *SHARED),
     ),
     "preprocess": (
         *("--out", "--kind", "--size", "--views", "--format", "--cameras", "--fov"),
@@ -57,7 +57,7 @@ SURFACE = {
         ),
         *("--background", "--model", "--split", "--objects", "--verify", "--info", "--sheet"),
         *("--jobs", "--recursive", "--shard", "--timeout", "--overwrite", "--dry-run", "--json"),
-        *("--quiet", *SHARED),
+        *("--quiet", "--cluster", *SHARED),
     ),
     "train": (
         *("--out", "--recipe", "--set", "--device", "--gpus", "--gpus-per-node", "--submit"),
@@ -68,7 +68,7 @@ SURFACE = {
         *("--objects", "--seed", "--size", "--lighting", "--up", "--name", "--compare"),
         *("--fail-below", "--fail-above", "--report", "--dtype", "--device", "--jobs"),
         *("--recursive", "--shard", "--timeout", "--overwrite", "--dry-run", "--json", "--quiet"),
-        *SHARED,
+        *("--cluster", *SHARED),
     ),
     "models list": ("--json", *SHARED),
     "models info": ("--json", *SHARED),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lrm_cli.batch.executor import LocalExecutor
+from lrm_cli.batch.executor import PoolExecutor
 from tests.unit.cli_scene import ARGUMENTS, Lrm, files, ledger, run_json, save_photo
 from tests.unit.standin_drawing import draw_nothing
 from tests.unit.tiny_model import save_box_model
@@ -151,8 +151,8 @@ def test_sigterm_is_ctrl_c_and_the_next_run_carries_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", terminated)  # of the first line of the ledger
-        drain = LocalExecutor.drain
-        patch.setattr(LocalExecutor, "drain", impatient)
+        drain = PoolExecutor.drain
+        patch.setattr(PoolExecutor, "drain", impatient)
         assert lrm("reconstruct", "photos", *ARGUMENTS) == 130
     captured = capsys.readouterr()
     assert captured.err.endswith("is kept; run again to carry on.\n")

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from lrm_cli.batch.discovery import Input
-from lrm_cli.batch.executor import LocalExecutor, _Flight
+from lrm_cli.batch.executor import PoolExecutor, _Flight, _Seat
 from lrm_cli.batch.pipeline import Advanced, Ended, Pipeline, Started
 from lrm_cli.batch.work import Outcome, Place, Source, Stage, Task
+from lrm_cli.batch.workers import LocalPool
 from tests.unit.standin_work import StandIn
 
 
@@ -34,11 +35,13 @@ class Batch:
             self.handed_out += 1
             yield Task(number, Input(path, name, name), (self.folder / f"{name}.out",))
 
-    def executor(self, workers: int = 1, timeout_s: float = 0.0, **work: Any) -> LocalExecutor:
+    def executor(self, workers: int = 1, timeout_s: float = 0.0, **work: Any) -> PoolExecutor:
         places = [Place(f"device{index}", 3) for index in range(workers)]
-        return LocalExecutor(StandIn(self.log, **work), places, 4, timeout_s)
+        return PoolExecutor(
+            LocalPool(work := StandIn(self.log, **work), places), work.stage_names, 4, timeout_s
+        )
 
-    def run(self, executor: LocalExecutor, **behaviours: str) -> dict[str, str | None]:
+    def run(self, executor: PoolExecutor, **behaviours: str) -> dict[str, str | None]:
         """Each item's error; every item must end exactly once, with an output or without."""
         errors: dict[str, str | None] = {}
         try:
@@ -258,8 +261,8 @@ def test_steps_are_counted_until_their_stage_ends(batch: Batch) -> None:
     executor = batch.executor()
     counts = []
     (task,) = batch.tasks(one="")
-    seat = executor._seats[0]
-    seat.flights[0] = _Flight(task)
+    seat = _Seat(None, flights={0: _Flight(task)})  # type: ignore[arg-type]  # no process needed
+    executor._seats.append(seat)
     for message in (Started((0,), 0), Advanced(0, 0, 2, 3), Ended(0, 0, 0.1)):
         list(executor._note(seat, message))
         counts.append([(c.step, c.steps) for c in executor.stage_counts()])

@@ -91,7 +91,8 @@ ORDER = {
 }
 BATCH_ORDER = [
     *("sources", "discovery", "ledger", "made", "leftovers"),
-    *("work", "pipeline", "workers", "places", "executor", "job", "command"),
+    *("work", "pipeline", "pools", "workers", "places", "executor", "job"),
+    *("remote", "broker", "cluster", "ray_pool", "command"),
 ]
 
 

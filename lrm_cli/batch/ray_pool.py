@@ -1,0 +1,328 @@
+"""The workers of a cluster, at the end of two connections each."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pickle
+import queue
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import (
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
+from pathlib import Path
+from typing import cast
+
+from lrm_cli import console
+from lrm_cli.batch.broker import Begin, Died, Fire, Hire, Nodes
+from lrm_cli.batch.cluster import Cluster, Share, share_of
+from lrm_cli.batch.pools import Death
+from lrm_cli.batch.remote import Hello, Launch, SharedPlaces
+from lrm_cli.batch.work import Place, Task, Work
+
+_LONGEST_ABSENCE_S = 300.0  # of a head that has gone in the middle of a run
+_RETRY_S = 2.0
+_LONGEST_END_S = 10.0
+_FALSE_STARTS = 3  # in a row: then it is no accident
+_LONGEST_SILENCE_S = 15.0  # without any worker, before the user is told what is waited for
+
+
+class RayWorker:
+    """A worker on a node; see `pools.Worker`."""
+
+    def __init__(self, number: int, machine: str, pool: RayPool) -> None:
+        self.number = number
+        self.machine = machine
+        self.known_death: Death | None = None
+        self._pool = pool
+        self._pipes: dict[bool, Connection] = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both of its connections are there."""
+        return len(self._pipes) == 2
+
+    def take(self, pipe: Connection, for_tasks: bool) -> None:
+        """One of its connections."""
+        self._pipes[for_tasks] = pipe
+
+    @property
+    def reports(self) -> Connection:
+        """See `pools.Worker`."""
+        return self._pipes[False]
+
+    def send(self, task: Task | None) -> None:
+        """See `pools.Worker`."""
+        with contextlib.suppress(OSError):
+            self._pipes[True].send(task)
+
+    def ask_to_halt(self) -> None:
+        """See `pools.Worker`."""
+        self.send(None)
+
+    def death(self) -> Death | None:
+        """See `pools.Worker`."""
+        return self.known_death
+
+    def hang_up(self, death: Death) -> None:
+        """It has died, or is as good as dead: let its reports end, after those that are here."""
+        self.known_death = death
+        for pipe in self._pipes.values():
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(pipe.fileno())) as end:
+                end.shutdown(socket.SHUT_RDWR)
+
+    def kill(self) -> None:
+        """See `pools.Worker`."""
+        self._pool.fire(self.number)
+        if True in self._pipes:
+            self._pipes[True].close()  # which ends it too, if the cluster does not answer
+
+    def stop(self) -> None:
+        """See `pools.Worker`."""
+        self.kill()
+        end = time.monotonic() + _LONGEST_END_S
+        with contextlib.suppress(EOFError, OSError):
+            while self.reports.poll(max(end - time.monotonic(), 0.0)):
+                self.reports.recv_bytes()
+        self.reports.close()
+
+
+class RayPool:
+    """Has Ray start a worker wherever there is room for one; see `pools.Pool`.
+
+    Args:
+        most: workers at the same time.
+        source: an input, and
+        out: the output folder, both of which all nodes must see.
+    """
+
+    spans_machines = True
+
+    def __init__(
+        self, cluster: Cluster, work: Work, place: Place, most: int, source: Path, out: Path
+    ) -> None:
+        self._cluster = cluster
+        self._work = work
+        self._place = place
+        self._share: Share = share_of(place)
+        self._nodes = cluster.nodes
+        self._most = most
+        self._kept: int | None = None
+        # Not an output's, nor a ledger's, but such that the next run clears it away.
+        sign = out / f".results.jsonl.{secrets.token_hex(4)}.part"
+        self._shared = SharedPlaces(Path.cwd(), source, out, sign)
+        self._door: _Door | None = None
+        self._numbers = itertools.count()
+        self._coming: dict[int, RayWorker] = {}  # in the order in which they were asked for
+        self._waiting: dict[int, RayWorker] = {}  # arrived, not hired yet
+        self._hired: dict[int, RayWorker] = {}
+        self._false_starts = 0
+
+    @property
+    def news(self) -> Sequence[Connection]:
+        """See `pools.Pool`."""
+        return [] if self._door is None else [self._cluster.news, self._door.bell]
+
+    def open(self) -> None:
+        """See `pools.Pool`."""
+        try:
+            self._shared.sign.touch()
+        except OSError as error:
+            raise ValueError(
+                f"nothing can be written to {self._shared.out} ({error.strerror})"
+            ) from None
+        self._door = _Door(self._cluster.own_host)
+        self._begin()
+        self._door.ring_after(_LONGEST_SILENCE_S)
+
+    def read_news(self) -> None:
+        """See `pools.Pool`."""
+        assert self._door is not None
+        for hello, pipe in self._door.arrivals():
+            self._let_in(hello, pipe)
+        if self._door.is_late and not (self._waiting or self._hired):
+            console.message(f"Waiting for the cluster: no node has {self._share} free yet.")
+        try:
+            while self._cluster.news.poll():
+                self._note(self._cluster.news.recv())
+        except (EOFError, OSError):
+            self._join_again()
+
+    def keep(self, count: int | None) -> None:
+        """See `pools.Pool`."""
+        self._kept = count
+        self._adjust()
+
+    @property
+    def can_hire(self) -> bool:
+        """See `pools.Pool`."""
+        return bool(self._waiting)
+
+    def hire(self) -> RayWorker:
+        """See `pools.Pool`."""
+        number, worker = next(iter(self._waiting.items()))
+        del self._waiting[number]
+        self._hired[number] = worker
+        return worker
+
+    def fire(self, number: int) -> None:
+        """End a worker, or stop waiting for it."""
+        for workers in (self._coming, self._waiting, self._hired):
+            workers.pop(number, None)
+        self._cluster.send(Fire(number))
+
+    def close(self) -> None:
+        """See `pools.Pool`."""
+        if self._door is not None:
+            self._door.close()
+        self._cluster.close()
+        self._shared.sign.unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        assert self._door is not None
+        launch = Launch(self._work, self._place, self._door.address, self._door.key, self._shared)
+        self._cluster.send(Begin(pickle.dumps(launch), self._share.cpus, self._share.gpus))
+        self._adjust()
+
+    def _adjust(self) -> None:
+        """Ask for as many workers as there is room for, and one more: it takes new nodes up."""
+        most = min(self._share.of(self._nodes) + 1, self._most)
+        if self._kept is not None:
+            most = min(most, self._kept)
+        spare = len(self._coming) + len(self._waiting) + len(self._hired) - most
+        for _ in range(-spare):
+            number = next(self._numbers)
+            self._coming[number] = RayWorker(number, "", self)
+            self._cluster.send(Hire(number))
+        for number in list(self._coming)[::-1][: max(spare, 0)]:
+            self.fire(number)
+            spare -= 1
+        for worker in list(self._waiting.values())[: max(spare, 0)]:
+            worker.stop()
+
+    def _let_in(self, hello: Hello, pipe: Connection) -> None:
+        worker = self._coming.get(hello.number)
+        if worker is None:  # not wanted any more
+            pipe.close()
+            return
+        worker.take(pipe, hello.takes_tasks)
+        worker.machine = hello.machine
+        if worker.is_complete:
+            self._waiting[hello.number] = self._coming.pop(hello.number)
+            self._false_starts = 0
+
+    def _note(self, message: object) -> None:
+        match message:
+            case Nodes(nodes):
+                self._nodes = nodes
+            case Died(number, death):
+                if number in self._coming:
+                    self._false_starts += not death.accident
+                    if self._false_starts >= _FALSE_STARTS:
+                        raise ValueError(f"no worker starts on the cluster's nodes ({death.how})")
+                self._coming.pop(number, None)
+                worker = self._waiting.pop(number, None) or self._hired.pop(number, None)
+                if worker is not None:
+                    worker.hang_up(death)
+        self._adjust()
+
+    def _join_again(self) -> None:
+        """Ray ends those who use a cluster whose head has gone; it may come back.
+
+        Raises:
+            ValueError: it does not.
+        """
+        for worker in (*self._waiting.values(), *self._hired.values()):
+            worker.hang_up(Death("the cluster's head has gone", accident=True))
+        for workers in (self._coming, self._waiting, self._hired):
+            workers.clear()
+        if self._kept == 0:
+            raise ValueError("the cluster's head has gone")
+        console.message("The cluster's head has gone; waiting for it to come back.")
+        self._cluster.close()
+        end = time.monotonic() + _LONGEST_ABSENCE_S
+        while True:
+            try:
+                self._cluster.join()
+                break
+            except ValueError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_RETRY_S)
+        self._nodes = self._cluster.nodes
+        self._begin()
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    hello: Hello
+    pipe: Connection
+
+
+class _Door:
+    """Where workers come in, if they have the key; threads of its own let them."""
+
+    def __init__(self, host: str) -> None:
+        self.key = secrets.token_bytes(32)
+        try:
+            self._listener = Listener((host, 0), backlog=128)
+        except OSError:  # an address of this machine that it does not know itself, as behind NAT
+            self._listener = Listener(("", 0), backlog=128)
+        self.address = (host, int(self._listener.address[1]))
+        self.bell, self._rope = Pipe(duplex=False)
+        self.is_late = False
+        self._arrivals: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def arrivals(self) -> list[tuple[Hello, Connection]]:
+        """Those since the last time."""
+        self.is_late = False
+        while self.bell.poll():
+            self.is_late |= self.bell.recv()
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                arrival = self._arrivals.get_nowait()
+                found.append((arrival.hello, arrival.pipe))
+        return found
+
+    def ring_after(self, seconds: float) -> None:
+        """Ring the bell once, as if someone had come: it is `is_late`."""
+        timer = threading.Timer(seconds, self._ring, (True,))
+        timer.daemon = True
+        timer.start()
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._listener.close()
+
+    def _ring(self, late: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            self._rope.send(late)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                pipe = cast("Connection", self._listener.accept())
+                threading.Thread(target=self._let_in, args=(pipe,), daemon=True).start()
+
+    def _let_in(self, pipe: Connection) -> None:
+        """Nothing is unpickled of who has not shown the key."""
+        try:
+            deliver_challenge(pipe, self.key)
+            answer_challenge(pipe, self.key)
+            self._arrivals.put(_Arrival(pipe.recv(), pipe))
+        except Exception:
+            pipe.close()
+            return
+        self._ring()
