@@ -21,7 +21,7 @@ from lrm_cli.batch.remote import start_worker
 _NODES_EVERY_S = 1.0
 _LONGEST_PAUSE_S = 0.1
 # A node that shuts down ends its processes first: so long a death may turn out to be the node's.
-_DOUBT_S = 2.0
+_DOUBT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,9 @@ class _Broker:
         try:
             death: Death = self._ray.get(reference)
         except Exception as error:
-            death = Death(_in_words(error))
+            # Nobody can reach it: its node has gone, which the head may take half a minute to say.
+            out_of_reach = type(error).__name__ == "ActorUnavailableError"
+            death = Death(_in_words(error), accident=out_of_reach)
         self._ray.kill(hired.actor)  # if it lives, to make room
         node = None
         with contextlib.suppress(Exception):
