@@ -19,7 +19,6 @@ from train.objects import (
     RejectedError,
     check_object,
     object_views,
-    views_of_objects,
 )
 
 SMALL = ObjectSettings(views=4, size=32)
@@ -111,15 +110,9 @@ def test_bad_settings_are_refused(options: dict[str, object], message: str) -> N
         ObjectSettings(**options)  # type: ignore[arg-type]
 
 
-def test_many_objects_go_through_subprocesses(tmp_path: Path) -> None:
+def test_what_becomes_of_a_task(tmp_path: Path) -> None:
     (tmp_path / "broken.glb").write_bytes(b"nothing")
-    tasks = [
-        ObjectTask("good", box_file(tmp_path), (("license", "CC0-1.0"),)),
-        ObjectTask("bad", tmp_path / "broken.glb"),
-    ]
-    outcomes = {o.item.uid: o for o in views_of_objects(tasks, SMALL, 1, 60.0)}
-    assert isinstance(outcomes["bad"].error, ValueError)
-    views = outcomes["good"].result
-    assert views is not None
-    assert views.source == {"license": "CC0-1.0"}
-    assert views.pictures == object_views(tasks[0], SMALL).pictures
+    good = ObjectTask("good", box_file(tmp_path), (("license", "CC0-1.0"),))
+    assert object_views(good, SMALL).source == {"license": "CC0-1.0"}
+    with pytest.raises(ValueError, match=r"broken\.glb cannot be read"):
+        object_views(ObjectTask("bad", tmp_path / "broken.glb"), SMALL)

@@ -7,7 +7,6 @@ from train.objects.views import (
     RejectedError,
     check_object,
     object_views,
-    views_of_objects,
 )
 
 __all__ = [
@@ -21,5 +20,4 @@ __all__ = [
     "object_rng",
     "object_views",
     "paper_cameras",
-    "views_of_objects",
 ]

@@ -1,7 +1,7 @@
 """§4.1 3D assets → posed views.
 
-Drawing happens in small subprocesses, since a mesh that upsets the graphics library takes its
-process along: that item fails with a sentence, and the rest goes on.
+Who calls this for files that may be hostile does so in a process that may end or be ended: some
+meshes take the graphics library along.
 
 Legend of shapes: V views.
 """
@@ -9,10 +9,8 @@ Legend of shapes: V views.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,6 @@ from model.formats.beside import printable
 from model.formats.depth_maps import depth_steps
 from model.formats.meshes import TexturedMesh, read_mesh
 from model.rasterizing import draw_views
-from train.isolation import Outcome, run_isolated
 from train.objects.settings import ObjectSettings
 from train.views import ObjectViews, encode_views
 
@@ -144,15 +141,3 @@ def check_object(mesh: TexturedMesh, settings: ObjectSettings) -> None:
             f"mostly glass: its surface is {opacity:.0%} opaque on average, "
             f"and {settings.min_opacity:.0%} are asked for"
         )
-
-
-def views_of_objects(
-    tasks: Iterable[ObjectTask], settings: ObjectSettings, jobs: int, timeout_s: float
-) -> Iterator[Outcome[ObjectTask, ObjectViews]]:
-    """`object_views` of many files, in subprocesses; yields in the order of finishing.
-
-    Raises:
-        ValueError: jobs or timeout out of range.
-    """
-    function = functools.partial(object_views, settings=settings)
-    yield from run_isolated(function, tasks, jobs, timeout_s)
