@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -244,3 +246,18 @@ def test_archives_are_folders_of_objects(tmp_path: Path) -> None:
     assert "torn.zip is damaged or no zip archive" in output
     assert [r.uid for r in read_index(out)] == ["pack/one/model", "pack/two/model"]
     assert "2 skipped (done before), 2 failed" in run(folder, "--out", out)[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
+def test_a_worker_cannot_take_the_others_memory() -> None:
+    script = (
+        "from lrm_cli.preprocess_work import _limit_memory\n"
+        "_limit_memory(10**9)\n"
+        "bytearray(5 * 10**8)\n"
+        "try:\n"
+        "    bytearray(2 * 10**9)\n"
+        "except MemoryError:\n"
+        "    print('refused')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.stdout == "refused\n", run.stderr
