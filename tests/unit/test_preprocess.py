@@ -17,12 +17,20 @@ from typer.testing import CliRunner
 
 from lrm_cli.preprocess import preprocess
 from lrm_cli.preprocess_inputs import find_objects, guess_kind
+from tests.unit.cli_scene import WorkerThread
 from tests.unit.video_scene import scene, write_colmap, write_masks, write_pictures
 from train.shards import ShardReader, read_index
 
 app = typer.Typer()
 app.command()(preprocess)
 SMALL = ["--views", "2", "--size", "16", "--jobs", "1"]
+
+
+@pytest.fixture(autouse=True)
+def workers_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes take seconds to import; `test_worker_processes` has them."""
+    monkeypatch.setattr("lrm_cli.batch.workers.start_process", WorkerThread)
+    monkeypatch.setattr("lrm_cli.preprocess_work._limit_memory", lambda size: None)
 
 
 @pytest.fixture
@@ -76,6 +84,13 @@ def test_run_report_and_carry_on(objects: Path, tmp_path: Path) -> None:
     trimesh.creation.cylinder(1, 2).export(box)
     assert "1 done, 2 skipped" in run(*options)[1]
     assert [(r.uid, r.version) for r in read_index(out)] == [("a/box", 2), ("new", 1)]
+
+
+def test_worker_processes(objects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(objects, "--out", tmp_path / "threads")[0] == 0
+    monkeypatch.undo()
+    assert run(objects, "--out", tmp_path / "processes")[0] == 0
+    assert contents(tmp_path / "processes") == contents(tmp_path / "threads")
 
 
 def test_other_settings_need_overwrite(objects: Path, tmp_path: Path) -> None:

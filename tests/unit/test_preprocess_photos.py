@@ -17,6 +17,7 @@ from model.config import ViewConfig
 from model.folders import load_config, model_folder
 from model.matting import Matting
 from model.photos import frame_cutout, frame_photo, prepare_photo, straight
+from tests.unit.cli_scene import WorkerThread
 
 app = typer.Typer()
 app.command()(preprocess)
@@ -27,6 +28,12 @@ PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 def run(*arguments: object) -> tuple[int, str]:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     return result.exit_code, result.output
+
+
+@pytest.fixture(autouse=True)
+def workers_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes take seconds to import."""
+    monkeypatch.setattr("lrm_cli.batch.workers.start_process", WorkerThread)
 
 
 def random_cutout(seed: int) -> Image.Image:
