@@ -3,9 +3,9 @@
     python -m benchmarks.preprocess OBJECTS.tsv [--objects N] [--json FILE]
 
 OBJECTS.tsv has a name, a tab and a mesh file on each line; N of them are taken, evenly spaced. The
-processes are those of `lrm preprocess`; seconds are those from file to encoded views, what a
-process does once (start, imports, a window) not counted. Processor seconds a view count all
-threads: they tell more on a machine that has other work to do.
+processes do nothing else, as workers of `lrm preprocess` do. Seconds are those from file to encoded
+views; what a process does once (start, imports, a window) does not count. Processor seconds a view
+count all threads: they tell more on a machine that has other work to do.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from benchmarks.hardware import commit, hardware
+from lrm_cli.isolation import run_isolated
 from model.cameras import canonical_camera
 from model.formats.mesh_parts import MeshPart, TexturedMesh
 from model.rasterizing import render
-from train.isolation import run_isolated
 from train.objects import ObjectSettings, ObjectTask, object_views
 from train.views import ObjectViews, PictureFormat
 

@@ -258,12 +258,17 @@ def preprocess(
     with console.usage_errors():
         if sheet is not None and not info:
             raise ValueError("--sheet goes with --info")
+        if info or verify_:
+            made = [*given, *(["out"] if out else []), *(["shard"] if shard else [])]
+            if made or info == verify_:
+                what = f"--{made[0]}" if made else "--verify"
+                raise ValueError(f"{what} does not go with --{'info' if info else 'verify'}")
         places = expand_sources(sources)
-    if info or verify_:
-        if info:
-            describe(places, sheet=sheet, json=json)
-        if verify_:
-            verify(places, json=json, quiet=quiet)
+    if info:
+        describe(places, sheet=sheet, json=json)
+        return
+    if verify_:
+        verify(places, json=json, quiet=quiet)
         return
     with console.usage_errors():
         if out is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lrm_cli import console
+from lrm_cli.batch.command import BatchFlags
+from lrm_cli.batch.discovery import Shard
+from lrm_cli.batch.job import list_entries
 from lrm_cli.preprocess_work import SETTINGS_NAME
 from lrm_cli.progress import Progress, show_progress
 
@@ -119,64 +122,98 @@ def _show(folder: Path, found: Description) -> None:
 
 def merge(
     folders: Sequence[Path],
-    out: Path,
+    flags: BatchFlags,
     *,
     split: str | None,
     chosen: Sequence[str] | None,
-    part: tuple[int, int] | None,
-    takes: Callable[[str], bool],
-    overwrite: bool,
-    json: bool,
-    quiet: bool,
 ) -> None:
     """Copy objects of data sets into one, as they are, without decoding any picture.
 
     Args:
         split: only objects of this one.
         chosen: only these names.
-        part, takes: number and count of this job, and which names are its.
 
     Raises:
         typer.Exit: some object could not be copied.
     """
     from lrm_cli.dataset_store import remove_all
-    from train.shard_tools import copy_objects
+    from train.shard_tools import copy_objects, is_copied
     from train.shard_writing import ShardWriter
-    from train.shards import read_index
 
-    names = None if chosen is None else set(chosen)
-
-    def wanted(record: ObjectRecord) -> bool:
-        return (
-            (split is None or record.split == split)
-            and (names is None or record.uid in names)
-            and takes(record.uid)
-        )
-
+    out = flags.out
     with console.usage_errors():
-        total = 0
-        for folder in folders:
-            if folder.resolve() == out.resolve():
-                raise ValueError(f"{out} cannot be put together of itself; give another --out")
-            records = read_index(folder)
-            _require_objects(folder, len(records))
-            total += sum(map(wanted, records))
-        if overwrite:
-            remove_all(out, part)
-        _keep_common_settings(folders, out)
-        writer = ShardWriter(out, part=part)
-    with writer, show_progress(total, "Copying", quiet) as progress:
-        for record, problem in copy_objects(folders, writer, wanted):
-            _count(progress, record.uid, problem)
-    if json:
+        part = Shard.parse(flags.shard) if flags.shard else None
+        numbers = None if part is None else (part.number, part.count)
+        wanted = {folder: _wanted(folder, out, split, chosen, part) for folder in folders}
+        if flags.overwrite and not flags.dry_run:
+            remove_all(out, numbers)
+        writer = ShardWriter(out, part=numbers)
+        if not flags.dry_run:
+            _keep_common_settings([*folders, *([out] if writer.known else [])], out)
+    if flags.dry_run:
+        list_entries(
+            [
+                {
+                    "input": f"{folder}: {record.uid}",
+                    "outputs": [str(out)],
+                    "done": not flags.overwrite and is_copied(record, writer),
+                }
+                for folder, records in wanted.items()
+                for record in records
+            ],
+            flags.json,
+        )
+        return
+    total = sum(map(len, wanted.values()))
+    with writer, show_progress(total, "Copying", flags.quiet) as progress:
+        for folder, records in wanted.items():
+            for record, what, why in copy_objects(folder, records, writer):
+                if what == "there":
+                    progress.skipped()
+                else:
+                    _count(progress, record.uid, why or None)
+    if flags.json:
         failures = [{"input": name, "error": why} for name, why in progress.failures]
-        console.print_json({"done": progress.done_count, "failures": failures, "out": str(out)})
-    elif not quiet:
-        failed = f", {len(progress.failures)} failed" if progress.failures else ""
-        console.result(f"{progress.done_count} objects{failed}")
+        console.print_json(
+            {
+                "done": progress.done_count,
+                "skipped": progress.skipped_count,
+                "failed": len(failures),
+                "seconds": round(progress.seconds, 3),
+                "out": str(out),
+                "failures": failures,
+            }
+        )
+    elif not flags.quiet:
+        counts = [f"{progress.done_count} done"]
+        if progress.skipped_count:
+            counts.append(f"{progress.skipped_count} skipped (done before)")
+        if progress.failures:
+            counts.append(f"{len(progress.failures)} failed")
+        console.result(f"{', '.join(counts)} in {console.duration(progress.seconds)}")
         console.result(f"Data set in {out}")
     if progress.failures:
         raise typer.Exit(console.EXIT_FAILED)
+
+
+def _wanted(
+    folder: Path, out: Path, split: str | None, chosen: Sequence[str] | None, part: Shard | None
+) -> list[ObjectRecord]:
+    """The objects of a data set that are to be copied, with their details."""
+    from train.shards import read_index
+
+    if folder.resolve() == out.resolve():
+        raise ValueError(f"{out} cannot be put together of itself; give another --out")
+    records = read_index(folder, details=True)
+    _require_objects(folder, len(records))
+    names = None if chosen is None else set(chosen)
+    return [
+        record
+        for record in records
+        if (split is None or record.split == split)
+        and (names is None or record.uid in names)
+        and (part is None or part.takes(record.uid))
+    ]
 
 
 def _keep_common_settings(folders: Sequence[Path], out: Path) -> None:
@@ -184,7 +221,6 @@ def _keep_common_settings(folders: Sequence[Path], out: Path) -> None:
     from lrm_cli.batch.job import make_folder
     from model.formats.atomic import write_atomically
 
-    make_folder(out)
     all_settings: list[Any] = []
     for folder in folders:
         path = folder / SETTINGS_NAME
@@ -194,6 +230,7 @@ def _keep_common_settings(folders: Sequence[Path], out: Path) -> None:
             all_settings.append(None)
     common = all_settings[0] if all(each == all_settings[0] for each in all_settings) else None
     values = common or {"kind": "datasets"}
+    make_folder(out)
     write_atomically(out / SETTINGS_NAME, (json_module.dumps(values, indent=2) + "\n").encode())
 
 

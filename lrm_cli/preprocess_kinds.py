@@ -100,6 +100,8 @@ def carry_out(kind: Kind, flags: BatchFlags, places: Sequence[Path], given: dict
         with console.usage_errors():
             from train.videos import VideoSettings
 
+            if not flags.recursive:
+                raise ValueError("--no-recursive is not for videos, which are folders of folders")
             video_settings = VideoSettings(**_named(given))
             videos = find_video_inputs(places)
         make_dataset(flags, video_settings, videos)
@@ -144,19 +146,10 @@ def _prepare_photos(flags: BatchFlags, given: dict[str, Any]) -> None:
 def _merge(flags: BatchFlags, places: Sequence[Path], given: dict[str, Any]) -> None:
     with console.usage_errors():
         check_choices("--split", (given["split"],) if "split" in given else (), SPLITS)
-        part = Shard.parse(flags.shard) if flags.shard else None
+        if flags.jobs is not None:
+            raise ValueError("--jobs is not for datasets, which are copied by one process")
         chosen = lines_in("--objects", given["objects"]) if "objects" in given else None
-    merge(
-        places,
-        flags.out,
-        split=given.get("split"),
-        chosen=chosen,
-        part=None if part is None else (part.number, part.count),
-        takes=(lambda _: True) if part is None else part.takes,
-        overwrite=flags.overwrite,
-        json=flags.json,
-        quiet=flags.quiet,
-    )
+    merge(places, flags, split=given.get("split"), chosen=chosen)
 
 
 def make_dataset(

@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from model.cameras import Cameras, project
 from model.formats.sheets import Sheet
 from train.packing import end_of_tar, record_of
 from train.shard_writing import ShardWriter
-from train.shards import ObjectRecord, ShardReader, read_index
+from train.shards import ObjectRecord, ShardReader
+
+Copied = Literal["copied", "there", "failed"]
 
 # Cameras are told of so many objects, spread evenly: of a million, all would take minutes to read.
 OBJECTS_LOOKED_AT = 2000
@@ -68,28 +70,32 @@ def check_object(folder: Path, record: ObjectRecord) -> str | None:
 
 
 def copy_objects(
-    folders: Sequence[Path], writer: ShardWriter, wanted: Callable[[ObjectRecord], bool]
-) -> Iterator[tuple[ObjectRecord, str | None]]:
-    """Append the wanted objects of data sets to another, as they are.
+    folder: Path, records: Iterable[ObjectRecord], writer: ShardWriter
+) -> Iterator[tuple[ObjectRecord, Copied, str]]:
+    """Append objects of a data set to another, as they are.
+
+    Args:
+        records: with their details.
 
     Yields:
-        Each record, and why it could not be copied. What the other set has already is passed over.
+        Each record, what became of it, and why it could not be copied.
     """
-    for folder in folders:
-        for record in read_index(folder, details=True):
-            if not wanted(record):
-                continue
-            known = writer.known.get(record.uid)
-            if known is not None and known.sha256 == record.details["sha256"]:
-                yield record, None
-                continue
-            if known is not None:
-                yield record, f"another object of this name is in {writer.out_dir} already"
-                continue
-            problem = check_object(folder, record)
-            if problem is None:
-                writer.append(read_block(folder, record))
-            yield record, problem
+    for record in records:
+        if is_copied(record, writer):
+            yield record, "there", ""
+        elif record.uid in writer.known:
+            yield record, "failed", f"another object of this name is in {writer.out_dir} already"
+        elif (problem := check_object(folder, record)) is not None:
+            yield record, "failed", problem
+        else:
+            writer.append(read_block(folder, record))
+            yield record, "copied", ""
+
+
+def is_copied(record: ObjectRecord, writer: ShardWriter) -> bool:
+    """Whether a data set has this very object already."""
+    known = writer.known.get(record.uid)
+    return known is not None and known.sha256 == record.details["sha256"]
 
 
 @dataclass(frozen=True)
@@ -135,8 +141,8 @@ def describe(data_dir: Path) -> Description:
     Raises:
         ValueError: there is none, or it is damaged.
     """
-    records = read_index(data_dir, details=True)
-    reader = ShardReader(data_dir, None)
+    reader = ShardReader(data_dir, None, details=True)
+    records = reader.records
     counts: dict[str, Counter[str]] = {
         name: Counter() for name in ("split", "kind", "size", "format", "maps", "license")
     }

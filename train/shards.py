@@ -146,12 +146,17 @@ class ShardReader:
     """
 
     def __init__(
-        self, data_dirs: Path | Sequence[Path], split: Literal["train", "heldout"] | None
+        self,
+        data_dirs: Path | Sequence[Path],
+        split: Literal["train", "heldout"] | None,
+        *,
+        details: bool = False,
     ) -> None:
         """Open data sets.
 
         Args:
             split: which objects; None takes the excluded ones too.
+            details: as `read_index` takes it.
 
         Raises:
             ValueError: no such split, a folder without a data set, a missing or short shard, or
@@ -164,7 +169,7 @@ class ShardReader:
         self._folders: list[Path] = []
         seen: dict[str, Path] = {}
         for folder in map(Path, folders):
-            records = read_index(folder)
+            records = read_index(folder, details=details)
             if not records:
                 raise ValueError(f"{folder} holds no data set: it has no index.jsonl with objects")
             check_shards(folder, records)

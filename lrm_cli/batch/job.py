@@ -164,6 +164,11 @@ def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
         done = job.is_stored(item) or job.done_before(item) is not None
         outputs = [str(job.out / output) for output in job.recorded_outputs_of(item) or ["."]]
         plan.append({"input": str(item.path), "outputs": outputs, "done": done})
+    list_entries(plan, as_json)
+
+
+def list_entries(plan: Sequence[dict[str, Any]], as_json: bool) -> None:
+    """Print what would be done: of each input its `input`, `outputs` and whether it is `done`."""
     if as_json:
         console.print_json({"dry_run": True, "items": plan})
         return

@@ -6,26 +6,17 @@ import contextlib
 import itertools
 import os
 import pickle
-import queue
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import (
-    Connection,
-    Listener,
-    answer_challenge,
-    deliver_challenge,
-)
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
 
 from lrm_cli import console
 from lrm_cli.batch.broker import Begin, Died, Fire, Hire, Nodes
 from lrm_cli.batch.cluster import Cluster, Share, share_of
+from lrm_cli.batch.door import Door
 from lrm_cli.batch.pools import Death
 from lrm_cli.batch.remote import Hello, Launch, SharedPlaces
 from lrm_cli.batch.work import Place, Task, Work
@@ -121,7 +112,7 @@ class RayPool:
         # Not an output's, nor a ledger's, but such that the next run clears it away.
         sign = out / f".results.jsonl.{secrets.token_hex(4)}.part"
         self._shared = SharedPlaces(Path.cwd(), source, out, sign)
-        self._door: _Door | None = None
+        self._door: Door | None = None
         self._numbers = itertools.count()
         self._coming: dict[int, RayWorker] = {}  # in the order in which they were asked for
         self._waiting: dict[int, RayWorker] = {}  # arrived, not hired yet
@@ -141,7 +132,7 @@ class RayPool:
             raise ValueError(
                 f"nothing can be written to {self._shared.out} ({error.strerror})"
             ) from None
-        self._door = _Door(self._cluster.own_host)
+        self._door = Door(self._cluster.own_host)
         self._begin()
         self._door.ring_after(_LONGEST_SILENCE_S)
 
@@ -261,68 +252,3 @@ class RayPool:
                 time.sleep(_RETRY_S)
         self._nodes = self._cluster.nodes
         self._begin()
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    hello: Hello
-    pipe: Connection
-
-
-class _Door:
-    """Where workers come in, if they have the key; threads of its own let them."""
-
-    def __init__(self, host: str) -> None:
-        self.key = secrets.token_bytes(32)
-        try:
-            self._listener = Listener((host, 0), backlog=128)
-        except OSError:  # an address of this machine that it does not know itself, as behind NAT
-            self._listener = Listener(("", 0), backlog=128)
-        self.address = (host, int(self._listener.address[1]))
-        self.bell, self._rope = Pipe(duplex=False)
-        self.is_late = False
-        self._arrivals: queue.SimpleQueue[_Arrival] = queue.SimpleQueue()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def arrivals(self) -> list[tuple[Hello, Connection]]:
-        """Those since the last time."""
-        self.is_late = False
-        while self.bell.poll():
-            self.is_late |= self.bell.recv()
-        found = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                arrival = self._arrivals.get_nowait()
-                found.append((arrival.hello, arrival.pipe))
-        return found
-
-    def ring_after(self, seconds: float) -> None:
-        """Ring the bell once, as if someone had come: it is `is_late`."""
-        timer = threading.Timer(seconds, self._ring, (True,))
-        timer.daemon = True
-        timer.start()
-
-    def close(self) -> None:
-        """Let nobody in any more."""
-        self._listener.close()
-
-    def _ring(self, late: bool = False) -> None:
-        with contextlib.suppress(OSError):
-            self._rope.send(late)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
-                pipe = cast("Connection", self._listener.accept())
-                threading.Thread(target=self._let_in, args=(pipe,), daemon=True).start()
-
-    def _let_in(self, pipe: Connection) -> None:
-        """Nothing is unpickled of who has not shown the key."""
-        try:
-            deliver_challenge(pipe, self.key)
-            answer_challenge(pipe, self.key)
-            self._arrivals.put(_Arrival(pipe.recv(), pipe))
-        except Exception:
-            pipe.close()
-            return
-        self._ring()

@@ -136,7 +136,7 @@ def _draw_missing(
 
 
 def _draw(kind: Kind, orders: Sequence[Order], drawn: Drawn, progress: Progress) -> None:
-    from train.isolation import run_isolated
+    from lrm_cli.isolation import run_isolated
 
     jobs = min(max((os.cpu_count() or 1) // 2, 1), _MOST_JOBS)
     failures: list[tuple[str, str]] = []

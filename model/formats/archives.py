@@ -53,9 +53,7 @@ def read_member(archive: Path, member: str) -> bytes:
 
 
 @contextmanager
-def unpacked(
-    archive: Path, member: str, below: Path | None = None, *, alone: bool = False
-) -> Iterator[Path]:
+def unpacked(archive: Path, member: str, *, alone: bool = False) -> Iterator[Path]:
     """A mesh of an archive as a file in a temporary folder, with the files that it may need.
 
     These are all that is no mesh itself in its folder, and in the two above that as long as no
@@ -63,7 +61,6 @@ def unpacked(
 
     Args:
         member: as `members` names it.
-        below: where to make the folder, which goes when the block ends; the system's by default.
         alone: without the other files.
 
     Raises:
@@ -71,7 +68,7 @@ def unpacked(
             20,000 or 4 GiB, or they pack too well to be honest.
         OSError: the folder cannot be written to.
     """
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=below) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as folder:
         with _opened(archive) as (file, entries):
             if member not in entries:
                 raise ValueError(f"{archive.name} holds no file {member}")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from lrm_cli.isolation import Outcome
 from lrm_cli.report.drawn import KINDS
 from lrm_cli.report.pictures import Order
-from train.isolation import Outcome
 
 
 def draw_nothing(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
@@ -25,5 +25,5 @@ def draw_nothing(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
             drawn.append((kind.name, order.stem))
             yield Outcome(order, dict.fromkeys(kind.suffixes, b"a picture"), None, 0.0)
 
-    monkeypatch.setattr("train.isolation.run_isolated", run)
+    monkeypatch.setattr("lrm_cli.isolation.run_isolated", run)
     return drawn

@@ -74,11 +74,16 @@ def test_members_are_meshes_in_sorted_order_without_hidden_ones(tmp_path: Path) 
     ],
 )  # fmt: skip
 def test_what_a_mesh_may_need_is_unpacked_with_it(
-    tmp_path: Path, member: str, others: dict[str, str | bytes], unpacked_too: set[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    member: str,
+    others: dict[str, str | bytes],
+    unpacked_too: set[str],
 ) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     path = pack(tmp_path / "a.zip", {member: OBJ, **others})
     name = member.replace("\\", "/")
-    with unpacked(path, name, tmp_path) as place:
+    with unpacked(path, name) as place:
         (folder,) = tmp_path.glob("lrm-unpacked-*")
         found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
         assert found == {name, *unpacked_too}
@@ -155,12 +160,16 @@ def named(name: str) -> Callable[[Path], None]:
     ],
 )
 def test_tricks_are_refused_with_a_sentence(
-    tmp_path: Path, make: Callable[[Path], None], message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], None],
+    message: str,
 ) -> None:
     path, folder = tmp_path / "a.zip", tmp_path / "below"
     folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
     make(path)
-    with pytest.raises(ValueError, match=message) as caught, unpacked(path, "m.obj", folder):
+    with pytest.raises(ValueError, match=message) as caught, unpacked(path, "m.obj"):
         pass
     assert "\n" not in str(caught.value)
     assert not list(folder.iterdir())

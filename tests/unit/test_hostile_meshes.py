@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lrm_cli.isolation import run_isolated
 from model.formats.meshes import read_mesh
 from tests.hostile_meshes import SUFFIXES, write_hostile, write_large
 from tests.reading_outcomes import read
-from train.isolation import run_isolated
 
 LIMIT_S = 20.0
 # Of a process that has drawn nothing yet, the graphics library's window included (some 230 MB).

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from lrm_cli.isolation import WorkerDiedError, run_isolated
 from tests.unit.misbehaving import behave
-from train.isolation import WorkerDiedError, run_isolated
 
 
 def test_crashes_and_hangs_cost_their_item_only() -> None:

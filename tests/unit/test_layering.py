@@ -43,7 +43,6 @@ ORDER = {
     "train": [
         *(
             "splits",
-            "isolation",
             "recipe",
             "views",
             "objects",
@@ -68,7 +67,7 @@ ORDER = {
         *("evaluation",),
     ],
     "lrm_cli": [
-        *("console", "progress", "options", "batch"),
+        *("console", "progress", "options", "isolation", "batch"),
         *("photo_settings", "render_settings", "evaluate_settings", "report"),
         *(
             *("dataset_store", "preprocess_inputs", "preprocess_photos", "preprocess_work"),
@@ -92,7 +91,7 @@ ORDER = {
 BATCH_ORDER = [
     *("sources", "discovery", "ledger", "made", "leftovers"),
     *("work", "pipeline", "pools", "workers", "places", "executor", "job"),
-    *("remote", "broker", "cluster", "ray_pool", "command"),
+    *("remote", "broker", "cluster", "door", "ray_pool", "command"),
 ]
 
 

@@ -211,6 +211,8 @@ def test_videos_become_a_data_set(tmp_path: Path) -> None:
     assert reader.images(0, [3]).shape == (1, 64, 64, 4)
     assert reader.facts(0)["frames"]
     assert "2 skipped (done before), 1 failed" in run(captures, *options, small=False)[1]
+    code, output = run(captures, *options, "--no-recursive", small=False)
+    assert (code, "--no-recursive is not for videos" in output) == (2, True)
 
 
 def test_the_index_tells_who_made_an_object(objects: Path, tmp_path: Path) -> None:

@@ -84,6 +84,56 @@ def test_putting_sets_together_and_dividing_them_changes_no_byte(tmp_path: Path)
     assert sorted(r.uid for r in read_index(tmp_path / "parts")) == sorted(uids)
 
 
+def test_a_copy_carries_on_and_lists_what_it_would_do(tmp_path: Path) -> None:
+    write(tmp_path / "data", ["a", "b"], 64)
+    out = tmp_path / "copy"
+    code, output = run(tmp_path / "data", "--out", out, "--dry-run")
+    assert (code, output.count("to do")) == (0, 2)
+    assert not out.exists()
+    assert "2 done" in run(tmp_path / "data", "--out", out)[1]
+    before = bytes_below(out)
+    assert "0 done, 2 skipped (done before)" in run(tmp_path / "data", "--out", out)[1]
+    assert bytes_below(out) == before
+    code, output = run(tmp_path / "data", "--out", out, "--dry-run", "--json")
+    plan = json.loads(output[output.index("{") :])
+    assert [entry["done"] for entry in plan["items"]] == [True, True]
+
+
+def test_settings_are_kept_only_where_all_objects_have_them(tmp_path: Path) -> None:
+    settings = {"first": {"size": 8}, "second": {"size": 8}, "third": {"size": 9}}
+    for name, values in settings.items():
+        write(tmp_path / name, [f"of {name}"])
+        (tmp_path / name / "dataset.json").write_text(json.dumps(values))
+    out = tmp_path / "all"
+
+    def kept_after(name: str) -> dict[str, object]:
+        assert run(tmp_path / name, "--out", out)[0] == 0
+        return dict(json.loads((out / "dataset.json").read_text()))
+
+    assert kept_after("first") == {"size": 8}
+    assert kept_after("second") == {"size": 8}
+    assert kept_after("third") == {"kind": "datasets"}
+    assert kept_after("first") == {"kind": "datasets"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--info", "--verify"), "--verify does not go with --info"),
+        (("--info", "--size", "9"), "--size does not go with --info"),
+        (("--verify", "--out", "x"), "--out does not go with --verify"),
+        (("--out", "x", "--jobs", "2"), "--jobs is not for datasets"),
+        (("--out", "x", "--cluster", "auto"), "--cluster is for photos"),
+    ],
+)
+def test_flags_that_would_do_nothing(
+    tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    write(tmp_path, ["a"])
+    code, output = run(tmp_path, *options)
+    assert (code, message in output) == (2, True), output
+
+
 def test_a_broken_object_is_not_copied(tmp_path: Path) -> None:
     write(tmp_path / "data", ["a", "b"])
     shard = tmp_path / "data" / "shard-00000.tar"
@@ -92,7 +142,7 @@ def test_a_broken_object_is_not_copied(tmp_path: Path) -> None:
     shard.write_bytes(content)
     code, output = run(tmp_path / "data", "--out", tmp_path / "copy")
     assert code == 1
-    assert "1 objects, 1 failed" in output
+    assert "1 done, 1 failed" in output
     assert [record.uid for record in read_index(tmp_path / "copy")] == ["b"]
     assert run(tmp_path / "data", "--out", tmp_path / "data")[0] == 2
 
