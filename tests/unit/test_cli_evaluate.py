@@ -6,65 +6,20 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import trimesh
 from PIL import Image
 
 from lrm_cli.evaluate_settings import EvaluateSettings, limits_in
 from model.metrics.frechet import frechet_distance
 from model.metrics.networks import Features
-from tests.balls import write_balls
-from tests.unit.cli_scene import Lrm, WorkerThread, ledger
+from tests.unit.cli_scene import Lrm, ledger
+from tests.unit.evaluate_scene import SHAPES, place, run, scores
 from tests.unit.test_evaluation import box
-from tests.unit.tiny_model import save_box_model
 
-SHAPES = """\
-name: shapes
-source: nowhere
-geometry: {points: 500, thresholds: [0.1], alignment: scale, resolution: 24}
-views: {count: 2, kind: orbit, size: 40, shows: mesh, metrics: [psnr]}
-inputs: {kind: frontal, framing: auto}
-"""
-VIEWS = """\
-name: views
-source: nowhere
-objects: 2
-views: {count: 3, metrics: [psnr, ssim]}
-inputs: {count: 2}
-"""
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """truth/ in GSO's layout, predictions/ of two of its three objects and of another."""
-    monkeypatch.setattr("lrm_cli.batch.workers.start_process", WorkerThread)
-    monkeypatch.chdir(tmp_path)
-    Path("shapes.yaml").write_text(SHAPES)
-    Path("views.yaml").write_text(VIEWS)
-    Path("predictions").mkdir()
-    for number, name in enumerate(("cup", "pot", "sofa")):
-        folder = Path("truth", name, "meshes")
-        folder.mkdir(parents=True)
-        box((1, 2, 1 + number)).export(folder / "model.ply")
-    box((1, 2, 1)).export("predictions/cup.ply")
-    np.save("predictions/pot.npy", trimesh.creation.icosphere(2).vertices)
-    box().export("predictions/lamp.ply")
-    return tmp_path
-
-
-def run(lrm: Lrm, *arguments: str) -> int:
-    return lrm(
-        *("evaluate", "predictions", "--reference", "truth", "--protocol", "shapes.yaml"),
-        *("--out", "out", "--device", "cpu", *arguments),
-    )
-
-
-def scores(folder: str = "out") -> dict[str, Any]:
-    return json.loads(Path(folder, "scores.json").read_text())
+__all__ = ["place"]  # a fixture
 
 
 class TestPredictions:
@@ -361,84 +316,6 @@ def test_fid_is_taken_over_all_pictures(
     wanted = frechet_distance(levels["seen"] / 255, levels["true"] / 255)
     assert scores()["of_the_set"]["fid"] == pytest.approx(wanted, rel=1e-4)
     assert "fid ↓" in Path("out/scores.md").read_text()
-
-
-class TestModels:
-    @pytest.fixture
-    def data(self, place: Path) -> Path:
-        write_balls(Path("data"), count=12, views=4, size=48)
-        save_box_model(Path("model"))
-        return place
-
-    def test_a_model_on_a_data_set(self, data: Path, lrm: Lrm) -> None:
-        code = lrm(
-            *("evaluate", "--model", "model", "--data", "data", "--split", "train"),
-            *("--protocol", "views.yaml", "--out", "out", "--device", "cpu"),
-        )
-        assert code == 0
-        found = scores()
-        assert len(found["objects"]) == 2  # drawn of more
-        (entry, _) = found["objects"].values()
-        assert [(v["input"], v["view"]) for v in entry["views"]] == [
-            (i, v) for i in range(2) for v in range(3)
-        ]
-        assert entry["model"]["name"] == "box"
-        assert found["method"] == "box"
-
-    @pytest.mark.parametrize("baseline", ["relief", "mean-shape"])
-    def test_baselines(self, data: Path, lrm: Lrm, baseline: str) -> None:
-        code = lrm(
-            *("evaluate", "--baseline", baseline, "--data", "data", "--split", "train"),
-            *("--protocol", "views.yaml", "--out", "out", "--device", "cpu"),
-        )
-        assert code == 0
-        assert scores()["method"] == f"baseline {baseline}"
-        for entry in scores()["objects"].values():
-            own = [v["psnr"] for v in entry["views"] if v["view"] == v["input"]]
-            # What is seen from the input's side is nearly the input, or what balls have in common.
-            assert min(own) > (18 if baseline == "relief" else 12)
-
-    def test_a_model_on_a_folder_of_meshes(self, data: Path, lrm: Lrm) -> None:
-        code = lrm(
-            *("evaluate", "--model", "model", "--data", "truth", "--protocol", "shapes.yaml"),
-            *("--out", "out", "--device", "cpu"),
-        )
-        assert code == 0
-        found = scores()["objects"]
-        assert set(found) == {"cup", "pot", "sofa"}
-        # The model answers with a cube, and the cup is 1 × 2 × 1.
-        assert 0.05 < found["cup"]["scores"]["chamfer"] < 1
-
-    @pytest.mark.parametrize(
-        ("arguments", "words"),
-        [
-            ((), "give predictions and their --reference"),
-            (("--model", "model"), "--data takes one --model"),
-            (("--data", "data"), "takes one --model"),
-            (("--data", "data", "--model", "model", "--baseline", "relief"), "takes one"),
-            (
-                ("--data", "data", "--model", "model", "--protocol", "sf3d"),
-                "needs the objects' meshes",
-            ),
-            (("--data", "data", "--model", "nobody"), "nobody"),
-            (("--data", "nowhere", "--model", "model"), "neither a folder nor a list"),
-            (("--data", "truth", "--baseline", "mean-shape"), "training objects, not of meshes"),
-            (("--data", "data", "--baseline", "cube"), "--baseline is 'cube'"),
-            (("--data", "data", "--model", "model", "--protocol", "x"), "there is no protocol 'x'"),
-            (("--data", "data", "--model", "model", "--fail-below", "20"), "as psnr=20"),
-        ],
-    )
-    def test_wrong_usage(
-        self,
-        data: Path,
-        lrm: Lrm,
-        capsys: pytest.CaptureFixture[str],
-        arguments: tuple[str, ...],
-        words: str,
-    ) -> None:
-        assert lrm("evaluate", *arguments, "--out", "out", "--split", "train") == 2
-        assert words in " ".join(capsys.readouterr().err.split())
-        assert not Path("out").exists()
 
 
 def test_limits_are_read_from_one_or_several_flags() -> None:
