@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lrm_cli.batch.discovery import Input
-
-UNSHARDED = "unsharded"
+from lrm_cli.dataset_bucket import SETTINGS_NAME, UNSHARDED, DatasetFolder
 
 
 def uid_of(stem: str) -> str:
@@ -40,15 +39,22 @@ class DatasetStore:
 
     Args:
         part: number and count of the job, where several share the folder.
+        folder: where the data set's files are.
 
     Raises:
         ValueError: the folder's index is not one of ours.
     """
 
-    def __init__(self, out: Path, part: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        part: tuple[int, int] | None = None,
+        folder: DatasetFolder | None = None,
+    ) -> None:
         from train.shard_writing import ShardWriter
 
         self._out = out
+        self._folder = folder or DatasetFolder()
         self._writer = ShardWriter(out, part=part)
         self._next = 0
         self._early: dict[int, Input] = {}  # settled before their turn
@@ -69,20 +75,24 @@ class DatasetStore:
         """Finish the last shard."""
         self._writer.close()
         self._remove_appended()
+        self._folder.publish()
         with contextlib.suppress(OSError):  # not ours alone, or not there
             (self._out / UNSHARDED).rmdir()
 
     def abandon(self) -> None:
         """Leave what waits for its shard to the next run."""
         self._writer.abandon()
+        self._folder.publish()
 
     def _take(self, item: Input) -> None:
         path = self._out / unsharded_file(item.stem)
+        self._folder.bring(path.name, fresh=not self._is_known(item))
         if not path.exists():
             return  # it has failed, is left out, or was in a shard before
         # Its shard was finished just before a kill; or it was made of another content, and failed.
         if self._is_known(item) or not self._waits(item):
             path.unlink()
+            self._folder.publish([path.name], at_once=False)
             return
         full = self._writer.append(path.read_bytes())
         self._appended.append(path)
@@ -92,6 +102,7 @@ class DatasetStore:
     def _remove_appended(self) -> None:
         for path in self._appended:
             path.unlink(missing_ok=True)
+        self._folder.publish([path.name for path in self._appended], at_once=False)
         self._appended.clear()
 
     def _is_known(self, item: Input) -> bool:
@@ -101,8 +112,10 @@ class DatasetStore:
     def _waits(self, item: Input) -> bool:
         from train.packing import read_head
 
+        path = self._out / unsharded_file(item.stem)
+        self._folder.bring(path.name, fresh=False)
         try:
-            head = read_head(self._out / unsharded_file(item.stem))
+            head = read_head(path)
         except (OSError, ValueError):
             return False
         return bool(head["input"].get("bytes") == item.size())
@@ -114,5 +127,6 @@ def remove_all(out: Path, part: tuple[int, int] | None = None) -> None:
 
     remove_dataset(out, part)
     if part is None:
+        (out / SETTINGS_NAME).unlink(missing_ok=True)
         for path in (out / UNSHARDED).glob("*.tar"):
             path.unlink()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from lrm_cli import console, options
+from lrm_cli.batch import storage
 from lrm_cli.batch.command import BatchFlags, joined
 from lrm_cli.evaluate_compare import compare_scores
 from lrm_cli.evaluate_plan import Plan, plan_model, plan_predictions
@@ -163,6 +164,8 @@ def evaluate(
             debug=debug,
             cluster=joined(cluster),
         )
+        for flag, path in (("--reference", reference), ("--data", data)):
+            storage.require_local(path or Path(), flag)
         check_choices("--split", (split,), SPLITS)
         check_choices("--baseline", (baseline,) if baseline else (), BASELINES)
         measured = _protocol(protocol, seed, size)
@@ -217,15 +220,15 @@ def _carry_out(
     from lrm_cli.report.evaluation import write_evaluation
 
     flags = plan.batch.flags
-    written: list[tuple[Scores, Path]] = []
+    written: list[tuple[Scores, str]] = []
 
     def write() -> Scores:
-        scores = gather(plan, protocol, settings, flags.out, method)
-        written.append((scores, write_scores(scores, flags.out)))
+        scores = gather(plan, protocol, settings, method)
+        written.append((scores, write_scores(scores, flags)))
         return scores
 
     def write_report() -> Path:
-        return write_evaluation(write(), flags.out)
+        return write_evaluation(write(), flags.folder)
 
     try:
         pages = write_report if report else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrm_cli import console
+from lrm_cli.batch import storage
 from lrm_cli.batch.job import make_folder
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def compare_scores(paths: Sequence[str], out: Path | None, *, json: bool, report
     with console.usage_errors():
         if report and out is None:
             raise ValueError("--report needs --out, the folder for it")
+        for path in (out or "", *paths):
+            storage.require_local(Path(path), "evaluations to compare")
         methods = [read_scores(Path(path)) for path in paths]
         rows = comparison_rows(methods)
         if out is not None:

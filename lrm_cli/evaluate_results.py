@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrm_cli import console
+from lrm_cli.batch.command import BatchFlags
 from lrm_cli.batch.ledger import Ledger, Record
 from lrm_cli.evaluate_plan import Plan
 from lrm_cli.evaluate_settings import FEATURES_SUFFIX, SCORE_SUFFIX, EvaluateSettings
@@ -22,14 +23,14 @@ COMMAND = "evaluate"
 PENDING = "another part of the job has not done it yet"
 
 
-def gather(
-    plan: Plan, protocol: Protocol, settings: EvaluateSettings, out: Path, method: str
-) -> Scores:
+def gather(plan: Plan, protocol: Protocol, settings: EvaluateSettings, method: str) -> Scores:
     """All that the output folder's ledgers know of a plan's objects, by now."""
+    flags = plan.batch.flags
     from train.evaluation.scores import Scores
 
     wanted = json.loads(json.dumps(asdict(settings)))
-    records = {r.input: r for r in Ledger(out, command=COMMAND).records() if r.settings == wanted}
+    ledger = Ledger(flags.folder, command=COMMAND)
+    records = {r.input: r for r in ledger.records() if r.settings == wanted}
     objects: dict[str, dict[str, Any]] = {}
     excluded = dict(plan.excluded)
     features: list[Path] = []
@@ -40,8 +41,8 @@ def gather(
         elif record.status != "done":
             excluded[name] = record.error or "it failed"
         else:
-            objects[name] = _read(out, record)
-            features += [out / o for o in record.outputs if o.endswith(FEATURES_SUFFIX)]
+            objects[name] = _read(flags, record)
+            features += [flags.bring(o) for o in record.outputs if o.endswith(FEATURES_SUFFIX)]
     reasons = [entry["unavailable"] for entry in objects.values()]
     nowhere = set.intersection(*map(set, reasons)) if reasons else set()
     unavailable = {name: reason for name, reason in (reasons or [{}])[0].items() if name in nowhere}
@@ -56,9 +57,9 @@ def gather(
     )
 
 
-def _read(out: Path, record: Record) -> dict[str, Any]:
+def _read(flags: BatchFlags, record: Record) -> dict[str, Any]:
     place = next(o for o in record.outputs if o.endswith(SCORE_SUFFIX))
-    entry: dict[str, Any] = json.loads((out / place).read_text("utf-8"))
+    entry: dict[str, Any] = json.loads(flags.bring(place).read_text("utf-8"))
     return {**entry, "files": record.outputs, "sha256": record.sha256, "model": record.model}
 
 
@@ -91,16 +92,20 @@ def _version() -> str:
         return "unknown"
 
 
-def write_scores(scores: Scores, out: Path) -> Path:
-    """`scores.json`, `scores.csv` and `scores.md`; returns the first."""
+def write_scores(scores: Scores, flags: BatchFlags) -> str:
+    """`scores.json`, `scores.csv` and `scores.md`; returns the first, as its user writes it."""
     from model.formats.atomic import write_atomically
     from train.evaluation.scores import SCORES_NAME, csv_table, markdown
 
-    path = out / SCORES_NAME
-    write_atomically(out / "scores.csv", csv_table(scores).encode())
-    write_atomically(out / "scores.md", markdown(scores).encode())
-    write_atomically(path, (json.dumps(scores.to_json(), indent=1) + "\n").encode())
-    return path
+    contents = {
+        "scores.csv": csv_table(scores),
+        "scores.md": markdown(scores),
+        SCORES_NAME: json.dumps(scores.to_json(), indent=1) + "\n",
+    }
+    for name, text in contents.items():
+        write_atomically(flags.folder / name, text.encode())
+        flags.publish(name)
+    return flags.shown(SCORES_NAME)
 
 
 def show_scores(scores: Scores) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from lrm_cli import console, options
+from lrm_cli.batch import storage
 from lrm_cli.batch.command import BatchFlags, joined
 from lrm_cli.batch.sources import expand_sources
 from lrm_cli.photo_settings import check_choices
@@ -264,6 +265,8 @@ def preprocess(
                 what = f"--{made[0]}" if made else "--verify"
                 raise ValueError(f"{what} does not go with --{'info' if info else 'verify'}")
         places = expand_sources(sources)
+        for place in places if info or verify_ else ():
+            storage.require_local(place, "data sets to look into")
     if info:
         describe(places, sheet=sheet, json=json)
         return

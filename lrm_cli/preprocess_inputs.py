@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from lrm_cli.batch import storage
 from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Wanted, find_inputs
 from lrm_cli.batch.sources import walk
 
@@ -90,7 +91,7 @@ def guess_kind(sources: Sequence[Path], out: Path | None) -> Kind:
         examples.pop("photos", None)  # frames, textures
     # Scanners leave point clouds and meshes beside the frames that they were made of.
     if len(examples) > 1:
-        told = " and ".join(f"{kind} ({path})" for kind, path in examples.items())
+        told = " and ".join(f"{kind} ({storage.shown(path)})" for kind, path in examples.items())
         raise ValueError(f"the sources hold {told}: say which are meant with --kind")
     if not examples:
         raise ValueError(
@@ -101,8 +102,10 @@ def guess_kind(sources: Sequence[Path], out: Path | None) -> Kind:
 
 
 def _files_of(source: Path, out: Path | None) -> list[Path]:
-    if not source.is_dir():
+    if not _is_folder(source):
         return [source]
+    if storage.is_remote(source):
+        return [Path(place, name) for place, _, files in storage.walk(source) for name in files]
     found: list[Path] = []
     for place, folders, files in walk(source):
         if out is not None and os.path.realpath(place) == os.path.realpath(out):
@@ -131,8 +134,9 @@ def find_objects(
     from model.formats.meshes import MESH_SUFFIXES
 
     wanted = Wanted(((*MESH_SUFFIXES, ARCHIVE_SUFFIX),), "mesh", ())
-    files = [source for source in sources if not source.is_dir()]
-    groups = [*([source] for source in sources if source.is_dir()), *([files] if files else [])]
+    folders = [source for source in sources if _is_folder(source)]
+    files = [source for source in sources if source not in folders]
+    groups = [*([folder] for folder in folders), *([files] if files else [])]
     taken: dict[str, MeshInput] = {}
     left_out: list[str] = []
     for group in groups:
@@ -147,6 +151,10 @@ def find_objects(
         for mesh in found.values():
             _add_distinct(taken, mesh)
     return list(taken.values()), left_out
+
+
+def _is_folder(source: Path) -> bool:
+    return storage.is_folder(source) if storage.is_remote(source) else source.is_dir()
 
 
 def with_metadata(items: Sequence[MeshInput], path: Path) -> list[MeshInput]:
@@ -205,8 +213,8 @@ def _with_members(item: Input) -> list[MeshInput]:
     from model.formats.archives import ARCHIVE_SUFFIX, members
 
     stem = str(PurePosixPath(item.name).with_suffix(""))
-    own = MeshInput(item.path, item.name, stem)
-    if item.path.suffix.lower() != ARCHIVE_SUFFIX:
+    own = MeshInput(item.path, item.name, stem, listed=item.listed)
+    if item.path.suffix.lower() != ARCHIVE_SUFFIX or storage.is_remote(item.path):
         return [own]
     try:
         inside = members(item.path)
@@ -249,7 +257,8 @@ def _add_distinct(taken: dict[str, AnyInput], item: AnyInput) -> None:
     """
     other = taken.setdefault(item.stem, item)
     if other.path != item.path:
+        both = f"{storage.shown(other.path)} and {storage.shown(item.path)}"
         raise ValueError(
-            f"{other.path} and {item.path} would both be called {item.stem}: give one folder that "
-            "holds both, rename one, or leave one away if they are the same"
+            f"{both} would both be called {item.stem}: give one folder that holds "
+            "both, rename one, or leave one away if they are the same"
         )

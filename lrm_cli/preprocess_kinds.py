@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrm_cli import console
+from lrm_cli.batch import storage
 from lrm_cli.batch.command import Batch, BatchFlags, plan_batch
 from lrm_cli.batch.discovery import Shard
 from lrm_cli.batch.places import Spread, spread
+from lrm_cli.dataset_bucket import DatasetBucket, DatasetFolder
 from lrm_cli.dataset_store import DatasetStore, remove_all
 from lrm_cli.evaluate_settings import SPLITS
 from lrm_cli.photo_settings import check_choices, lines_in
@@ -26,7 +28,7 @@ from lrm_cli.preprocess_inputs import (
     with_metadata,
 )
 from lrm_cli.preprocess_photos import PhotoPreparation, preparation_settings
-from lrm_cli.preprocess_work import SETTINGS_NAME, DatasetSettings, DatasetWork
+from lrm_cli.preprocess_work import DatasetSettings, DatasetWork
 
 if TYPE_CHECKING:
     from train.objects import ObjectSettings
@@ -100,6 +102,8 @@ def carry_out(kind: Kind, flags: BatchFlags, places: Sequence[Path], given: dict
         with console.usage_errors():
             from train.videos import VideoSettings
 
+            for path in (flags.out, *places):
+                storage.require_local(path, "videos, and data sets of them,")
             if not flags.recursive:
                 raise ValueError("--no-recursive is not for videos, which are folders of folders")
             video_settings = VideoSettings(**_named(given))
@@ -146,6 +150,8 @@ def _prepare_photos(flags: BatchFlags, given: dict[str, Any]) -> None:
 def _merge(flags: BatchFlags, places: Sequence[Path], given: dict[str, Any]) -> None:
     with console.usage_errors():
         check_choices("--split", (given["split"],) if "split" in given else (), SPLITS)
+        for path in (flags.out, *places):
+            storage.require_local(path, "data sets to put together")
         if flags.jobs is not None:
             raise ValueError("--jobs is not for datasets, which are copied by one process")
         chosen = lines_in("--objects", given["objects"]) if "objects" in given else None
@@ -162,7 +168,7 @@ def make_dataset(
     Raises:
         typer.Exit: some input failed.
     """
-    from model.formats.archives import remove_leftovers
+    from model.formats.temporary import remove_leftovers
     from train.objects import ObjectSettings
 
     with console.usage_errors():
@@ -174,13 +180,14 @@ def make_dataset(
         )
         kept = DatasetSettings(kind, _identity(settings))
         numbers = None if part is None else (part.number, part.count)
+        folder = DatasetFolder() if flags.bucket is None else DatasetBucket(flags.bucket)
         if not flags.dry_run:
             if flags.overwrite:
-                remove_all(flags.out, numbers)
-                if part is None:
-                    (flags.out / SETTINGS_NAME).unlink(missing_ok=True)
-            kept.keep(flags.out)
-        store = DatasetStore(flags.out, numbers)
+                remove_all(flags.folder, numbers)
+                folder.remove_all(numbers)
+            kept.keep(flags.folder)
+            folder.publish()
+        store = DatasetStore(flags.folder, numbers, folder)
     remove_leftovers()
     work = DatasetWork(settings, _memory_of_each(places))
     batch = Batch(flags, kept, mine, places, part)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lrm_cli.batch.job import LEFT_OUT
 from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.dataset_bucket import SETTINGS_NAME
 from lrm_cli.dataset_store import origin_of, uid_of, unsharded_file
 from lrm_cli.preprocess_inputs import MeshInput, VideoInput
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from train.objects import ObjectSettings
     from train.videos import VideoSettings
     from train.views import ObjectViews
-
-SETTINGS_NAME = "dataset.json"  # the settings that all objects of a data set share
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,8 @@ def _refuse_archive(path: Path) -> None:
     from model.formats.archives import ARCHIVE_SUFFIX, members
 
     if path.suffix.lower() == ARCHIVE_SUFFIX:
-        members(path)
+        if members(path):  # they would have been found on this machine
+            raise ValueError("archives in buckets are not looked into: unpack it there")
         raise ValueError(f"{path.name} holds no mesh")
 
 

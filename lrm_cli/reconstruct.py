@@ -211,5 +211,5 @@ def reconstruct(
         "Reconstructing",
         work,
         lambda _: identity,
-        (lambda: write_report(out, photos, quiet)) if report else None,
+        (lambda: write_report(flags.folder, photos, quiet)) if report else None,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrm_cli import console
+from lrm_cli.batch import storage
 
 if TYPE_CHECKING:
     from train.recipe import Recipe
@@ -64,6 +65,9 @@ def train(
     from train.recipe import load_recipe
 
     with console.usage_errors():
+        for path in data or ():
+            storage.require_local(path, "data sets to train on")
+        storage.require_local(out or Path(), "--out")
         settings = load_recipe(recipe, changes)
     if dry_run:
         import yaml

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import typer
 
 from lrm_cli import console
+from lrm_cli.batch import storage
+from lrm_cli.batch.bucket import Bucket
 from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
 from lrm_cli.batch.executor import PoolExecutor
-from lrm_cli.batch.job import Job, Store, list_plan, make_folder, run, summarize
+from lrm_cli.batch.job import Job, Store, list_plan, run, summarize
 from lrm_cli.batch.made import Made
 from lrm_cli.batch.places import Spread, spread
 from lrm_cli.batch.pools import Pool
 from lrm_cli.batch.ray_pool import RayPool
 from lrm_cli.batch.sources import expand_sources
+from lrm_cli.batch.staging import StagedWork
 from lrm_cli.batch.work import Work
 from lrm_cli.batch.workers import LocalPool
 from lrm_cli.progress import show_progress
@@ -36,7 +39,11 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class BatchFlags:
-    """The flags of all batch commands; `lrm_cli.options` tells what they mean."""
+    """The flags of all batch commands; `lrm_cli.options` tells what they mean.
+
+    Attributes:
+        bucket: where `out` is, if it is in one.
+    """
 
     sources: list[str]
     out: Path
@@ -52,10 +59,40 @@ class BatchFlags:
     quiet: bool
     debug: bool
     cluster: Cluster | None = None
+    bucket: Bucket | None = field(init=False)
 
     def __post_init__(self) -> None:
+        bucket = Bucket(self.out) if storage.is_remote(self.out) else None
+        object.__setattr__(self, "bucket", bucket)
         if not 0 <= self.timeout < math.inf:
             raise ValueError(f"--timeout is {self.timeout:g}; it must be 0 (none) or more seconds")
+
+    @property
+    def folder(self) -> Path:
+        """The output folder, or what stands for it on this machine."""
+        return self.out if self.bucket is None else self.bucket.folder
+
+    def shown(self, name: str) -> str:
+        """A file of the output folder's, as its user writes it."""
+        return f"{storage.shown(self.out)}/{name}"
+
+    def bring(self, name: str) -> Path:
+        """A file of the output folder's, on this machine.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+        return self.out / name if self.bucket is None else self.bucket.bring(name)
+
+    def publish(self, *names: str) -> None:
+        """Files that the command itself has written to `folder` belong to the output.
+
+        Raises:
+            OSError: they cannot be written there.
+        """
+        if self.bucket is not None:
+            for name in names:
+                self.bucket.put(name)
 
 
 @dataclass(frozen=True)
@@ -91,7 +128,7 @@ class Batch:
         """
         flags = self.flags
         job = Job(
-            out=flags.out,
+            out=flags.folder,
             files=self.settings.files_of,
             model=model,
             settings=asdict(self.settings),
@@ -100,22 +137,43 @@ class Batch:
             overwrite=flags.overwrite,
             debug=flags.debug,
             store=store,
+            bucket=flags.bucket,
         )
         if flags.dry_run:
             list_plan(job, self.inputs, flags.json)
             return
         with console.usage_errors():
-            make_folder(flags.out)
+            job.begin()
+        work = self._staged(work)
         executor = PoolExecutor(
             self._pool(work), work.stage_names, self.places.window, flags.timeout
         )
         counts = executor.stage_counts
         with show_progress(len(self.inputs), what, flags.quiet, counts) as progress:
             run(job, self.inputs, executor, progress)
-        index = None if report is None else report()
+        index = None if report is None else self._report(report)
         summarize(job, progress, flags.json, flags.quiet, index)
         if progress.failures:
             raise typer.Exit(console.EXIT_FAILED)
+
+    def _report(self, write: Callable[[], Path]) -> str:
+        """Write a report; returns its first page, as its user writes it."""
+        bucket = self.flags.bucket
+        if bucket is not None:
+            bucket.bring_all()
+        page = write()
+        if bucket is not None:
+            bucket.put_below(page.parent)
+        return self.flags.shown(page.relative_to(self.flags.folder).as_posix())
+
+    def _staged(self, work: Work) -> Work:
+        """Work that goes to buckets, where there is something in one."""
+        flags = self.flags
+        if flags.bucket is not None:
+            return StagedWork(work, flags.folder, flags.out)
+        if any(storage.is_remote(item.path) for item in self.inputs):
+            return StagedWork(work, flags.folder, None)
+        return work
 
     def _pool(self, work: Work) -> Pool:
         flags, places = self.flags, self.places.places
@@ -149,7 +207,11 @@ def plan_batch(flags: BatchFlags, settings: Settings, wanted: Wanted = PICTURES)
     """
     part = Shard.parse(flags.shard) if flags.shard else None
     found = find_inputs(
-        expand_sources(flags.sources), flags.out, flags.recursive, wanted, Made(flags.out)
+        expand_sources(flags.sources),
+        flags.out,
+        flags.recursive,
+        wanted,
+        Made(flags.out, flags.folder),
     )
     inputs = [
         item

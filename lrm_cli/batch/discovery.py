@@ -12,7 +12,9 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lrm_cli.batch import storage
 from lrm_cli.batch.sources import walk
+from lrm_cli.batch.storage import Listed
 from model.formats.names import TRIPLANE, WRITABLE_SUFFIXES
 
 PICTURE_SUFFIXES = (
@@ -30,12 +32,14 @@ class Input:
         name: its place below the sources' common root, with `/`; its key in the ledger.
         stem: its results' place below the output folder, without a suffix.
         span: where in the file its content starts and ends; None: it is the whole file.
+        listed: what its bucket said of it, where it is in one and was listed.
     """
 
     path: Path
     name: str
     stem: str
     span: tuple[int, int] | None = None
+    listed: Listed | None = None
 
     def read_bytes(self) -> bytes:
         """Its content.
@@ -43,6 +47,8 @@ class Input:
         Raises:
             OSError: the file is not there, or may not be read.
         """
+        if storage.is_remote(self.path):
+            return storage.read_bytes(self.path)
         if self.span is None:
             return self.path.read_bytes()
         start, end = self.span
@@ -55,9 +61,23 @@ class Input:
         if self.span is not None:
             return self.span[1] - self.span[0]
         try:
+            if storage.is_remote(self.path):
+                listed = self.listed or storage.look(self.path)
+                return None if listed is None else listed.size
             return self.path.stat().st_size
         except OSError:
             return None
+
+    def version(self) -> str | None:
+        """What tells this content from another, without its being read; None where nothing does.
+
+        Raises:
+            OSError: it is not there, or may not be looked at.
+        """
+        if storage.is_remote(self.path):
+            listed = self.listed or storage.look(self.path)
+            return None if listed is None else listed.version
+        return None
 
 
 @dataclass(frozen=True)
@@ -139,16 +159,20 @@ def find_inputs(
 
     Raises:
         ValueError: a source is neither file nor folder, or a folder without a wanted file or
-            that cannot be read.
+            that cannot be read; or some sources are in a bucket and others not in the same.
     """
-    root = _common_root(sources)
+    _check_storage(sources)
     found: dict[str, Path] = {}  # real place → path as it was reached
+    listed: dict[Path, Listed | None] = {}
     for source in sources:
-        if os.path.isdir(source):
+        if storage.is_remote(source):
+            in_bucket = _files_in_bucket(source, out, recursive, wanted)
+            listed |= in_bucket
+            files = list(in_bucket)
+        elif os.path.isdir(source):
             files = _files_in(source, out, recursive, wanted)
             if not files:
-                kinds = ", ".join(s.removeprefix(".") for group in wanted.groups for s in group)
-                raise ValueError(f"there is no {wanted.what} ({kinds}) in the folder {source}")
+                raise _nothing_in(source, wanted)
         elif _may_be_file(source):
             files = [source]
         else:
@@ -156,15 +180,71 @@ def find_inputs(
         for file in files:
             # Not `Path.resolve`, which takes links in a circle for our mistake.
             if file not in made:
-                found.setdefault(os.path.realpath(file), file)
+                found.setdefault(_real_place(file), file)
+    root = _common_root(sources, source_is_file=sources[0] in found.values())
     names = {PurePosixPath(os.path.relpath(p.absolute(), root)): p for p in found.values()}
     ordered = sorted(names, key=natural_key)
     stems = _distinct_stems(ordered, wanted.outputs)
-    return [Input(names[name], str(name), stems[name]) for name in ordered]
+    return [
+        Input(path := names[name], str(name), stems[name], listed=listed.get(path))
+        for name in ordered
+    ]
 
 
-def _common_root(sources: Sequence[Path]) -> Path:
-    if len(sources) == 1 and os.path.isdir(sources[0]):
+def _check_storage(sources: Sequence[Path]) -> None:
+    """Names are places below a common root.
+
+    Raises:
+        ValueError: there is none.
+    """
+    buckets = {path.parts[:2] if storage.is_remote(path) else () for path in sources}
+    if len(buckets) > 1:
+        raise ValueError("sources are either all on this machine or all in one bucket")
+
+
+def _nothing_in(folder: Path, wanted: Wanted) -> ValueError:
+    kinds = ", ".join(s.removeprefix(".") for group in wanted.groups for s in group)
+    return ValueError(f"there is no {wanted.what} ({kinds}) in the folder {storage.shown(folder)}")
+
+
+def _real_place(file: Path) -> str:
+    return str(file) if storage.is_remote(file) else os.path.realpath(file)
+
+
+def _files_in_bucket(
+    source: Path, out: Path, recursive: bool, wanted: Wanted
+) -> dict[Path, Listed | None]:
+    """What a source in a bucket stands for, an object or a folder.
+
+    Raises:
+        ValueError: it stands for nothing, or the bucket cannot be read.
+    """
+    storage.check(source)
+    if wanted.group_of(source.name) is not None:
+        return {source: None}  # not looked at: lists may name a million
+    try:
+        if (listed := storage.look(source)) is not None:
+            return {source: listed}
+        groups: list[dict[Path, Listed | None]] = [{} for _ in wanted.groups]
+        for folder, folders, files in storage.walk(source):
+            folders[:] = [
+                name for name in folders if not name.startswith(".") and folder / name != out
+            ]
+            if not recursive:
+                folders.clear()
+            for name, listed in files.items():
+                if (group := wanted.group_of(name)) is not None:
+                    groups[group][folder / name] = listed
+    except OSError as error:
+        raise ValueError(f"{storage.shown(source)} cannot be read ({error.strerror})") from None
+    found = next(filter(None, groups), {})
+    if not found:
+        raise _nothing_in(source, wanted)
+    return found
+
+
+def _common_root(sources: Sequence[Path], source_is_file: bool) -> Path:
+    if len(sources) == 1 and not source_is_file:
         return sources[0].absolute()
     return Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
 

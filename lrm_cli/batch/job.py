@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from lrm_cli import console
+from lrm_cli.batch import storage
+from lrm_cli.batch.bucket import Bucket
 from lrm_cli.batch.discovery import Input
 from lrm_cli.batch.executor import Executor
 from lrm_cli.batch.ledger import Ledger, Record
@@ -55,7 +57,7 @@ class Job:
     """What a command does with each of its inputs.
 
     Attributes:
-        out: the output folder.
+        out: the output folder, or what stands for it on this machine.
         files: an input's outputs, by its stem: paths below the output folder, with `/`.
         model: name and digest of what makes an input's; empty where no model does.
         settings: the flags that decide what they look like.
@@ -64,6 +66,7 @@ class Job:
         overwrite: also those that are there and up to date.
         debug: show tracebacks.
         store: takes the outputs; None: they stay where they are.
+        bucket: where the output folder is, if it is in one.
     """
 
     out: Path
@@ -75,10 +78,32 @@ class Job:
     overwrite: bool = False
     debug: bool = False
     store: Store | None = None
+    bucket: Bucket | None = None
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ledger", Ledger(self.out, self.shard, self.command))
+        exists = None if self.bucket is None else self.bucket.holds
+        object.__setattr__(self, "ledger", Ledger(self.out, self.shard, self.command, exists))
+
+    @property
+    def shown_out(self) -> str:
+        """The output folder, as its user writes it."""
+        return str(self.out) if self.bucket is None else storage.shown(self.bucket.place)
+
+    @property
+    def shown_ledger(self) -> str:
+        """The ledger, as its user would."""
+        return f"{self.shown_out}/{self.ledger.path.name}"
+
+    def begin(self) -> None:
+        """Make the output folder, if need be.
+
+        Raises:
+            ValueError: it cannot be made or written to.
+        """
+        make_folder(self.out)
+        if self.bucket is not None:
+            self.bucket.begin(self.ledger.path)
 
     def outputs_of(self, item: Input) -> list[str]:
         """Files below the output folder, with `/`."""
@@ -133,7 +158,7 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
     """
     names = {output for item in inputs for output in job.outputs_of(item)}
     remove_parts_below(job.out, names | {job.ledger.path.name})
-    with contextlib.closing(executor):
+    with contextlib.closing(executor), _ledger_kept(job):
         unrecorded: Outcome | None = None
         failed: list[Task] = []
         try:
@@ -154,7 +179,22 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
     with _disk_errors(job, progress):
         if job.store is not None:
             job.store.close()
+        if job.bucket is not None:
+            job.bucket.gather()
         job.ledger.compact()
+        if job.bucket is not None:
+            job.bucket.merge()
+
+
+@contextlib.contextmanager
+def _ledger_kept(job: Job) -> Iterator[None]:
+    """However the run ends, what it has done is known."""
+    try:
+        yield
+    finally:
+        if job.bucket is not None:
+            with contextlib.suppress(OSError):  # a run that ends well says so when it merges
+                job.bucket.note(at_once=True)
 
 
 def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
@@ -162,8 +202,9 @@ def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
     plan: list[dict[str, Any]] = []
     for item in inputs:
         done = job.is_stored(item) or job.done_before(item) is not None
-        outputs = [str(job.out / output) for output in job.recorded_outputs_of(item) or ["."]]
-        plan.append({"input": str(item.path), "outputs": outputs, "done": done})
+        names = job.recorded_outputs_of(item)
+        outputs = [f"{job.shown_out}/{name}" for name in names] or [job.shown_out]
+        plan.append({"input": storage.shown(item.path), "outputs": outputs, "done": done})
     list_entries(plan, as_json)
 
 
@@ -179,7 +220,7 @@ def list_entries(plan: Sequence[dict[str, Any]], as_json: bool) -> None:
 
 
 def summarize(
-    job: Job, progress: Progress, as_json: bool, quiet: bool, report: Path | None = None
+    job: Job, progress: Progress, as_json: bool, quiet: bool, report: str | None = None
 ) -> None:
     """Say on standard output how a run went and where its results are.
 
@@ -193,19 +234,19 @@ def summarize(
             "left_out": len(progress.unwanted),
             "failed": len(progress.failures),
             "seconds": round(progress.seconds, 3),
-            "out": str(job.out),
-            "ledger": str(job.ledger.path),
+            "out": job.shown_out,
+            "ledger": job.shown_ledger,
             "failures": [{"input": name, "error": why} for name, why in progress.failures],
         }
         if job.store is not None:
             summary["left_out"] = [{"input": name, "rule": why} for name, why in progress.unwanted]
-        console.print_json(summary if report is None else {**summary, "report": str(report)})
+        console.print_json(summary if report is None else {**summary, "report": report})
         return
     if quiet:
         return
     if progress.total > console.FAILURES_SHOWN and progress.failures:
         console.message("Failed:")  # again, since they have scrolled away
-        console.print_failures(progress.failures, str(job.ledger.path))
+        console.print_failures(progress.failures, job.shown_ledger)
     counts = [f"{progress.done_count} done"]
     if progress.skipped_count:
         counts.append(f"{progress.skipped_count} skipped (done before)")
@@ -214,7 +255,7 @@ def summarize(
     if progress.failures:
         counts.append(f"{len(progress.failures)} failed")
     console.result(f"{', '.join(counts)} in {console.duration(progress.seconds)}")
-    console.result(f"Results in {job.out}, listed in {job.ledger.path}")
+    console.result(f"Results in {job.shown_out}, listed in {job.shown_ledger}")
     if report is not None:
         console.result(f"Report: {report}")
 
@@ -258,6 +299,8 @@ def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
     )
     with _disk_errors(job, progress):
         job.ledger.add(record)
+        if job.bucket is not None:
+            job.bucket.note()
     _settle(job, outcome.task.number, item, progress)
     if failure is not None:
         progress.failed(item.name, failure.sentence)
@@ -284,7 +327,7 @@ def _disk_errors(job: Job, progress: Progress) -> Iterator[None]:
 
 def _stop(job: Job, progress: Progress, why: str) -> NoReturn:
     console.fail(
-        f"nothing can be written to {job.out} ({why}); "
+        f"nothing can be written to {job.shown_out} ({why}); "
         f"{progress.done_count + progress.skipped_count} of {progress.total} are done and whole, "
         "and the same command carries on from there"
     )

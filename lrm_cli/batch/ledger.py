@@ -12,13 +12,14 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 LEDGER_NAME = "results.jsonl"
 FIRST_COMMAND = "reconstruct"  # whose ledgers did not tell the command
-_LEDGER_NAMES = re.compile(r"results(\.\d+-of-\d+)?\.jsonl")
+LEDGER_NAMES = re.compile(r"results(\.\d+-of-\d+)?\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Ledger:
         folder: the output folder; it need not exist yet.
         shard: number and count of the job that writes it, where several share the work.
         command: whose records are looked for.
+        exists: whether an output, by its place below the folder, is there; None: it is looked for.
     """
 
     def __init__(
@@ -71,15 +73,17 @@ class Ledger:
         folder: Path,
         shard: tuple[int, int] | None = None,
         command: str = FIRST_COMMAND,
+        exists: Callable[[str], bool] | None = None,
     ) -> None:
         self.folder = folder
+        self._exists = exists or (lambda output: (folder / output).exists())
         self.command = command
         name = LEDGER_NAME if shard is None else f"results.{shard[0]}-of-{shard[1]}.jsonl"
         self.path = folder / name
         self._last = _last_records(self.path)
         self._newest = dict(self._last)  # of all ledgers: a later run may have replaced outputs
         for path in sorted(folder.glob("results*.jsonl")) if folder.is_dir() else []:
-            if path != self.path and _LEDGER_NAMES.fullmatch(path.name):
+            if path != self.path and LEDGER_NAMES.fullmatch(path.name):
                 for key, record in _last_records(path).items():
                     known = self._newest.get(key)
                     if known is None or record.finished_at > known.finished_at:
@@ -111,7 +115,7 @@ class Ledger:
             return None
         if any(self._owners[output] != last.key for output in outputs):
             return None
-        return last if all((self.folder / output).exists() for output in outputs) else None
+        return last if all(map(self._exists, outputs)) else None
 
     def records(self) -> list[Record]:
         """The command's newest of each input, of all ledgers of the folder."""

@@ -15,10 +15,11 @@ class Made:
 
     Args:
         out: the output folder; it need not exist.
+        folder: what stands for it on this machine, if it is in a bucket.
     """
 
-    def __init__(self, out: Path) -> None:
-        self._made = {(out / output).absolute() for output in Ledger(out).outputs}
+    def __init__(self, out: Path, folder: Path | None = None) -> None:
+        self._made = {(out / output).absolute() for output in Ledger(folder or out).outputs}
 
     def __contains__(self, path: object) -> bool:
         assert isinstance(path, Path)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lrm_cli import console
-from lrm_cli.batch.work import Failure, Outcome, Stage, Task, read_source
+from lrm_cli.batch.work import Failure, Outcome, Stage, Task
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class Pipeline:
         """
         stage = self._stages[index]
         if stage.batch_size is None:
-            return [self._result(index, item, stage.function(_content(item))) for item in items]
+            return [
+                self._result(index, item, stage.function(_content(stage, item))) for item in items
+            ]
         values = [item.value for item in items]
         if fill:
             values += values[-1:] * (stage.batch_size - len(values))
@@ -149,11 +151,11 @@ class Pipeline:
         self._report(Outcome(item.task, item.sha256, item.seconds, failure, facts or {}))
 
 
-def _content(item: _Item) -> Any:
+def _content(stage: Stage, item: _Item) -> Any:
     """What a stage gets; of a task that has just come in, the file is read first."""
     if not isinstance(item.value, Task):
         return item.value
-    source = read_source(item.task)
+    source = stage.read(item.task)
     item.sha256 = source.sha256
     return source
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from lrm_cli.batch import storage
+
 STANDARD_INPUT = "-"
 LIST_MARK = "@"
 
@@ -34,20 +36,31 @@ def _expand(source: str) -> Iterator[Path]:
         yield from _expand_list(_standard_input(), "the list on standard input")
     elif source.startswith(LIST_MARK) and not os.path.exists(source):
         path = Path(source.removeprefix(LIST_MARK))
+        what = f"the list {storage.shown(path)}"
         try:
-            text = path.read_text("utf-8", errors="surrogateescape")
+            content = storage.read_bytes(path) if storage.is_remote(path) else path.read_bytes()
         except OSError as error:
-            raise ValueError(f"the list {path} cannot be read ({error.strerror})") from None
-        yield from _expand_list(text, f"the list {path}")
+            raise ValueError(f"{what} cannot be read ({error.strerror})") from None
+        yield from _expand_list(content.decode("utf-8", "surrogateescape"), what)
     else:
         for path in _expand_pattern(source):
-            try:
-                path.lstat()
-            except (FileNotFoundError, NotADirectoryError):
-                raise ValueError(f"there is no file or folder {path}") from None
-            except OSError:
-                pass  # it will fail by itself, with the system's reason
+            if not _may_exist(path):
+                raise ValueError(f"there is no file or folder {storage.shown(path)}")
             yield path
+
+
+def _may_exist(path: Path) -> bool:
+    """What cannot be looked at will fail by itself, with the system's reason."""
+    try:
+        if storage.is_remote(path):
+            storage.check(path)
+            return storage.look(path) is not None or storage.is_folder(path)
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _standard_input() -> str:
@@ -73,13 +86,27 @@ def _expand_list(text: str, what: str) -> Iterator[Path]:
 
 
 def _expand_pattern(source: str) -> Iterator[Path]:
+    path = Path(source)
     if not glob.has_magic(source) or os.path.lexists(source):
-        yield Path(source)
+        yield path
         return
-    found = sorted(_matches(source))
+    found = _matches_in_bucket(path) if storage.is_remote(path) else sorted(_matches(source))
     if not found:
         raise ValueError(f"nothing matches {source!r}")
     yield from map(Path, found)
+
+
+def _matches_in_bucket(pattern: Path) -> list[Path]:
+    """An object of the very name, or what its name stands for.
+
+    Raises:
+        ValueError: the bucket cannot be read.
+    """
+    storage.check(pattern)
+    try:
+        return [pattern] if storage.look(pattern) else storage.matches(pattern)
+    except OSError as error:
+        raise ValueError(f"{storage.shown(pattern)} cannot be read ({error.strerror})") from None
 
 
 def _matches(pattern: str) -> set[str]:

@@ -51,12 +51,14 @@ class Source:
 
     Attributes:
         sha256: see `digest_of`.
+        versions: of the files that were read, by their places from the input's folder.
     """
 
     item: Input
     outputs: tuple[Path, ...]
     content: bytes
     sha256: str
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -103,6 +105,19 @@ class Outcome:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+def read_source(task: Task) -> Source:
+    """A task with its content.
+
+    Raises:
+        ValueError: the file is not there (any more), or may not be read.
+    """
+    try:
+        content = task.item.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the file cannot be read ({error.strerror})") from error
+    return Source(task.item, task.outputs, content, digest_of(task.item.path, content))
+
+
 @dataclass(frozen=True)
 class Stage:
     """A step of the work, with threads of its own.
@@ -116,12 +131,14 @@ class Stage:
             is short of them is filled up with copies, since the same batch size gives the same
             bytes. Single values come where a batch has failed, or a task must be alone. Such a
             function is no generator.
+        read: of the first stage: what makes a task a `Source`. Its time is the stage's.
     """
 
     name: str
     function: Callable[[Any], Any]
     threads: int = 1
     batch_size: int | None = None
+    read: Callable[[Task], Source] = read_source
 
 
 class Work(Protocol):
@@ -137,19 +154,6 @@ class Work(Protocol):
         Raises:
             ValueError: nothing can be done at all; the message says why.
         """
-
-
-def read_source(task: Task) -> Source:
-    """A task with its content.
-
-    Raises:
-        ValueError: the file is not there (any more), or may not be read.
-    """
-    try:
-        content = task.item.read_bytes()
-    except OSError as error:
-        raise ValueError(f"the file cannot be read ({error.strerror})") from error
-    return Source(task.item, task.outputs, content, digest_of(task.item.path, content))
 
 
 def digest_of(path: Path, content: bytes) -> str:

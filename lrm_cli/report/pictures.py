@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lrm_cli.batch import storage
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -76,7 +78,8 @@ def photo_copy(order: Order) -> dict[str, bytes]:
 
     from model.decoding import read_photo
 
-    content = order.path.read_bytes()
+    remote = storage.is_remote(order.path)
+    content = storage.read_bytes(order.path) if remote else order.path.read_bytes()
     if hashlib.sha256(content).hexdigest() != order.stamp:
         raise ValueError("the photo has changed since its mesh was made")
     photo = read_photo(content)

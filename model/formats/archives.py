@@ -5,11 +5,8 @@ Nothing is unpacked from an archive that holds a name which would leave its fold
 
 from __future__ import annotations
 
-import os
-import shutil
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from model.formats.meshes import MESH_SUFFIXES
+from model.formats.temporary import temporary_folder
 
 ARCHIVE_SUFFIX = ".zip"
 UNPACKED_LIMIT_BYTES = 4 * 2**30  # of one mesh with its files
@@ -28,7 +26,6 @@ _INDEX_LIMIT_BYTES = 256 * 2**20  # an archive's table of contents; a million fi
 _ALONE = (".glb", ".ply", ".stl")
 _LEVELS_UP = 2  # as far as a mesh's files may lie above it
 _COPY_BYTES = 2**20
-_PREFIX = "lrm-unpacked-"  # then the process that unpacks
 
 
 def members(path: Path) -> list[tuple[str, int]]:
@@ -68,7 +65,7 @@ def unpacked(archive: Path, member: str, *, alone: bool = False) -> Iterator[Pat
             20,000 or 4 GiB, or they pack too well to be honest.
         OSError: the folder cannot be written to.
     """
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as folder:
+    with temporary_folder("unpacked") as folder:
         with _opened(archive) as (file, entries):
             if member not in entries:
                 raise ValueError(f"{archive.name} holds no file {member}")
@@ -78,25 +75,6 @@ def unpacked(archive: Path, member: str, *, alone: bool = False) -> Iterator[Pat
             for name, info in needed.items():
                 _unpack(archive, file, info, name, Path(folder))
         yield Path(folder) / member
-
-
-def remove_leftovers() -> None:
-    """Delete what killed processes of this machine have left of `unpacked` in the system's place
-    for temporary files."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
-        process = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if process.isdecimal() and not _is_alive(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True
 
 
 @contextmanager

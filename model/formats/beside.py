@@ -16,6 +16,8 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from model.formats.side_files import OTHER_FOLDERS
+
 FILE_LIMIT_BYTES = 2**31
 PICTURE_LIMIT_PIXELS = 2**26  # 8192²
 # Of a file's pictures these many pixels are kept as they are, half a GB; those after are shrunk.
@@ -23,9 +25,6 @@ PICTURES_KEPT_PIXELS = 2**27
 SHRUNK_SIDE = 1024
 # All together as they are decoded: minutes, which small files can ask for.
 PICTURES_LIMIT_PIXELS = 2**31
-# Where a bare name is looked for besides the mesh's folder: Google's Scanned Objects have
-# NAME/meshes/model.mtl and NAME/materials/textures/texture.png; ShapeNet has ../images.
-_OTHER_FOLDERS = ("../materials/textures", "../images", "../textures", "textures")
 _FOLDERS_ABOVE = 2
 # Options before a picture's name in an MTL file, with the most values that each takes.
 _MTL_OPTIONS = {"-o": 3, "-s": 3, "-t": 3, "-mm": 2}
@@ -60,7 +59,7 @@ class Beside:
         if not bare or "\0" in plain:
             raise FileNotFoundError(name)
         places = [] if absolute else [self._folder / plain, self._folder / unquote(plain)]
-        for folder in (".", *_OTHER_FOLDERS):
+        for folder in (".", *OTHER_FOLDERS):
             places += [self._folder / folder / bare, self._folder / folder / unquote(bare)]
         root = self._root()
         for place in places:

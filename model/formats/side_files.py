@@ -1,7 +1,7 @@
 """Which other files a mesh file names: materials, textures, buffers. They decide what is read too.
 
-Nothing is parsed that need not be: lines of OBJ, MTL and PLY, the JSON of glTF. Nothing heavy is
-imported.
+Nothing is parsed that need not be: lines of OBJ, MTL, PLY and DAE, the JSON of glTF. Nothing heavy
+is imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from urllib.parse import unquote
 
 _MATERIALS = re.compile(rb"^[ \t]*mtllib[ \t]+(.+)", re.MULTILINE)
 _MAPS = re.compile(rb"^[ \t]*(?:map_\w+|bump|norm|disp|decal|refl)[ \t]+(.+)", re.MULTILINE)
+_DAE_PICTURES = re.compile(rb"<(?:init_from|ref)>([^<]+)<")
 _PLY_TEXTURES = re.compile(rb"^comment TextureFile (.+)", re.MULTILINE)
+
+# Where a bare name is looked for besides the mesh's folder: Google's Scanned Objects have
+# NAME/meshes/model.mtl and NAME/materials/textures/texture.png; ShapeNet has ../images.
+OTHER_FOLDERS = ("../materials/textures", "../images", "../textures", "textures")
 
 
 def side_files(path: Path, content: bytes) -> list[Path]:
@@ -37,6 +42,8 @@ def side_files(path: Path, content: bytes) -> list[Path]:
         case ".ply":
             header = content.partition(b"end_header")[0]
             return [path.parent / _text(name) for name in _PLY_TEXTURES.findall(header)]
+        case ".dae":
+            return [path.parent / unquote(_text(name)) for name in _DAE_PICTURES.findall(content)]
         case ".gltf":
             return [path.parent / name for name in _uris(content)]
         case ".glb":  # twelve bytes, then the length, the kind and the text of its JSON

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import stat
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -185,21 +183,6 @@ def test_limits_are_on_bytes_and_on_files(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(archives, "UNPACKED_LIMIT_FILES", 2)
     with pytest.raises(ValueError, match="more than 2 files"), unpacked(path, "m.obj"):
         pass
-
-
-def test_what_killed_processes_left_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    path = pack(tmp_path / "a.zip", {"a.obj": OBJ})
-    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
-        pass
-    (left := tmp_path / f"lrm-unpacked-{gone.pid}-x").mkdir()
-    (left / "a.obj").write_text(OBJ)
-    with unpacked(path, "a.obj") as mesh:
-        archives.remove_leftovers()
-        assert mesh.read_text() == OBJ
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.zip"]
 
 
 def test_one_member_alone(tmp_path: Path) -> None:

@@ -70,7 +70,13 @@ ORDER = {
         *("console", "progress", "options", "isolation", "batch"),
         *("photo_settings", "render_settings", "evaluate_settings", "report"),
         *(
-            *("dataset_store", "preprocess_inputs", "preprocess_photos", "preprocess_work"),
+            *(
+                "dataset_bucket",
+                "dataset_store",
+                "preprocess_inputs",
+                "preprocess_photos",
+                "preprocess_work",
+            ),
             *("preprocess_datasets", "preprocess_kinds", "preprocess"),
             "photo_steps",
             "render_outputs",
@@ -89,8 +95,8 @@ ORDER = {
     ],
 }
 BATCH_ORDER = [
-    *("sources", "discovery", "ledger", "made", "leftovers"),
-    *("work", "pipeline", "pools", "workers", "places", "executor", "job"),
+    *("storage", "sources", "discovery", "ledger", "made", "leftovers", "bucket"),
+    *("work", "staging", "pipeline", "pools", "workers", "places", "executor", "job"),
     *("remote", "broker", "cluster", "door", "ray_pool", "command"),
 ]
 

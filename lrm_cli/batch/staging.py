@@ -1,0 +1,218 @@
+"""Work on what is in a bucket: brought to the worker's disk before, and taken back behind it.
+
+The work itself sees files of its machine alone. Each item has a folder of its own there, which
+goes when the item is done with:
+
+    <folder>/<number>/in/…       the input and the files that it names, placed as in the bucket
+    <folder>/<number>/out/…      what becomes of it, placed as below the output folder
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import shutil
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrm_cli.batch import storage
+from lrm_cli.batch.work import Place, Source, Stage, Task, Work, digest_of, read_source
+from model.formats.side_files import OTHER_FOLDERS, side_files
+from model.formats.temporary import remove_leftovers, temporary_folder
+
+_FETCHES = 4  # at once: they mostly wait
+_PUTS = 2
+
+
+@dataclass(frozen=True)
+class StagedWork:
+    """Work whose inputs or outputs are in buckets; itself the `Work` of an executor.
+
+    Attributes:
+        folder: below which the tasks' outputs are.
+        out: where they go, in a bucket; None: they stay where they are.
+    """
+
+    work: Work
+    folder: Path
+    out: Path | None
+
+    @property
+    def stage_names(self) -> Sequence[str]:
+        """See `batch.work.Work`."""
+        return ("fetch", *self.work.stage_names, *(() if self.out is None else ("put",)))
+
+    def load(self, place: Place) -> Sequence[Stage]:
+        """See `batch.work.Work`."""
+        staging = _Staging(self.folder, self.out)
+        *stages, write = self.work.load(place)
+        last = [_ending(write)] if self.out is None else [_carrying(write), staging.put_stage()]
+        return (staging.fetch_stage(), *map(_carrying, stages), *last)
+
+
+@dataclass(frozen=True)
+class _Fetched(Source):
+    """A source on this machine, in its item's folder."""
+
+    folder: Path = Path()
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """What passes through the stages: a value of the work's, and where its item's files are."""
+
+    value: Any
+    outputs: tuple[Path, ...]
+    folder: Path
+
+    def discard(self) -> None:
+        """Nobody needs the files any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class _Staging:
+    """The two ends of the way through a worker."""
+
+    def __init__(self, folder: Path, out: Path | None) -> None:
+        remove_leftovers()
+        self._folder = folder
+        self._out = out
+        self._temporary = temporary_folder("stage")
+        self._numbers = itertools.count()
+
+    def fetch_stage(self) -> Stage:
+        """The first one."""
+        return Stage("fetch", self._begin, _FETCHES, read=self._fetch)
+
+    def put_stage(self) -> Stage:
+        """The last one."""
+        return Stage("put", self._put, _PUTS)
+
+    def _fetch(self, task: Task) -> _Fetched:
+        """A task with its content, and with places on this machine.
+
+        Raises:
+            ValueError: the object is not there (any more), or may not be read.
+        """
+        own = Path(self._temporary.name, str(next(self._numbers)))
+        outputs = task.outputs
+        if self._out is not None:
+            outputs = tuple(own / "out" / path.relative_to(self._folder) for path in outputs)
+        if not storage.is_remote(task.item.path):
+            read = read_source(task)
+            return _Fetched(read.item, outputs, read.content, read.sha256, read.versions, own)
+        try:
+            version = task.item.version()
+            item = dataclasses.replace(task.item, path=own / "in" / task.item.path, listed=None)
+            storage.fetch(task.item.path, item.path)
+            content = item.read_bytes()
+            versions = {task.item.path.name: version} if version else {}
+            versions |= _fetch_others(item.path, content, own / "in")
+        except OSError as error:
+            shutil.rmtree(own, ignore_errors=True)
+            raise ValueError(f"it cannot be fetched ({error.strerror})") from error
+        digest = digest_of(item.path, content)
+        return _Fetched(item, outputs, content, digest, versions, own)
+
+    def _begin(self, source: _Fetched) -> _Staged:
+        return _Staged(source, source.outputs, source.folder)
+
+    def _put(self, staged: _Staged) -> Any:
+        """Take all files of an item to the bucket, last those that tell that it is done."""
+        assert self._out is not None
+        own = staged.folder / "out"
+        try:
+            files = {path for path in own.rglob("*") if path.is_file()}
+            named = [path for path in staged.outputs if path in files]
+            for file in (*sorted(files.difference(named)), *named):
+                storage.put(file, self._out / file.relative_to(own))
+        finally:
+            staged.discard()
+        return staged.value
+
+
+def _fetch_others(path: Path, content: bytes, root: Path) -> dict[str, str]:
+    """Bring what a mesh file names, and what that names; returns their versions.
+
+    What is not there is no error: whoever reads the mesh knows what it can do without.
+
+    Args:
+        root: the folder in which buckets are.
+    """
+    versions: dict[str, str] = {}
+    tried: set[Path] = set()
+    while new := [other for other in side_files(path, content) if other not in tried]:
+        for other in new:
+            tried.add(other)
+            places = (other, *(path.parent / folder / other.name for folder in OTHER_FOLDERS))
+            for place in places:
+                found = _fetch_other(Path(os.path.normpath(place)), root)
+                if found is not None:
+                    versions[os.path.relpath(other, path.parent)] = found
+                    break
+    return versions
+
+
+def _fetch_other(place: Path, root: Path) -> str | None:
+    bucket = root.joinpath(*place.parts[len(root.parts) :][:2])
+    if not place.is_relative_to(root) or not place.is_relative_to(bucket):
+        return None
+    remote = place.relative_to(root)
+    try:
+        listed = storage.look(remote)
+        if listed is not None:
+            storage.fetch(remote, place)
+    except FileNotFoundError:
+        return None
+    return None if listed is None else listed.version
+
+
+def _carrying(stage: Stage) -> Stage:
+    """A stage of the work's, which knows nothing of folders."""
+
+    def one(staged: _Staged) -> Any:
+        with _discarded_after_error(staged):
+            value = stage.function(staged.value)
+        if isinstance(value, Generator):
+            return _carried(staged, value)
+        return dataclasses.replace(staged, value=value)
+
+    def many(batch: Sequence[_Staged]) -> list[_Staged]:
+        # A batch that fails comes again one by one.
+        with _discarded_after_error(batch[0]) if len(batch) == 1 else contextlib.nullcontext():
+            values = stage.function([staged.value for staged in batch])
+        return [dataclasses.replace(s, value=v) for s, v in zip(batch, values, strict=True)]
+
+    return dataclasses.replace(stage, function=one if stage.batch_size is None else many)
+
+
+def _ending(stage: Stage) -> Stage:
+    """The last stage, where nothing is to be put anywhere."""
+    function = _carrying(stage).function
+
+    def end(staged: _Staged) -> Any:
+        facts = function(staged).value
+        staged.discard()
+        return facts
+
+    return dataclasses.replace(stage, function=end)
+
+
+def _carried(staged: _Staged, steps: Generator[Any, None, Any]) -> Generator[Any, None, _Staged]:
+    """The steps of a stage that tells of them."""
+    with _discarded_after_error(staged):
+        value = yield from steps
+    return dataclasses.replace(staged, value=value)
+
+
+@contextlib.contextmanager
+def _discarded_after_error(staged: _Staged) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        staged.discard()
+        raise

@@ -1,0 +1,312 @@
+"""Commands whose sources or outputs are in a bucket, against a server that speaks S3."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trimesh
+from PIL import Image
+
+from lrm_cli.batch import storage
+from lrm_cli.batch.bucket import Bucket as OutBucket
+from lrm_cli.batch.ledger import Ledger, Record
+from tests.unit import evaluate_scene
+from tests.unit.cli_scene import Lrm, save_photo
+from tests.unit.evaluate_scene import place
+from tests.unit.s3 import Bucket, bucket, server
+from tests.unit.test_preprocess import contents
+
+__all__ = ["bucket", "place", "server"]  # fixtures
+
+FLAGS = ("--model", "model", "--resolution", "24", "--device", "cpu", "--jobs", "1")
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where staged files go."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def ledger(bucket: Bucket, key: str = "meshes") -> dict[str, dict[str, Any]]:
+    lines = bucket.get(f"{key}/results.jsonl").splitlines()
+    records = {record["input"]: record for record in map(json.loads, lines)}
+    assert len(records) == len(lines)
+    return records
+
+
+def staged(folder: Path) -> list[str]:
+    """Files of items, which are to be gone when these are done."""
+    return [path.name for path in folder.rglob("lrm-stage-*/**/*") if path.is_file()]
+
+
+def test_photos_to_meshes_from_bucket_to_bucket(
+    lrm: Lrm, scene: Path, bucket: Bucket, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run() -> dict[str, Any]:
+        arguments = (f"{bucket.url}/photos", "--out", f"{bucket.url}/meshes", "--json")
+        assert lrm("reconstruct", *arguments, *FLAGS) == 0
+        return json.loads(capsys.readouterr().out)
+
+    bucket.put_folder(scene / "photos")
+    assert lrm("reconstruct", "photos", "--out", "meshes", "--quiet", *FLAGS) == 0
+    summary = run()
+    assert (summary["done"], summary["out"]) == (2, f"{bucket.url}/meshes")
+    assert summary["ledger"] == f"{bucket.url}/meshes/results.jsonl"
+    assert bucket.keys("meshes") == [f"meshes/{n}" for n in ("a.glb", "b/c.glb", "results.jsonl")]
+    for name in ("a.glb", "b/c.glb"):
+        assert bucket.get(f"meshes/{name}") == Path("meshes", name).read_bytes()
+    assert list(ledger(bucket)["a.png"]["seconds"])[::6] == ["fetch", "put"]
+    assert staged(temporary) == []
+    assert run()["skipped"] == 2
+    save_photo(scene / "photos" / "a.png", shade=99)
+    bucket.put_folder(scene / "photos")
+    summary = run()
+    assert (summary["done"], summary["skipped"]) == (1, 1)
+    bucket.client.delete_object(Bucket=bucket.name, Key="meshes/b/c.glb")
+    summary = run()
+    assert (summary["done"], summary["skipped"]) == (1, 1)
+    assert len(ledger(bucket)) == 2
+
+
+def test_from_this_machine_to_a_bucket_and_back(
+    lrm: Lrm, scene: Path, bucket: Bucket, temporary: Path
+) -> None:
+    out = f"{bucket.url}/deep/meshes"
+    assert lrm("reconstruct", "photos", "--out", out, "--format", "obj,glb", *FLAGS) == 0
+    files = {"a.glb", "a.obj", "a.mtl", "b/c.obj", "b/c.mtl", "b/c.glb"}
+    files |= {"a.texture.png", "b/c.texture.png"}
+    assert {key.removeprefix("deep/meshes/") for key in bucket.keys("")} == {
+        *files,
+        "results.jsonl",
+    }
+    assert staged(temporary) == []
+    assert lrm("render", out, "--out", "stills", *STILL) == 0
+    stills = {path.name for path in Path("stills").rglob("*.png")}
+    assert stills == {"a.glb.png", "a.obj.png", "c.glb.png", "c.obj.png"}
+    assert staged(temporary) == []
+
+
+STILL = ("--format", "png", "--frames", "1", "--size", "32", "--device", "cpu", "--jobs", "1")
+
+
+@pytest.mark.parametrize("texture_folder", [".", "../materials/textures"])
+def test_a_mesh_comes_with_the_files_that_it_names(
+    lrm: Lrm, scene: Path, bucket: Bucket, texture_folder: str
+) -> None:
+    box = trimesh.creation.box()
+    uv = box.vertices[:, :2] + 0.5
+    texture = Image.new("RGB", (8, 8), (200, 30, 30))
+    material = trimesh.visual.texture.SimpleMaterial(image=texture)
+    box.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+    folder = scene / "things" / "cup" / "meshes"
+    folder.mkdir(parents=True)
+    box.export(folder / "cup.obj")
+    (picture,) = (path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
+    (folder / texture_folder).mkdir(parents=True, exist_ok=True)
+    picture.rename(folder / texture_folder / picture.name)
+    bucket.put_folder(scene / "things")
+    for source, out in (("things", "local"), (f"{bucket.url}/things", "remote")):
+        assert lrm("render", source, "--out", out, *STILL) == 0
+    (local,), (remote,) = Path("local").rglob("*.png"), Path("remote").rglob("*.png")
+    assert local.read_bytes() == remote.read_bytes()
+    pixel = Image.open(remote).convert("RGB").getpixel((16, 16))
+    assert isinstance(pixel, tuple)
+    assert pixel[0] > 2 * pixel[1]
+
+
+def test_a_photo_that_cannot_be_read_costs_itself(
+    lrm: Lrm, scene: Path, bucket: Bucket, temporary: Path
+) -> None:
+    bucket.put_folder(scene / "photos")
+    bucket.put("photos/broken.png", b"no picture")
+    (scene / "list").write_text(
+        "".join(f"{bucket.url}/photos/{name}\n" for name in ("a.png", "broken.png", "gone.png"))
+    )
+    assert lrm("reconstruct", "@list", "--out", f"{bucket.url}/meshes", *FLAGS) == 1
+    records = ledger(bucket)
+    assert records["a.png"]["status"] == "done"
+    assert "picture" in records["broken.png"]["error"]
+    assert records["gone.png"]["error"] == (
+        "it cannot be fetched (there is no such object, or bucket)"
+    )
+    assert staged(temporary) == []
+
+
+def test_a_bucket_that_takes_nothing(
+    lrm: Lrm,
+    scene: Path,
+    bucket: Bucket,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert lrm("reconstruct", "photos", "--out", "s3://no-such-bucket/meshes", *FLAGS) == 2
+    assert "nothing can be written to s3://no-such-bucket/meshes" in capsys.readouterr().err
+
+    def fail(file: Path, path: Path) -> None:
+        raise OSError(30, "access is denied", storage.shown(path))
+
+    monkeypatch.setattr("lrm_cli.batch.storage.put", fail)
+    assert lrm("reconstruct", "photos", "--out", f"{bucket.url}/meshes", *FLAGS) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"nothing can be written to {bucket.url}/meshes (access is denied" in said
+    assert "the same command carries on" in said
+
+
+def test_results_in_a_bucket_are_no_inputs(lrm: Lrm, scene: Path, bucket: Bucket) -> None:
+    bucket.put_folder(scene / "photos", "work")
+    both = (f"{bucket.url}/work", "--out", f"{bucket.url}/work", "--save-inputs", *FLAGS)
+    for _ in range(2):
+        assert lrm("reconstruct", *both) == 0
+        assert set(ledger(bucket, "work")) == {"a.png", "b/c.png"}
+
+
+def test_a_killed_run_has_left_what_it_did(bucket: Bucket) -> None:
+    out = Path(bucket.url, "meshes")
+
+    def begin(*names: str) -> tuple[OutBucket, Ledger]:
+        found = OutBucket(out)
+        ledger = Ledger(found.folder, exists=found.holds)
+        found.begin(ledger.path)
+        for name in names:
+            ledger.add(Record(name, "hash", "done"))
+        found.note(at_once=True)
+        return found, ledger
+
+    def end(found: OutBucket, ledger: Ledger) -> None:
+        found.gather()
+        ledger.compact()
+        found.merge()
+
+    begin("a", "b")  # and is killed
+    begin("b", "c")
+    assert bucket.keys("meshes/results.jsonl") == []
+    first = begin("d")
+    second = begin("e", "a")
+    assert {record.input for record in second[1].records()} == {"a", "b", "c", "d", "e"}
+    end(*first)
+    end(*second)
+    assert set(ledger(bucket)) == {"a", "b", "c", "d", "e"}
+    assert bucket.keys() == ["meshes/results.jsonl"]
+
+
+def test_parts_of_a_job_have_ledgers_of_their_own(
+    lrm: Lrm, scene: Path, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("photos", "--out", f"{bucket.url}/meshes", "--json", *FLAGS)
+    for part in ("1/2", "2/2"):
+        assert lrm("reconstruct", *arguments, "--shard", part) == 0
+    capsys.readouterr()
+    assert lrm("reconstruct", *arguments) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == 2
+    assert len(bucket.keys("meshes/results")) == 3
+
+
+def test_a_dry_run_touches_nothing(
+    lrm: Lrm, scene: Path, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.put_folder(scene / "photos")
+    arguments = (f"{bucket.url}/photos", "--out", f"{bucket.url}/meshes", "--dry-run")
+    assert lrm("reconstruct", *arguments, *FLAGS) == 0
+    said = capsys.readouterr().out
+    assert f"to do  {bucket.url}/photos/a.png -> {bucket.url}/meshes/a.glb" in said
+    assert len(bucket.keys()) == 2
+
+
+def test_objects_become_the_same_data_set_in_a_bucket(
+    lrm: Lrm, scene: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lrm_cli.preprocess_work._limit_memory", lambda size: None)
+    (scene / "objects" / "deep").mkdir(parents=True)
+    for number in range(3):
+        trimesh.creation.box((1, 2, 3 + number)).export(scene / f"objects/deep/box{number}.glb")
+    bucket.put_folder(scene / "objects")
+    flags = ("--views", "2", "--size", "16", "--jobs", "1")
+    url = f"{bucket.url}/data"
+    assert lrm("preprocess", "objects", "--out", "data", *flags) == 0
+    assert lrm("preprocess", f"{bucket.url}/objects", "--out", url, *flags) == 0
+    found = bucket.contents("data/")
+    assert {name: found[name] for name in contents(Path("data"))} == contents(Path("data"))
+    assert set(found) - set(contents(Path("data"))) == {"dataset.json", "results.jsonl"}
+    trimesh.creation.box((1, 1, 9)).export(scene / "objects" / "more.glb")
+    bucket.put_folder(scene / "objects")
+    assert lrm("preprocess", f"{bucket.url}/objects", "--out", url, *flags) == 0
+    assert len(bucket.get("data/index.jsonl").splitlines()) == 4
+    assert len(bucket.keys("data/shard")) == 2
+    assert bucket.keys("data/unsharded") == []
+    assert lrm("preprocess", f"{bucket.url}/objects", "--out", url, "--overwrite", *flags) == 0
+    assert len(bucket.get("data/index.jsonl").splitlines()) == 4
+    assert len(bucket.keys("data/shard")) == 1
+
+
+def test_an_archive_in_a_bucket_says_what_to_do(
+    lrm: Lrm, scene: Path, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import zipfile
+
+    trimesh.creation.box().export(scene / "box.obj")
+    with zipfile.ZipFile(scene / "boxes.zip", "w") as archive:
+        archive.write(scene / "box.obj", "box.obj")
+    bucket.put("boxes.zip", (scene / "boxes.zip").read_bytes())
+    assert lrm("preprocess", f"{bucket.url}/boxes.zip", "--out", "data", "--jobs", "1") == 1
+    assert "not looked into: unpack it there" in capsys.readouterr().err
+
+
+def test_predictions_and_scores_in_a_bucket(lrm: Lrm, place: Path, bucket: Bucket) -> None:
+    bucket.put_folder(place / "predictions")
+    evaluate_scene.run(lrm)
+    reference = ("--reference", "truth", "--protocol", "shapes.yaml", "--device", "cpu")
+    url = f"{bucket.url}/scores"
+    lrm("evaluate", f"{bucket.url}/predictions", *reference, "--out", url, "--report")
+    remote, local = json.loads(bucket.get("scores/scores.json")), evaluate_scene.scores()
+    assert set(remote["objects"]) == set(local["objects"]) == {"cup", "pot"}
+    assert remote["objects"]["cup"]["scores"] == local["objects"]["cup"]["scores"]
+    assert b"<html" in bucket.get("scores/report/index.html")
+
+
+def test_a_gallery_in_a_bucket(
+    lrm: Lrm, scene: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put_folder(scene / "photos")
+    arguments = (f"{bucket.url}/photos", "--out", f"{bucket.url}/meshes", "--report", *FLAGS)
+    assert lrm("reconstruct", *arguments) == 0
+    pages = bucket.contents("meshes/report/")
+    assert b"a.png" in pages["index.html"]
+    assert pages["items/a.photo.jpg"].startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("preprocess", "URL/a", "--kind", "videos", "--out", "data"), "videos"),
+        (("preprocess", "URL/a", "--kind", "datasets", "--out", "data"), "data sets"),
+        (("preprocess", "URL/a", "--info"), "data sets"),
+        (("preprocess", "URL/a", "--verify"), "data sets"),
+        (("evaluate", "--model", "m", "--data", "URL/a", "--out", "x"), "--data"),
+        (("evaluate", "out", "--reference", "URL/a", "--out", "x"), "--reference"),
+        (("evaluate", "--compare", "URL/a", "URL/b"), "evaluations to compare"),
+        (("train", "URL/a", "--recipe", "lrm-tiny", "--out", "run"), "data sets"),
+        (("train", "a", "--recipe", "lrm-tiny", "--out", "URL/run"), "--out"),
+    ],
+)
+def test_what_must_be_on_this_machine_says_so(
+    lrm: Lrm,
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bucket.put("a/x", b"")
+    assert lrm(*(argument.replace("URL", bucket.url) for argument in arguments)) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said
+    assert "is in a bucket" in said
+    assert not (tmp_path / "s3:").exists()
