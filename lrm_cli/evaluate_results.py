@@ -29,13 +29,13 @@ def gather(
     from train.evaluation.scores import Scores
 
     wanted = json.loads(json.dumps(asdict(settings)))
-    records = {r.input: r for r in Ledger(out, command=COMMAND).records() if r.settings == wanted}
+    ledger = Ledger(out, command=COMMAND)
     objects: dict[str, dict[str, Any]] = {}
     excluded = dict(plan.excluded)
     features: list[Path] = []
     for item, name in plan.names.items():
-        record = records.get(item)
-        if record is None:
+        record = ledger.newest(item)
+        if record is None or record.settings != wanted:
             excluded[name] = PENDING
         elif record.status != "done":
             excluded[name] = record.error or "it failed"

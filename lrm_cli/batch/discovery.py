@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
 import stat
 import unicodedata
-from collections import Counter
-from collections.abc import Container, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 from lrm_cli.batch.sources import walk
+from lrm_cli.batch.versions import file_version
 from model.formats.names import TRIPLANE, WRITABLE_SUFFIXES
 
 PICTURE_SUFFIXES = (
@@ -21,7 +24,7 @@ PICTURE_SUFFIXES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Input:
     """One file to work on, or a stretch of one; commands may derive inputs that know more.
 
@@ -49,6 +52,11 @@ class Input:
         with self.path.open("rb") as file:
             file.seek(start)
             return file.read(end - start)
+
+    def version(self) -> str | None:
+        """What tells without reading that the content is as it was; None where nothing does."""
+        # Of a copy: paths keep their text once they are asked for it, which a million are not to.
+        return file_version(Path(self.path)) if self.span is None else None
 
     def size(self) -> int | None:
         """Bytes of its content; None where it is not there, or may not be looked at."""
@@ -142,7 +150,8 @@ def find_inputs(
             that cannot be read.
     """
     root = _common_root(sources)
-    found: dict[str, Path] = {}  # real place → path as it was reached
+    seen: defaultdict[str, set[str]] = defaultdict(set)  # names by real folders
+    found: dict[str, Path] = {}  # by names
     for source in sources:
         if os.path.isdir(source):
             files = _files_in(source, out, recursive, wanted)
@@ -150,17 +159,37 @@ def find_inputs(
                 kinds = ", ".join(s.removeprefix(".") for group in wanted.groups for s in group)
                 raise ValueError(f"there is no {wanted.what} ({kinds}) in the folder {source}")
         elif _may_be_file(source):
-            files = [source]
+            files = [_Files(str(source.parent), [source.name])]
         else:
             raise ValueError(f"{source} is neither a file nor a folder")
-        for file in files:
-            # Not `Path.resolve`, which takes links in a circle for our mistake.
-            if file not in made:
-                found.setdefault(os.path.realpath(file), file)
-    names = {PurePosixPath(os.path.relpath(p.absolute(), root)): p for p in found.values()}
-    ordered = sorted(names, key=natural_key)
+        for name, path, real in _places(files, root):
+            if path not in made and real[1] not in seen[real[0]]:
+                seen[real[0]].add(real[1])
+                found[name] = path
+    del seen
+    ordered = sorted(found, key=natural_key)
     stems = _distinct_stems(ordered, wanted.outputs)
-    return [Input(names[name], str(name), stems[name]) for name in ordered]
+    return [Input(found.pop(name), name, stem) for name, stem in zip(ordered, stems, strict=True)]
+
+
+class _Files(NamedTuple):
+    """Files of one folder, by their names in there."""
+
+    folder: str
+    names: list[str]
+
+
+def _places(files: Sequence[_Files], root: Path) -> Iterator[tuple[str, Path, tuple[str, str]]]:
+    """Each file's name below the root, its path, and where it really is: folder and name."""
+    for folder, names in files:
+        real = os.path.realpath(folder)
+        below = os.path.relpath(Path(folder).absolute(), root)
+        prefix = "" if below == os.curdir else f"{Path(below).as_posix()}/"
+        for name in names:
+            path = os.path.join(folder, name)
+            # Not `Path.resolve`, which takes links in a circle for our mistake.
+            place = os.path.split(os.path.realpath(path)) if os.path.islink(path) else (real, name)
+            yield prefix + name, Path(folder, name), place
 
 
 def _common_root(sources: Sequence[Path]) -> Path:
@@ -169,14 +198,15 @@ def _common_root(sources: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
 
 
-def _files_in(folder: Path, out: Path, recursive: bool, wanted: Wanted) -> list[Path]:
-    groups: list[list[Path]] = [[] for _ in wanted.groups]
-    unreadable: list[Path] = []
+def _files_in(folder: Path, out: Path, recursive: bool, wanted: Wanted) -> list[_Files]:
+    groups: list[list[_Files]] = [[] for _ in wanted.groups]
+    unreadable: list[_Files] = []
 
     def note(error: OSError) -> None:
-        if Path(error.filename) == folder:
+        place = Path(error.filename)
+        if place == folder:
             raise ValueError(f"the folder {folder} cannot be read ({error.strerror})")
-        unreadable.append(Path(error.filename))
+        unreadable.append(_Files(str(place.parent), [place.name]))
 
     inside_out = os.path.realpath(out)
     for place, folders, files in walk(folder, note):
@@ -185,40 +215,59 @@ def _files_in(folder: Path, out: Path, recursive: bool, wanted: Wanted) -> list[
             continue
         if not recursive:
             folders.clear()
+        here: list[list[str]] = [[] for _ in wanted.groups]
         for name in files:
-            path, group = Path(place, name), wanted.group_of(name)
-            if group is not None and _may_be_file(path):
-                groups[group].append(path)
+            group = wanted.group_of(name)
+            if group is not None and _may_be_file(os.path.join(place, name)):
+                here[group].append(name)
+        for group, names in enumerate(here):
+            if names:
+                groups[group].append(_Files(place, names))
     return [*next(filter(None, groups), []), *unreadable]
 
 
-def _may_be_file(path: Path) -> bool:
+def _may_be_file(path: str | Path) -> bool:
     """Unlike a pipe or socket. A link that leads nowhere is a file that will fail."""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        return stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
         return True
 
 
-def natural_key(name: PurePosixPath) -> tuple[object, ...]:
-    """Folder by folder, numbers by value: `a2` stands before `a10`."""
-    parts = [
-        [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
-        for pieces in (re.split(r"(\d+)", part.casefold()) for part in name.parts)
-    ]
-    return (parts, str(name))
+def natural_key(name: str) -> tuple[str, str]:
+    """Folder by folder, numbers by value: `a2` stands before `a10`. Names have `/`.
+
+    Texts are compared faster than lists of their pieces, and a million of them are held at once.
+    No name has a NUL character, which stands before all others and so ends each piece.
+    """
+    folder, _, file = name.rpartition("/")
+    return _folder_key(folder) + _part_key(file), name
 
 
-def bare_name(name: PurePosixPath) -> str:
+@functools.lru_cache
+def _folder_key(folder: str) -> str:
+    return "".join(map(_part_key, folder.split("/"))) if folder else ""
+
+
+def _part_key(part: str) -> str:
+    first, *others = re.split(r"(\d+)", part.casefold())
+    key = first + "\0"
+    for number, text in zip(others[::2], others[1::2], strict=True):
+        digits = (number if number.isascii() else str(int(number))).lstrip("0") or "0"
+        key += f"\1{chr(len(digits))}{digits}{text}\0"  # the longer number is the larger one
+    return key + "\0"
+
+
+def bare_name(name: str) -> str:
     """Without its suffix, of which saved triplanes have two."""
-    if name.name.lower().endswith(TRIPLANE) and len(name.name) > len(TRIPLANE):
-        return str(name)[: -len(TRIPLANE)]
-    return str(name.with_suffix(""))
+    file = name.rpartition("/")[2]
+    if file.lower().endswith(TRIPLANE) and len(file) > len(TRIPLANE):
+        return name[: -len(TRIPLANE)]
+    dot = file.rfind(".")
+    return name[: dot - len(file)] if 0 < dot < len(file) - 1 else name
 
 
-def _distinct_stems(
-    names: Sequence[PurePosixPath], outputs: Sequence[str]
-) -> dict[PurePosixPath, str]:
+def _distinct_stems(names: Sequence[str], outputs: Sequence[str]) -> list[str]:
     """A place for each, that no other has, also where case and Unicode form do not count.
 
     The suffix goes, unless two inputs would share their place, or an output that of a folder
@@ -227,27 +276,49 @@ def _distinct_stems(
     Args:
         outputs: suffixes of what is written.
     """
-    bare = {name: bare_name(name) for name in names}
-    uses = Counter(_folded(stem) for stem in bare.values())
-    folders = {_folded(str(folder)) for name in names for folder in name.parents}
-
-    def is_free(stem: str) -> bool:
-        return not any(_folded(stem + suffix) in folders for suffix in outputs)
-
-    stems: dict[PurePosixPath, str] = {}
-    taken = {place for place, count in uses.items() if count == 1 and is_free(place)}
-    for name in names:
-        stem = bare[name]
-        if _folded(stem) not in taken or uses[_folded(stem)] > 1:
-            candidate, number = str(name), 1
-            while _folded(candidate) in taken or not is_free(candidate):
-                number += 1
-                candidate = f"{name}-{number}"
-            stem = candidate
-            taken.add(_folded(stem))
-        stems[name] = stem
+    stems = list(map(bare_name, names))
+    members: defaultdict[str, list[int]] = defaultdict(list)  # names' numbers, by folders
+    for number, name in enumerate(names):
+        members[name.rpartition("/")[0]].append(number)
+    alike: defaultdict[str, list[int]] = defaultdict(list)
+    inside: defaultdict[str, set[str]] = defaultdict(set)  # folders, by the folders around them
+    for folder, numbers in members.items():
+        place = _folded(folder)
+        alike[place] += numbers
+        while place:
+            around = place.rpartition("/")[0]
+            inside[around].add(place)
+            place = around
+    for place, numbers in alike.items():
+        _make_distinct(stems, names, sorted(numbers), inside[place], outputs)
     return stems
 
 
+def _make_distinct(
+    stems: list[str],
+    names: Sequence[str],
+    numbers: Sequence[int],
+    folders: set[str],
+    outputs: Sequence[str],
+) -> None:
+    """Of one folder's inputs, of these numbers. `folders` are those that are beside them."""
+    folded = {number: _folded(stems[number]) for number in numbers}
+    uses = Counter(folded.values())
+
+    def is_free(stem: str) -> bool:
+        return not folders or not any(_folded(stem + suffix) in folders for suffix in outputs)
+
+    taken = {place for place, count in uses.items() if count == 1 and is_free(place)}
+    for number in numbers:
+        if folded[number] in taken and uses[folded[number]] == 1:
+            continue
+        candidate, more = names[number], 1
+        while _folded(candidate) in taken or not is_free(candidate):
+            more += 1
+            candidate = f"{names[number]}-{more}"
+        stems[number] = candidate
+        taken.add(_folded(candidate))
+
+
 def _folded(stem: str) -> str:
-    return unicodedata.normalize("NFC", stem).casefold()
+    return stem.lower() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()

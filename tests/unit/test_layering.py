@@ -89,7 +89,7 @@ ORDER = {
     ],
 }
 BATCH_ORDER = [
-    *("sources", "discovery", "ledger", "made", "leftovers"),
+    *("sources", "versions", "discovery", "ledger_index", "ledger", "made", "leftovers"),
     *("work", "pipeline", "pools", "workers", "places", "executor", "job"),
     *("remote", "broker", "cluster", "door", "ray_pool", "command"),
 ]
