@@ -92,7 +92,7 @@ def main() -> None:
     for name, run, code in (("unbroken", whole, 1), ("carried on", last, 1), ("verify", check, 0)):
         if run.exit_code != code:
             faults.append(f"{name}: exit code {run.exit_code} and not {code}")
-    records = Ledger(work / "whole", command="preprocess").records()
+    records = list(Ledger(work / "whole", command="preprocess").records())
     errors = Counter(str(record.error) for record in records if record.status == "failed")
     figures: dict[str, Any] = {
         "command": f"lrm preprocess FOLDER --out OUT {' '.join(OPTIONS)}",

@@ -30,13 +30,12 @@ def gather(plan: Plan, protocol: Protocol, settings: EvaluateSettings, method: s
 
     wanted = json.loads(json.dumps(asdict(settings)))
     ledger = Ledger(flags.folder, command=COMMAND)
-    records = {r.input: r for r in ledger.records() if r.settings == wanted}
     objects: dict[str, dict[str, Any]] = {}
     excluded = dict(plan.excluded)
     features: list[Path] = []
     for item, name in plan.names.items():
-        record = records.get(item)
-        if record is None:
+        record = ledger.newest(item)
+        if record is None or record.settings != wanted:
             excluded[name] = PENDING
         elif record.status != "done":
             excluded[name] = record.error or "it failed"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lrm_cli import console, options
-from lrm_cli.batch.command import BatchFlags, joined, plan_batch
+from lrm_cli.batch.command import Batch, BatchFlags, joined, plan_batch
 from lrm_cli.mesh_settings import MeshSettings, with_profile
 from lrm_cli.photo_settings import elevation_in, names_in
 from lrm_cli.photo_steps import find_model
@@ -205,11 +206,15 @@ def reconstruct(
         identity, folder = find_model(model)
     places = batch.places
     work = Reconstructor(folder, identity, settings, places.threads, places.batch_size)
-    photos = {item.name: item.path for item in batch.inputs}
     batch.carry_out(
         "reconstruct",
         "Reconstructing",
         work,
         lambda _: identity,
-        (lambda: write_report(flags.folder, photos, quiet)) if report else None,
+        (lambda: write_report(flags.folder, _photos_of(batch), quiet)) if report else None,
     )
+
+
+def _photos_of(batch: Batch) -> dict[str, Path]:
+    """By their names in the ledger."""
+    return {item.name: item.path for item in batch.inputs}

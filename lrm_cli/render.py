@@ -223,13 +223,13 @@ def render(
             dtype=dtype,
         )
         batch = plan_batch(flags, settings, _wanted())
-        photos = {item for item in batch.inputs if kind_of(item.path) == "photo"}
-        identity, folder = find_model(model) if photos else ({}, None)
+        with_photos = any(kind_of(item.path) == "photo" for item in batch.inputs)
+        identity, folder = find_model(model) if with_photos else ({}, None)
     places = batch.places
     work = ObjectRenderer(folder, settings, camera_file, places.threads, places.batch_size)
 
     def model_of(item: Input) -> dict[str, str]:
-        return identity if item in photos else {}
+        return identity if kind_of(item.path) == "photo" else {}
 
     batch.carry_out("render", "Rendering", work, model_of)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +19,7 @@ from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
 from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.job import Job, Store, list_plan, run, summarize
-from lrm_cli.batch.made import Made
+from lrm_cli.batch.made import Made, place_below
 from lrm_cli.batch.places import Spread, spread
 from lrm_cli.batch.pools import Pool
 from lrm_cli.batch.ray_pool import RayPool
@@ -228,17 +230,21 @@ def _without_results(inputs: Sequence[Input], out: Path, settings: Settings) -> 
     Raises:
         ValueError: an output would take its own input's place, or that of another's output.
     """
-    makers: dict[Path, Input] = {}
-    for item in inputs:
+    among = {place: item for item in inputs if (place := place_below(item.path, out))}
+    # A million outputs' hashes take a tenth of the memory of their names.
+    hashes = array("q", (hash(o) for item in inputs for o in settings.files_of(item.stem)))
+    ordered = sorted(hashes)
+    shared = {one for one, other in itertools.pairwise(ordered) if one == other}
+    makers: dict[str, Input] = {}
+    for item in inputs if shared or among else ():
         for output in settings.files_of(item.stem):
-            other = makers.setdefault((out / output).absolute(), item)
+            if hash(output) not in shared and output not in among:
+                continue
+            other = makers.setdefault(output, item)
             if other is not item:
                 raise ValueError(f"{other.name} and {item.name} would both become {output}")
-    kept = []
-    for item in inputs:
-        maker = makers.get(item.path.absolute())
-        if maker is item:
+    for place, item in among.items():
+        if makers.get(place) is item:
             raise ValueError(f"{item.path} would be replaced by its own result; give another --out")
-        if maker is None:
-            kept.append(item)
-    return kept
+    left = {among[place].name for place in makers if place in among}
+    return [item for item in inputs if item.name not in left] if left else list(inputs)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
 import stat
 import unicodedata
-from collections import Counter
-from collections.abc import Container, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 from lrm_cli.batch import storage
 from lrm_cli.batch.sources import walk
 from lrm_cli.batch.storage import Listed
+from lrm_cli.batch.versions import file_version
 from model.formats.names import TRIPLANE, WRITABLE_SUFFIXES
 
 PICTURE_SUFFIXES = (
@@ -23,7 +26,7 @@ PICTURE_SUFFIXES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Input:
     """One file to work on, or a stretch of one; commands may derive inputs that know more.
 
@@ -56,6 +59,13 @@ class Input:
             file.seek(start)
             return file.read(end - start)
 
+    def version(self) -> str | None:
+        """What tells without reading that the content is as it was; None where nothing does."""
+        if self.listed is not None:
+            return self.listed.version
+        # Of a copy: paths keep their text once they are asked for it, which a million are not to.
+        return file_version(Path(self.path)) if self.span is None else None
+
     def size(self) -> int | None:
         """Bytes of its content; None where it is not there, or may not be looked at."""
         if self.span is not None:
@@ -67,17 +77,6 @@ class Input:
             return self.path.stat().st_size
         except OSError:
             return None
-
-    def version(self) -> str | None:
-        """What tells this content from another, without its being read; None where nothing does.
-
-        Raises:
-            OSError: it is not there, or may not be looked at.
-        """
-        if storage.is_remote(self.path):
-            listed = self.listed or storage.look(self.path)
-            return None if listed is None else listed.version
-        return None
 
 
 @dataclass(frozen=True)
@@ -162,143 +161,177 @@ def find_inputs(
             that cannot be read; or some sources are in a bucket and others not in the same.
     """
     _check_storage(sources)
-    found: dict[str, Path] = {}  # real place → path as it was reached
-    listed: dict[Path, Listed | None] = {}
+    folders = {source for source in sources if _is_folder(source, wanted)}
+    root = _common_root(sources, folders)
+    seen: defaultdict[str, set[str]] = defaultdict(set)  # names by real folders
+    found: dict[str, tuple[Path, Listed | None]] = {}  # by names
     for source in sources:
-        if storage.is_remote(source):
-            in_bucket = _files_in_bucket(source, out, recursive, wanted)
-            listed |= in_bucket
-            files = list(in_bucket)
-        elif os.path.isdir(source):
+        if source in folders:
             files = _files_in(source, out, recursive, wanted)
             if not files:
-                raise _nothing_in(source, wanted)
+                kinds = ", ".join(s.removeprefix(".") for group in wanted.groups for s in group)
+                where = storage.shown(source)
+                raise ValueError(f"there is no {wanted.what} ({kinds}) in the folder {where}")
         elif _may_be_file(source):
-            files = [source]
+            files = [_Files(str(source.parent), {source.name: None})]
         else:
             raise ValueError(f"{source} is neither a file nor a folder")
-        for file in files:
-            # Not `Path.resolve`, which takes links in a circle for our mistake.
-            if file not in made:
-                found.setdefault(_real_place(file), file)
-    root = _common_root(sources, source_is_file=sources[0] in found.values())
-    names = {PurePosixPath(os.path.relpath(p.absolute(), root)): p for p in found.values()}
-    ordered = sorted(names, key=natural_key)
+        for name, path, real, listed in _places(files, root):
+            if path not in made and real[1] not in seen[real[0]]:
+                seen[real[0]].add(real[1])
+                found[name] = path, listed
+    del seen
+    ordered = sorted(found, key=natural_key)
     stems = _distinct_stems(ordered, wanted.outputs)
-    return [
-        Input(path := names[name], str(name), stems[name], listed=listed.get(path))
-        for name in ordered
-    ]
+    inputs = []
+    for name, stem in zip(ordered, stems, strict=True):
+        path, listed = found.pop(name)
+        inputs.append(Input(path, name, stem, listed=listed))
+    return inputs
+
+
+class _Files(NamedTuple):
+    """Files of one folder, by their names in there, with what their bucket said of them."""
+
+    folder: str
+    names: dict[str, Listed | None]
+
+
+def _places(
+    files: Sequence[_Files], root: Path
+) -> Iterator[tuple[str, Path, tuple[str, str], Listed | None]]:
+    """Each file's name below the root, its path, where it really is (folder and name), `listed`."""
+    for folder, names in files:
+        real = os.path.realpath(folder)
+        below = os.path.relpath(Path(folder).absolute(), root)
+        prefix = "" if below == os.curdir else f"{Path(below).as_posix()}/"
+        for name, listed in names.items():
+            path = os.path.join(folder, name)
+            # Not `Path.resolve`, which takes links in a circle for our mistake.
+            place = os.path.split(os.path.realpath(path)) if os.path.islink(path) else (real, name)
+            yield prefix + name, Path(folder, name), place, listed
 
 
 def _check_storage(sources: Sequence[Path]) -> None:
     """Names are places below a common root.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or a bucket cannot be spoken to.
     """
     buckets = {path.parts[:2] if storage.is_remote(path) else () for path in sources}
     if len(buckets) > 1:
         raise ValueError("sources are either all on this machine or all in one bucket")
+    if buckets != {()}:
+        storage.check(sources[0])
 
 
-def _nothing_in(folder: Path, wanted: Wanted) -> ValueError:
-    kinds = ", ".join(s.removeprefix(".") for group in wanted.groups for s in group)
-    return ValueError(f"there is no {wanted.what} ({kinds}) in the folder {storage.shown(folder)}")
-
-
-def _real_place(file: Path) -> str:
-    return str(file) if storage.is_remote(file) else os.path.realpath(file)
-
-
-def _files_in_bucket(
-    source: Path, out: Path, recursive: bool, wanted: Wanted
-) -> dict[Path, Listed | None]:
-    """What a source in a bucket stands for, an object or a folder.
-
-    Raises:
-        ValueError: it stands for nothing, or the bucket cannot be read.
-    """
-    storage.check(source)
+def _is_folder(source: Path, wanted: Wanted) -> bool:
+    if not storage.is_remote(source):
+        return os.path.isdir(source)
     if wanted.group_of(source.name) is not None:
-        return {source: None}  # not looked at: lists may name a million
+        return False  # not looked at: lists may name a million
     try:
-        if (listed := storage.look(source)) is not None:
-            return {source: listed}
-        groups: list[dict[Path, Listed | None]] = [{} for _ in wanted.groups]
-        for folder, folders, files in storage.walk(source):
-            folders[:] = [
-                name for name in folders if not name.startswith(".") and folder / name != out
-            ]
-            if not recursive:
-                folders.clear()
-            for name, listed in files.items():
-                if (group := wanted.group_of(name)) is not None:
-                    groups[group][folder / name] = listed
+        return storage.look(source) is None
     except OSError as error:
-        raise ValueError(f"{storage.shown(source)} cannot be read ({error.strerror})") from None
-    found = next(filter(None, groups), {})
-    if not found:
-        raise _nothing_in(source, wanted)
-    return found
+        raise _unreadable(source, error) from None
 
 
-def _common_root(sources: Sequence[Path], source_is_file: bool) -> Path:
-    if len(sources) == 1 and not source_is_file:
+def _unreadable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(f"the folder {storage.shown(folder)} cannot be read ({error.strerror})")
+
+
+def _common_root(sources: Sequence[Path], folders: Container[Path]) -> Path:
+    if len(sources) == 1 and sources[0] in folders:
         return sources[0].absolute()
     return Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
 
 
-def _files_in(folder: Path, out: Path, recursive: bool, wanted: Wanted) -> list[Path]:
-    groups: list[list[Path]] = [[] for _ in wanted.groups]
-    unreadable: list[Path] = []
+def _files_in(folder: Path, out: Path, recursive: bool, wanted: Wanted) -> list[_Files]:
+    groups: list[list[_Files]] = [[] for _ in wanted.groups]
+    unreadable: list[_Files] = []
 
     def note(error: OSError) -> None:
-        if Path(error.filename) == folder:
-            raise ValueError(f"the folder {folder} cannot be read ({error.strerror})")
-        unreadable.append(Path(error.filename))
+        place = Path(error.filename)
+        if place == folder:
+            raise _unreadable(folder, error)
+        unreadable.append(_Files(str(place.parent), {place.name: None}))
 
     inside_out = os.path.realpath(out)
-    for place, folders, files in walk(folder, note):
+    for place, folders, files in _walk(folder, note):
         if Path(place) != folder and os.path.realpath(place) == inside_out:
             folders.clear()
             continue
         if not recursive:
             folders.clear()
-        for name in files:
-            path, group = Path(place, name), wanted.group_of(name)
-            if group is not None and _may_be_file(path):
-                groups[group].append(path)
+        here: list[dict[str, Listed | None]] = [{} for _ in wanted.groups]
+        for name, listed in files.items():
+            group = wanted.group_of(name)
+            if group is not None and _may_be_file(os.path.join(place, name)):
+                here[group][name] = listed
+        for group, names in enumerate(here):
+            if names:
+                groups[group].append(_Files(place, names))
     return [*next(filter(None, groups), []), *unreadable]
 
 
-def _may_be_file(path: Path) -> bool:
+def _walk(
+    folder: Path, onerror: Callable[[OSError], None]
+) -> Iterator[tuple[str, list[str], dict[str, Listed | None]]]:
+    """Through a folder on disk or in a bucket, from above, without hidden folders."""
+    if not storage.is_remote(folder):
+        for place, folders, files in walk(folder, onerror):
+            yield place, folders, dict.fromkeys(files)
+        return
+    try:
+        for around, folders, listed in storage.walk(folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            yield str(around), folders, {**listed}
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+
+
+def _may_be_file(path: str | Path) -> bool:
     """Unlike a pipe or socket. A link that leads nowhere is a file that will fail."""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        return stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
         return True
 
 
-def natural_key(name: PurePosixPath) -> tuple[object, ...]:
-    """Folder by folder, numbers by value: `a2` stands before `a10`."""
-    parts = [
-        [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
-        for pieces in (re.split(r"(\d+)", part.casefold()) for part in name.parts)
-    ]
-    return (parts, str(name))
+def natural_key(name: str) -> tuple[str, str]:
+    """Folder by folder, numbers by value: `a2` stands before `a10`. Names have `/`.
+
+    Texts are compared faster than lists of their pieces, and a million of them are held at once.
+    No name has a NUL character, which stands before all others and so ends each piece.
+    """
+    folder, _, file = name.rpartition("/")
+    return _folder_key(folder) + _part_key(file), name
 
 
-def bare_name(name: PurePosixPath) -> str:
+@functools.lru_cache
+def _folder_key(folder: str) -> str:
+    return "".join(map(_part_key, folder.split("/"))) if folder else ""
+
+
+def _part_key(part: str) -> str:
+    first, *others = re.split(r"(\d+)", part.casefold())
+    key = first + "\0"
+    for number, text in zip(others[::2], others[1::2], strict=True):
+        digits = (number if number.isascii() else str(int(number))).lstrip("0") or "0"
+        key += f"\1{chr(len(digits))}{digits}{text}\0"  # the longer number is the larger one
+    return key + "\0"
+
+
+def bare_name(name: str) -> str:
     """Without its suffix, of which saved triplanes have two."""
-    if name.name.lower().endswith(TRIPLANE) and len(name.name) > len(TRIPLANE):
-        return str(name)[: -len(TRIPLANE)]
-    return str(name.with_suffix(""))
+    file = name.rpartition("/")[2]
+    if file.lower().endswith(TRIPLANE) and len(file) > len(TRIPLANE):
+        return name[: -len(TRIPLANE)]
+    dot = file.rfind(".")
+    return name[: dot - len(file)] if 0 < dot < len(file) - 1 else name
 
 
-def _distinct_stems(
-    names: Sequence[PurePosixPath], outputs: Sequence[str]
-) -> dict[PurePosixPath, str]:
+def _distinct_stems(names: Sequence[str], outputs: Sequence[str]) -> list[str]:
     """A place for each, that no other has, also where case and Unicode form do not count.
 
     The suffix goes, unless two inputs would share their place, or an output that of a folder
@@ -307,27 +340,49 @@ def _distinct_stems(
     Args:
         outputs: suffixes of what is written.
     """
-    bare = {name: bare_name(name) for name in names}
-    uses = Counter(_folded(stem) for stem in bare.values())
-    folders = {_folded(str(folder)) for name in names for folder in name.parents}
-
-    def is_free(stem: str) -> bool:
-        return not any(_folded(stem + suffix) in folders for suffix in outputs)
-
-    stems: dict[PurePosixPath, str] = {}
-    taken = {place for place, count in uses.items() if count == 1 and is_free(place)}
-    for name in names:
-        stem = bare[name]
-        if _folded(stem) not in taken or uses[_folded(stem)] > 1:
-            candidate, number = str(name), 1
-            while _folded(candidate) in taken or not is_free(candidate):
-                number += 1
-                candidate = f"{name}-{number}"
-            stem = candidate
-            taken.add(_folded(stem))
-        stems[name] = stem
+    stems = list(map(bare_name, names))
+    members: defaultdict[str, list[int]] = defaultdict(list)  # names' numbers, by folders
+    for number, name in enumerate(names):
+        members[name.rpartition("/")[0]].append(number)
+    alike: defaultdict[str, list[int]] = defaultdict(list)
+    inside: defaultdict[str, set[str]] = defaultdict(set)  # folders, by the folders around them
+    for folder, numbers in members.items():
+        place = _folded(folder)
+        alike[place] += numbers
+        while place:
+            around = place.rpartition("/")[0]
+            inside[around].add(place)
+            place = around
+    for place, numbers in alike.items():
+        _make_distinct(stems, names, sorted(numbers), inside[place], outputs)
     return stems
 
 
+def _make_distinct(
+    stems: list[str],
+    names: Sequence[str],
+    numbers: Sequence[int],
+    folders: set[str],
+    outputs: Sequence[str],
+) -> None:
+    """Of one folder's inputs, of these numbers. `folders` are those that are beside them."""
+    folded = {number: _folded(stems[number]) for number in numbers}
+    uses = Counter(folded.values())
+
+    def is_free(stem: str) -> bool:
+        return not folders or not any(_folded(stem + suffix) in folders for suffix in outputs)
+
+    taken = {place for place, count in uses.items() if count == 1 and is_free(place)}
+    for number in numbers:
+        if folded[number] in taken and uses[folded[number]] == 1:
+            continue
+        candidate, more = names[number], 1
+        while _folded(candidate) in taken or not is_free(candidate):
+            more += 1
+            candidate = f"{names[number]}-{more}"
+        stems[number] = candidate
+        taken.add(_folded(candidate))
+
+
 def _folded(stem: str) -> str:
-    return unicodedata.normalize("NFC", stem).casefold()
+    return stem.lower() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -16,7 +17,7 @@ from lrm_cli.batch.discovery import Input
 from lrm_cli.batch.executor import Executor
 from lrm_cli.batch.ledger import Ledger, Record
 from lrm_cli.batch.leftovers import remove_empty_folders, remove_parts_below
-from lrm_cli.batch.work import Outcome, Task, digest_of
+from lrm_cli.batch.work import Outcome, Task, is_unchanged, read_input
 from lrm_cli.progress import Progress
 
 LEFT_OUT = "left_out"  # in a record's facts: why an input is not wanted, by a rule of the settings
@@ -120,8 +121,9 @@ class Job:
     def done_before(self, item: Input) -> Record | None:
         """What tells that an earlier run has made the same of the same content.
 
-        The files are read only where all else is as it was. Of a job with a store: what tells that
-        it has left the input out.
+        The files are read only where all else is as it was and the file system does not tell that
+        they are; what it says of them then is in the record, for the next time. Of a job with a
+        store: what tells that it has left the input out.
         """
         if self.overwrite:
             return None
@@ -129,11 +131,13 @@ class Job:
         before = self.ledger.find(item.name, outputs, self.model(item), self.settings)
         if before is None or (self.store is not None and LEFT_OUT not in before.facts):
             return None
+        if is_unchanged(item, before.versions):
+            return before
         try:
-            content = item.read_bytes()
+            now = read_input(item)
         except OSError:
             return None  # whoever works on it will say what is wrong with it
-        return before if digest_of(item.path, content) == before.sha256 else None
+        return replace(before, versions=now.versions) if now.sha256 == before.sha256 else None
 
 
 def make_folder(folder: Path) -> None:
@@ -156,8 +160,8 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
 
     Ends the command where no further output could be written either.
     """
-    names = {output for item in inputs for output in job.outputs_of(item)}
-    remove_parts_below(job.out, names | {job.ledger.path.name})
+    names = (output for item in inputs for output in job.outputs_of(item))
+    remove_parts_below(job.out, itertools.chain([job.ledger.path.name], names))
     with contextlib.closing(executor), _ledger_kept(job):
         unrecorded: Outcome | None = None
         failed: list[Task] = []
@@ -199,19 +203,23 @@ def _ledger_kept(job: Job) -> Iterator[None]:
 
 def list_plan(job: Job, inputs: Sequence[Input], as_json: bool) -> None:
     """Print what `run` would do, on standard output."""
-    plan: list[dict[str, Any]] = []
-    for item in inputs:
-        done = job.is_stored(item) or job.done_before(item) is not None
-        names = job.recorded_outputs_of(item)
-        outputs = [f"{job.shown_out}/{name}" for name in names] or [job.shown_out]
-        plan.append({"input": storage.shown(item.path), "outputs": outputs, "done": done})
-    list_entries(plan, as_json)
+    list_entries((_plan_of(job, item) for item in inputs), as_json)
 
 
-def list_entries(plan: Sequence[dict[str, Any]], as_json: bool) -> None:
+def _plan_of(job: Job, item: Input) -> dict[str, Any]:
+    done = job.is_stored(item) or job.done_before(item) is not None
+    outputs = [f"{job.shown_out}/{output}" for output in job.recorded_outputs_of(item)]
+    return {
+        "input": storage.shown(item.path),
+        "outputs": outputs or [job.shown_out],
+        "done": done,
+    }
+
+
+def list_entries(plan: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Print what would be done: of each input its `input`, `outputs` and whether it is `done`."""
     if as_json:
-        console.print_json({"dry_run": True, "items": plan})
+        console.print_json({"dry_run": True, "items": list(plan)})
         return
     for entry in plan:
         state = "done " if entry["done"] else "to do"
@@ -296,6 +304,7 @@ def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
         command=job.command,
         error=None if failure is None else failure.sentence,
         facts=outcome.facts,
+        versions=outcome.versions,
     )
     with _disk_errors(job, progress):
         job.ledger.add(record)

@@ -4,6 +4,7 @@
 own `results.i-of-n.jsonl`. Commands that share a folder share its ledger, each with lines of its
 own. Lines are appended as items finish, so that a killed run loses at most
 the line it was writing; readers take an input's last line, and know what the other ledgers say.
+Lines stay on the disk and are read when they are asked for: memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from lrm_cli.batch.ledger_index import Entry, LedgerIndex, Place
+
 LEDGER_NAME = "results.jsonl"
 FIRST_COMMAND = "reconstruct"  # whose ledgers did not tell the command
 LEDGER_NAMES = re.compile(r"results(\.\d+-of-\d+)?\.jsonl")
+_MOST_ATTEMPTS = 3  # of writing a line into a file that others replace
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Record:
         facts: figures of the outputs.
         command: of `lrm`, that did it.
         finished_at: seconds since 1970; of several ledgers the newest record counts.
+        versions: see `versions.versions_of`: while they stay, the input need not be read again.
     """
 
     input: str
@@ -51,21 +56,23 @@ class Record:
     facts: dict[str, Any] = field(default_factory=dict)
     command: str = FIRST_COMMAND
     finished_at: float = field(default_factory=lambda: round(time.time(), 3))
+    versions: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """Command and input: later lines of the same replace earlier ones."""
-        return self.command, self.input
+
+_FIELDS = frozenset(each.name for each in fields(Record))
 
 
 class Ledger:
-    """A folder's ledger, read once and then kept up with what this run adds.
+    """A folder's ledger, gone through once and then kept up with what is added to it.
 
     Args:
         folder: the output folder; it need not exist yet.
         shard: number and count of the job that writes it, where several share the work.
         command: whose records are looked for.
-        exists: whether an output, by its place below the folder, is there; None: it is looked for.
+        exists: whether an output is there, by its place below the folder; None: a look tells.
+
+    Raises:
+        OSError: a ledger cannot be read, or the temporary folder has no room for an index.
     """
 
     def __init__(
@@ -76,25 +83,24 @@ class Ledger:
         exists: Callable[[str], bool] | None = None,
     ) -> None:
         self.folder = folder
-        self._exists = exists or (lambda output: (folder / output).exists())
         self.command = command
         name = LEDGER_NAME if shard is None else f"results.{shard[0]}-of-{shard[1]}.jsonl"
         self.path = folder / name
-        self._last = _last_records(self.path)
-        self._newest = dict(self._last)  # of all ledgers: a later run may have replaced outputs
-        for path in sorted(folder.glob("results*.jsonl")) if folder.is_dir() else []:
-            if path != self.path and LEDGER_NAMES.fullmatch(path.name):
-                for key, record in _last_records(path).items():
-                    known = self._newest.get(key)
-                    if known is None or record.finished_at > known.finished_at:
-                        self._newest[key] = record
-        by_age = sorted(self._newest.values(), key=lambda record: record.finished_at)
-        self._owners = {output: record.key for record in by_age for output in record.outputs}
+        self._exists = exists or self._is_in_folder
+        # Of all: a later run may have replaced outputs.
+        others = [
+            path
+            for path in (sorted(folder.glob("results*.jsonl")) if folder.is_dir() else [])
+            if path != self.path and LEDGER_NAMES.fullmatch(path.name)
+        ]
+        self._index = LedgerIndex([self.path, *others], _entry_of)
+        self._read: tuple[Place, Record] | None = None  # the last one
+        self._wanted: tuple[Any, Any] = {}, {}  # settings as last asked for, and as JSON has them
 
     @property
-    def outputs(self) -> frozenset[str]:
+    def outputs(self) -> Container[str]:
         """All that the folder's ledgers tell of, whichever command made it."""
-        return frozenset(self._owners)
+        return _Outputs(self._index)
 
     def find(
         self,
@@ -105,30 +111,42 @@ class Ledger:
     ) -> Record | None:
         """What says that these outputs exist, made with this model and these settings.
 
-        Its `sha256` tells of what content. They are another input's, if it took their place since:
-        `a.png` and `a.jpg` may come in commands of their own.
+        Its `sha256` and `versions` tell of what content. They are another input's, if it took
+        their place since: `a.png` and `a.jpg` may come in commands of their own.
         """
-        last = self._newest.get((self.command, name))
-        # Compared as JSON gives them back, in which tuples are lists.
-        wanted = ("done", outputs, model, json.loads(json.dumps(settings)))
-        if last is None or wanted != (*(last.status, last.outputs, last.model, last.settings),):
+        place = self._index.newest(self.command, name)
+        last = None if place is None else self._record_at(place)
+        if place is None or last is None:
             return None
-        if any(self._owners[output] != last.key for output in outputs):
+        wanted = ("done", outputs, model, self._as_read(settings))
+        if wanted != (last.status, last.outputs, last.model, last.settings):
+            return None
+        if any(self._index.maker(output) != place.line for output in outputs):
             return None
         return last if all(map(self._exists, outputs)) else None
 
-    def records(self) -> list[Record]:
+    def newest(self, name: str) -> Record | None:
+        """The command's newest of an input, of all ledgers of the folder."""
+        place = self._index.newest(self.command, name)
+        return None if place is None else self._record_at(place)
+
+    def records(self) -> Iterator[Record]:
         """The command's newest of each input, of all ledgers of the folder."""
-        return [record for record in self._newest.values() if record.command == self.command]
+        records = map(self._record_at, self._index.all_newest(self.command))
+        return (record for record in records if record is not None)
 
     def adopt(self, record: Record) -> None:
         """Note here what only another ledger knows, so that each tells the whole of its job.
 
+        It is found out again if it is lost, so nothing waits for the disk.
+
         Raises:
             OSError: the folder cannot be written to.
         """
-        if self._last.get(record.key) != record:
-            self.add(record)
+        place = self._index.own(record.command, record.input)
+        if place is None or self._record_at(place) != record:
+            self._append(_line_of(record), is_only_one=False)
+            self._index.update()
 
     def add(self, record: Record) -> None:
         """Append a line; it is on the disk when this returns.
@@ -137,36 +155,80 @@ class Ledger:
             OSError: the folder cannot be written to.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        line = _line_of(record)
-        with self.path.open("ab+") as file:
-            if file.seek(0, os.SEEK_END):
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = b"\n" + line  # ends the line that a killed run left torn
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        as_read = Record(**json.loads(line))  # by a later run
-        self._last[record.key] = self._newest[record.key] = as_read
-        self._owners |= dict.fromkeys(record.outputs, record.key)
+        self._append(_line_of(record))
+        self._index.update()
 
     def compact(self) -> None:
         """Leave one line per input and command, if there are more.
 
-        The file is read anew, so that lines which another process has added stay.
+        Lines which another process has added, also while this goes on, stay.
+
+        Raises:
+            OSError: the folder cannot be written to.
         """
         if not self.path.exists():
             return
-        lines = self.path.read_bytes().splitlines()
-        records = _last_records(self.path)
-        if len(lines) == len(records):
+        self._index.update()
+        if self._index.is_compact():
             return
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
-            beside.write_bytes(b"".join(map(_line_of, records.values())))
+            with beside.open("wb") as file:
+                file.writelines(self._index.own_lines())
+                file.flush()
+                os.fsync(file.fileno())
+            if not self._index.is_current():
+                return  # another process has done it
             os.replace(beside, self.path)
         finally:
             beside.unlink(missing_ok=True)
+        if late := self._index.unread():
+            self._append(late)
+
+    def _append(self, lines: bytes, is_only_one: bool = True) -> None:
+        """Add lines. They are on the disk when this returns, unless others tell the same."""
+        for _ in range(_MOST_ATTEMPTS):
+            with self.path.open("ab+") as file:
+                torn = False
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    torn = file.read(1) != b"\n"  # by a killed run, whose line ends here
+                file.write(b"\n" + lines if torn else lines)
+                file.flush()
+                if is_only_one:
+                    os.fsync(file.fileno())
+                written = os.fstat(file.fileno())
+            # Who compacts the file looks for late lines when theirs is in its place: until then
+            # they see this one, and from then on we see theirs.
+            if not self.path.exists() or os.path.samestat(written, self.path.stat()):
+                return
+
+    def _record_at(self, place: Place) -> Record | None:
+        if self._read is None or self._read[0] != place:
+            record = _record_of(self._index.content(place))
+            if record is None:
+                return None
+            self._read = place, record
+        return self._read[1]
+
+    def _as_read(self, settings: dict[str, Any]) -> Any:
+        """As JSON gives them back, in which tuples are lists; a run has always the same."""
+        if settings != self._wanted[0]:
+            self._wanted = dict(settings), json.loads(json.dumps(settings))
+        return self._wanted[1]
+
+    def _is_in_folder(self, output: str) -> bool:
+        return os.path.exists(os.path.join(self.folder, output))
+
+
+class _Outputs:
+    """Answers `in` without holding all."""
+
+    def __init__(self, index: LedgerIndex) -> None:
+        self._index = index
+
+    def __contains__(self, output: object) -> bool:
+        return isinstance(output, str) and self._index.maker(output) is not None
 
 
 def _line_of(record: Record) -> bytes:
@@ -177,20 +239,25 @@ def _line_of(record: Record) -> bytes:
         return (json.dumps(asdict(record)) + "\n").encode()
 
 
-def _last_records(path: Path) -> dict[tuple[str, str], Record]:
-    """Each input's last line of each command; lines that are torn or not ours are passed over."""
-    if not path.exists():
-        return {}
-    names = {f.name for f in fields(Record)}
-    records: dict[tuple[str, str], Record] = {}
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                values = json.loads(line)
-                values = {"finished_at": 0.0, **values}  # older ledgers do not tell
-                record = Record(**{k: v for k, v in values.items() if k in names})
-            except (ValueError, TypeError, AttributeError):
-                continue
-            records.pop(record.key, None)  # so that they stand in the order of their last lines
-            records[record.key] = record
-    return records
+def _record_of(line: bytes) -> Record | None:
+    """None of a line that is torn or not ours."""
+    try:
+        values = json.loads(line)
+        values = {"finished_at": 0.0, **values}  # older ledgers do not tell
+        return Record(**{k: v for k, v in values.items() if k in _FIELDS})
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _entry_of(line: bytes) -> Entry | None:
+    """None of a line that is torn or not ours."""
+    record = _record_of(line)
+    if record is None:
+        return None
+    try:
+        texts = [record.command, record.input, *record.outputs]
+        if not all(isinstance(text, str) for text in texts):
+            return None
+        return Entry(record.command, record.input, record.outputs, float(record.finished_at))
+    except (ValueError, TypeError):
+        return None

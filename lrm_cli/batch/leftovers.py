@@ -6,7 +6,8 @@ import glob
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from model.formats.atomic import part_stem
@@ -21,21 +22,24 @@ def remove_parts(outputs: Iterable[Path]) -> None:
             _remove(part)
 
 
-def remove_parts_below(folder: Path, names: Collection[str]) -> None:
+def remove_parts_below(folder: Path, names: Iterable[str]) -> None:
     """As `remove_parts`, for many outputs below a folder of any depth, in one walk.
 
     Args:
-        names: places below the folder, with `/`; parts of other outputs may be another job's.
+        names: places below the folder, with `/`; parts of other outputs may be another job's. Not
+            gone through where there are no parts.
     """
-    stems = {(path := PurePosixPath(name)).with_name(part_stem(path.name)) for name in names}
+    parts: defaultdict[PurePosixPath, list[Path]] = defaultdict(list)
     for place, folders, files in os.walk(folder):
-        for entry in [*folders, *files]:
-            match = _PART.fullmatch(entry)
-            if match is None:
-                continue
-            stem = PurePosixPath(Path(place, match["name"]).relative_to(folder).as_posix())
-            if stem in stems:
-                _remove(Path(place, entry))
+        for entry in (*folders, *files):
+            match = _PART.fullmatch(entry) if entry.startswith(".") else None
+            if match is not None:
+                stem = Path(place, match["name"]).relative_to(folder).as_posix()
+                parts[PurePosixPath(stem)].append(Path(place, entry))
+    for name in names if parts else ():
+        path = PurePosixPath(name)
+        for part in parts.pop(path.with_name(part_stem(path.name)), ()):
+            _remove(part)
 
 
 def remove_empty_folders(folders: Iterable[Path], out: Path) -> None:

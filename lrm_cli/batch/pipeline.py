@@ -51,6 +51,7 @@ class _Item:
     task: Task
     value: Any
     sha256: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -148,7 +149,8 @@ class Pipeline:
     def _end(self, item: _Item, failure: Failure | None) -> None:
         facts = item.value if failure is None else {}
         item.value = None
-        self._report(Outcome(item.task, item.sha256, item.seconds, failure, facts or {}))
+        read = item.sha256, item.seconds
+        self._report(Outcome(item.task, *read, failure, facts or {}, item.versions))
 
 
 def _content(stage: Stage, item: _Item) -> Any:
@@ -156,7 +158,7 @@ def _content(stage: Stage, item: _Item) -> Any:
     if not isinstance(item.value, Task):
         return item.value
     source = stage.read(item.task)
-    item.sha256 = source.sha256
+    item.sha256, item.versions = source.sha256, source.versions
     return source
 
 

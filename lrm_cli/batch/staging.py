@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lrm_cli.batch import storage
+from lrm_cli.batch.versions import MISSING
 from lrm_cli.batch.work import Place, Source, Stage, Task, Work, digest_of, read_source
 from model.formats.side_files import OTHER_FOLDERS, side_files
 from model.formats.temporary import remove_leftovers, temporary_folder
@@ -106,16 +107,16 @@ class _Staging:
             read = read_source(task)
             return _Fetched(read.item, outputs, read.content, read.sha256, read.versions, own)
         try:
-            version = task.item.version()
+            own_version = task.item.version()
             item = dataclasses.replace(task.item, path=own / "in" / task.item.path, listed=None)
             storage.fetch(task.item.path, item.path)
             content = item.read_bytes()
-            versions = {task.item.path.name: version} if version else {}
-            versions |= _fetch_others(item.path, content, own / "in")
+            versions = _fetch_others(item.path, content, own / "in")
         except OSError as error:
             shutil.rmtree(own, ignore_errors=True)
             raise ValueError(f"it cannot be fetched ({error.strerror})") from error
         digest = digest_of(item.path, content)
+        versions = {**versions, item.path.name: own_version} if own_version else {}
         return _Fetched(item, outputs, content, digest, versions, own)
 
     def _begin(self, source: _Fetched) -> _Staged:
@@ -136,7 +137,7 @@ class _Staging:
 
 
 def _fetch_others(path: Path, content: bytes, root: Path) -> dict[str, str]:
-    """Bring what a mesh file names, and what that names; returns their versions.
+    """Bring what a mesh file names, and what that names; returns their versions, as `Reading` does.
 
     What is not there is no error: whoever reads the mesh knows what it can do without.
 
@@ -148,16 +149,16 @@ def _fetch_others(path: Path, content: bytes, root: Path) -> dict[str, str]:
     while new := [other for other in side_files(path, content) if other not in tried]:
         for other in new:
             tried.add(other)
-            places = (other, *(path.parent / folder / other.name for folder in OTHER_FOLDERS))
-            for place in places:
-                found = _fetch_other(Path(os.path.normpath(place)), root)
-                if found is not None:
-                    versions[os.path.relpath(other, path.parent)] = found
+            for place in (other, *(path.parent / place / other.name for place in OTHER_FOLDERS)):
+                name = os.path.relpath(place, path.parent)
+                versions[name] = _fetch_other(Path(os.path.normpath(place)), root) or MISSING
+                if versions[name] != MISSING:
                     break
     return versions
 
 
 def _fetch_other(place: Path, root: Path) -> str | None:
+    """A file of the same bucket's; its version, or None where there is none."""
     bucket = root.joinpath(*place.parts[len(root.parts) :][:2])
     if not place.is_relative_to(root) or not place.is_relative_to(bucket):
         return None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lrm_cli.batch.discovery import Input
+from lrm_cli.batch.versions import side_file_versions, side_files_are
 from model.formats.side_files import side_files
 
 
@@ -51,7 +52,7 @@ class Source:
 
     Attributes:
         sha256: see `digest_of`.
-        versions: of the files that were read, by their places from the input's folder.
+        versions: see `Reading`.
     """
 
     item: Input
@@ -96,6 +97,7 @@ class Outcome:
         seconds: by stage.
         facts: what the last stage said of the outputs.
         failure: None where its outputs are there.
+        versions: see `Reading`.
     """
 
     task: Task
@@ -103,6 +105,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     failure: Failure | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def read_source(task: Task) -> Source:
@@ -112,10 +115,10 @@ def read_source(task: Task) -> Source:
         ValueError: the file is not there (any more), or may not be read.
     """
     try:
-        content = task.item.read_bytes()
+        read = read_input(task.item)
     except OSError as error:
         raise ValueError(f"the file cannot be read ({error.strerror})") from error
-    return Source(task.item, task.outputs, content, digest_of(task.item.path, content))
+    return Source(task.item, task.outputs, read.content, read.sha256, read.versions)
 
 
 @dataclass(frozen=True)
@@ -156,14 +159,61 @@ class Work(Protocol):
         """
 
 
-def digest_of(path: Path, content: bytes) -> str:
+@dataclass(frozen=True)
+class Reading:
+    """An input as it was when it was read.
+
+    Attributes:
+        sha256: see `digest_of`.
+        versions: what the file system said of the input, by its file's name, and of the files
+            that it names, by their places below its folder, just before they were read; a change
+            while they were read is a change since. Empty where that does not tell all.
+    """
+
+    content: bytes
+    sha256: str
+    versions: dict[str, str]
+
+
+def read_input(item: Input) -> Reading:
+    """Its content, with what tells later whether it has changed.
+
+    Raises:
+        OSError: it is not there, or may not be read.
+    """
+    own = item.version()
+    content = item.read_bytes()
+    besides = side_files(item.path, content)
+    versions = side_file_versions(item.path.parent, besides)
+    if besides:  # in some of them others are named: these are read after the look at them, too
+        before, besides = besides, side_files(item.path, content)
+        versions = versions if before == besides else None
+    digest = digest_of(item.path, content, besides)
+    if own is None or versions is None:
+        return Reading(content, digest, {})
+    return Reading(content, digest, {**versions, item.path.name: own})
+
+
+def is_unchanged(item: Input, versions: dict[str, str]) -> bool:
+    """Whether an input is, for all that can be told without reading, as it was in a `Reading`."""
+    own = versions.get(item.path.name)
+    if own is None or own != item.version():
+        return False
+    others = {name: version for name, version in versions.items() if name != item.path.name}
+    return not others or side_files_are(item.path.parent, others)
+
+
+def digest_of(path: Path, content: bytes, besides: Sequence[Path] | None = None) -> str:
     """SHA-256 of a file, in hexadecimal, as the ledger keeps it.
 
     Of its content alone, unless it names other files, as an OBJ does its materials and textures:
     then of the content and the digests of all of them. One that is not there counts as such.
+
+    Args:
+        besides: those files, where they are known.
     """
     digest = hashlib.sha256(content)
-    for beside in side_files(path, content):
+    for beside in side_files(path, content) if besides is None else besides:
         digest.update(_digest_of_file(beside) or b"missing")
     return digest.hexdigest()
 

@@ -93,8 +93,8 @@ def read_entries(out: Path) -> tuple[list[Item], list[Failed]]:
             item = Item(record)
             items[unicodedata.normalize("NFC", item.stem).casefold()] = item
     return (
-        sorted(items.values(), key=lambda item: natural_key(PurePosixPath(item.name))),
-        sorted(failures, key=lambda failed: natural_key(PurePosixPath(failed.name))),
+        sorted(items.values(), key=lambda item: natural_key(item.name)),
+        sorted(failures, key=lambda failed: natural_key(failed.name)),
     )
 
 

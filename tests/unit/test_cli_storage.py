@@ -74,6 +74,24 @@ def test_photos_to_meshes_from_bucket_to_bucket(
     assert len(ledger(bucket)) == 2
 
 
+def test_what_is_unchanged_is_not_read_again(
+    lrm: Lrm,
+    scene: Path,
+    bucket: Bucket,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket.put_folder(scene / "photos")
+    arguments = (f"{bucket.url}/photos", "--out", f"{bucket.url}/meshes", "--json", *FLAGS)
+    assert lrm("reconstruct", *arguments) == 0
+    read: list[Path] = []
+    monkeypatch.setattr("lrm_cli.batch.storage.read_bytes", read.append)
+    capsys.readouterr()
+    assert lrm("reconstruct", *arguments) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == 2
+    assert read == []
+
+
 def test_from_this_machine_to_a_bucket_and_back(
     lrm: Lrm, scene: Path, bucket: Bucket, temporary: Path
 ) -> None:

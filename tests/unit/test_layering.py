@@ -95,8 +95,9 @@ ORDER = {
     ],
 }
 BATCH_ORDER = [
-    *("storage", "sources", "discovery", "ledger", "made", "leftovers", "bucket"),
-    *("work", "staging", "pipeline", "pools", "workers", "places", "executor", "job"),
+    *("storage", "sources", "versions", "discovery", "ledger_index", "ledger", "made"),
+    *("leftovers", "bucket", "work", "staging", "pipeline", "pools", "workers", "places"),
+    *("executor", "job"),
     *("remote", "broker", "cluster", "door", "ray_pool", "command"),
 ]
 
