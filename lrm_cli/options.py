@@ -44,7 +44,12 @@ InputElevationOption = Annotated[
 # How a batch is done.
 
 OutOption = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder for what is made, and results.jsonl.")
+    Path,
+    typer.Option(
+        metavar="DIR|URL",
+        help="Folder for what is made, and results.jsonl; also in a bucket (s3://, gs://, az://, "
+        "hf://), as sources may be.",
+    ),
 ]
 DeviceOption = Annotated[
     str,
@@ -68,7 +73,8 @@ ClusterOption = Annotated[
     typer.Option(
         metavar="ADDRESS|auto",
         help="Work on all nodes of a Ray cluster, that of HOST:PORT or the one that this machine "
-        "is part of (auto). Sources and --out must be on storage that all nodes share. --jobs: "
+        "is part of (auto). Sources and --out must be on storage that all nodes share, or in a "
+        "bucket. --jobs: "
         "processes on all nodes together.",
     ),
 ]
