@@ -1,26 +1,103 @@
 """Photos over three Ray nodes, two of which are killed and one joins: is every result as it should?
 
-    python -m benchmarks.cluster_faults --work FOLDER [--photos 500] [--json FILE]
+    python -m benchmarks.cluster_faults --work FOLDER [--photos 500] [--s3] [--json FILE]
 
 Both runs of `lrm reconstruct --resolution 64 --texture 0`, on the cluster and on this machine
-alone, have one thread for each worker and batches of one, so that bytes can be compared.
+alone, have one thread for each worker and batches of one, so that bytes can be compared. With
+`--s3` photos and meshes of the former are in a bucket, of a server on this machine (moto).
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).parents[1]
 _FLAGS = ("--resolution", "64", "--texture", "0", "--device", "cpu", "--quiet", "--overwrite")
+_LEDGER = "results.jsonl"
+
+
+class Storage(Protocol):
+    """Where the cluster's photos and meshes are."""
+
+    photos: str
+    out: str
+
+    def names(self) -> list[str]:
+        """Of the files in `out`."""
+
+    def read(self, name: str) -> bytes:
+        """One of them."""
+
+
+class Disk:
+    def __init__(self, work: Path) -> None:
+        self._out = work / "cluster"
+        self.photos, self.out = str(work / "photos"), str(self._out)
+
+    def names(self) -> list[str]:
+        return [str(p.relative_to(self._out)) for p in self._out.rglob("*") if p.is_file()]
+
+    def read(self, name: str) -> bytes:
+        return (self._out / name).read_bytes()
+
+
+class S3:
+    def __init__(self, work: Path, endpoint: str) -> None:
+        import boto3
+
+        os.environ |= {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        self._client = boto3.client("s3")
+        self._client.create_bucket(Bucket="faults")
+        for path in (work / "photos").iterdir():
+            self._client.upload_file(str(path), "faults", f"photos/{path.name}")
+        self.photos, self.out = "s3://faults/photos", "s3://faults/meshes"
+
+    def names(self) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket="faults", Prefix="meshes/"
+        )
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        return [key.removeprefix("meshes/") for key in keys]
+
+    def read(self, name: str) -> bytes:
+        content: bytes = self._client.get_object(Bucket="faults", Key=f"meshes/{name}")[
+            "Body"
+        ].read()
+        return content
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[str]:
+    """Its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
+        try:
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
 
 
 def make_photos(folder: Path, count: int) -> None:
@@ -39,8 +116,8 @@ def make_photos(folder: Path, count: int) -> None:
         Image.fromarray(rgba.astype(np.uint8)).save(path, compress_level=1)
 
 
-def lrm(photos: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "lrm_cli", "reconstruct", str(photos), "--out", str(out)]
+def lrm(photos: str, out: str, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "lrm_cli", "reconstruct", photos, "--out", out]
     return subprocess.Popen([*command, *_FLAGS, *more], cwd=ROOT)
 
 
@@ -62,7 +139,7 @@ def memory(driver: int) -> dict[str, float]:
     return {"command": megabytes(Path("/proc", str(driver))), "worker": max(workers)}
 
 
-def run_on_cluster(photos: Path, out: Path, count: int) -> dict[str, Any]:
+def run_on_cluster(storage: Storage, count: int) -> dict[str, Any]:
     """Nodes are killed after a fifth and three fifths, one joins after two fifths."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
@@ -71,7 +148,7 @@ def run_on_cluster(photos: Path, out: Path, count: int) -> dict[str, Any]:
     cluster.add_node(num_cpus=0, include_dashboard=False)
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
     start = time.monotonic()
-    run = lrm(photos, out, "--cluster", str(cluster.address))
+    run = lrm(storage.photos, storage.out, "--cluster", str(cluster.address))
     events = [
         (count // 5, "kill a node"),
         (2 * count // 5, "add a node"),
@@ -80,7 +157,7 @@ def run_on_cluster(photos: Path, out: Path, count: int) -> dict[str, Any]:
     happened, samples = [], []
     while run.poll() is None:
         time.sleep(0.5)
-        done = len(list(out.glob("*.glb")))
+        done = len([name for name in storage.names() if name.endswith(".glb")])
         if events and done >= events[0][0]:
             _, what = events.pop(0)
             if what == "add a node":
@@ -105,9 +182,22 @@ def run_on_cluster(photos: Path, out: Path, count: int) -> dict[str, Any]:
     }
 
 
-def digests(folder: Path) -> dict[str, str]:
+def compare(storage: Storage, alone: Path, photos: int) -> dict[str, Any]:
+    """What the cluster has left, beside what one machine has."""
+    names = storage.names()
+    lines = [json.loads(line) for line in storage.read(_LEDGER).splitlines()]
+    records = collections.Counter((line["input"], line["status"]) for line in lines)
+    meshes = [name for name in names if name.endswith(".glb")]
+    found = {name: hashlib.sha256(storage.read(name)).hexdigest() for name in meshes}
+    wanted = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in alone.glob("*.glb")}
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.glb")
+        "ledger_has_each_once_and_done": len(records) == photos and set(records.values()) == {1},
+        "equal_files": sum(found.get(name) == digest for name, digest in wanted.items()),
+        "files": {
+            "cluster": len(found),
+            "alone": len(wanted),
+            "left_over": [name for name in names if name not in (*meshes, _LEDGER)],
+        },
     }
 
 
@@ -115,27 +205,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--photos", type=int, default=500)
+    parser.add_argument("--s3", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     work = arguments.work.absolute()
-    photos, there, here = work / "photos", work / "cluster", work / "alone"
-    make_photos(photos, arguments.photos)
-    figures: dict[str, Any] = {
-        "photos": arguments.photos,
-        "cluster": run_on_cluster(photos, there, arguments.photos),
-    }
-    start = time.monotonic()
-    alone = lrm(photos, here, "--jobs", str(os.cpu_count())).wait()
-    figures["alone"] = {"exit_code": alone, "seconds": round(time.monotonic() - start, 1)}
-    lines = [json.loads(line) for line in (there / "results.jsonl").read_text().splitlines()]
-    records = collections.Counter((line["input"], line["status"]) for line in lines)
-    left = [p.name for p in there.iterdir() if p.suffix != ".glb" and p.name != "results.jsonl"]
-    found, wanted = digests(there), digests(here)
-    figures["ledger_has_each_once_and_done"] = len(records) == arguments.photos and set(
-        records.values()
-    ) == {1}
-    figures["equal_files"] = sum(found.get(name) == digest for name, digest in wanted.items())
-    figures["files"] = {"cluster": len(found), "alone": len(wanted), "left_over": left}
+    make_photos(work / "photos", arguments.photos)
+    with s3_server() if arguments.s3 else contextlib.nullcontext() as endpoint:
+        storage: Storage = S3(work, endpoint) if endpoint else Disk(work)
+        figures: dict[str, Any] = {
+            "photos": arguments.photos,
+            "storage": "S3" if arguments.s3 else "disk",
+            "cluster": run_on_cluster(storage, arguments.photos),
+        }
+        start = time.monotonic()
+        alone = lrm(str(work / "photos"), str(work / "alone"), "--jobs", str(os.cpu_count())).wait()
+        figures["alone"] = {"exit_code": alone, "seconds": round(time.monotonic() - start, 1)}
+        figures |= compare(storage, work / "alone", arguments.photos)
     print(json.dumps(figures, indent=2))
 
     import torch

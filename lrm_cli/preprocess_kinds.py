@@ -168,7 +168,6 @@ def make_dataset(
     Raises:
         typer.Exit: some input failed.
     """
-    from model.formats.temporary import remove_leftovers
     from train.objects import ObjectSettings
 
     with console.usage_errors():
@@ -188,7 +187,6 @@ def make_dataset(
             kept.keep(flags.folder)
             folder.publish()
         store = DatasetStore(flags.folder, numbers, folder)
-    remove_leftovers()
     work = DatasetWork(settings, _memory_of_each(places))
     batch = Batch(flags, kept, mine, places, part)
     batch.carry_out(COMMAND, "Rendering", work, lambda _: {}, store=store)

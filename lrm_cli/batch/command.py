@@ -28,6 +28,7 @@ from lrm_cli.batch.staging import StagedWork
 from lrm_cli.batch.work import Work
 from lrm_cli.batch.workers import LocalPool
 from lrm_cli.progress import show_progress
+from model.formats.temporary import remove_leftovers
 
 
 class Settings(Protocol):
@@ -151,8 +152,11 @@ class Batch:
             self._pool(work), work.stage_names, self.places.window, flags.timeout
         )
         counts = executor.stage_counts
-        with show_progress(len(self.inputs), what, flags.quiet, counts) as progress:
-            run(job, self.inputs, executor, progress)
+        try:
+            with show_progress(len(self.inputs), what, flags.quiet, counts) as progress:
+                run(job, self.inputs, executor, progress)
+        finally:
+            remove_leftovers()  # of workers, which end from one moment to the next
         index = None if report is None else self._report(report)
         summarize(job, progress, flags.json, flags.quiet, index)
         if progress.failures:
