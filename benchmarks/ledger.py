@@ -220,11 +220,15 @@ def _measure(part: str, work: Path) -> None:
     """In a process of its own: prints the figures as JSON on the last line."""
     nothing = _peak_megabytes()
     run, times = _PARTS[part](work)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     result = run()
     seconds = time.perf_counter() - start
+    row: dict[str, Any] = {
+        "seconds": round(seconds, 2),
+        "processor_seconds": round(time.process_time() - busy, 2),
+        "peak_megabytes": _peak_megabytes(),
+    }
     del result
-    row: dict[str, Any] = {"seconds": round(seconds, 2), "peak_megabytes": _peak_megabytes()}
     if times:
         row["microseconds_each"] = round(1e6 * seconds / times, 1)
     print(json.dumps({**row, "megabytes_at_start": nothing}))

@@ -15,7 +15,7 @@ _MOST_SIDE_FILES = 256  # of an input; more would make lines of the ledger too l
 _SETTLED_S = 2.0
 
 
-def file_version(path: Path) -> str | None:
+def file_version(path: str | Path) -> str | None:
     """What the file system says of a file, all of which changes only with the file.
 
     Returns:
