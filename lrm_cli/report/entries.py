@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lrm_cli.batch.discovery import natural_key
 from lrm_cli.batch.ledger import Ledger, Record
+from lrm_cli.batch.naming import natural_key
 from model.formats.names import WRITABLE_SUFFIXES
 
 # What the viewer and the pictures can be made of, the best first.

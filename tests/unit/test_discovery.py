@@ -1,4 +1,4 @@
-"""lrm_cli/batch/discovery.py: what is found, in which order, and where results go."""
+"""lrm_cli/batch/discovery.py, naming.py: what is found, in which order, and where results go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from lrm_cli.batch.discovery import Input, Shard, Wanted, find_inputs, natural_key
+from lrm_cli.batch.discovery import Input, Shard, Wanted, find_inputs
+from lrm_cli.batch.naming import natural_key
 
 
 def tree(root: Path, *names: str) -> Path:

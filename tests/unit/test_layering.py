@@ -89,7 +89,8 @@ ORDER = {
     ],
 }
 BATCH_ORDER = [
-    *("sources", "versions", "discovery", "ledger_index", "ledger", "made", "leftovers"),
+    *("sources", "versions", "naming", "discovery"),
+    *("ledger_index", "ledger", "made", "leftovers"),
     *("work", "pipeline", "pools", "workers", "places", "executor", "job"),
     *("remote", "broker", "cluster", "door", "ray_pool", "command"),
 ]
