@@ -19,7 +19,7 @@ from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
 from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.job import Job, Store, list_plan, run, summarize
-from lrm_cli.batch.made import Made, place_below
+from lrm_cli.batch.made import Below, Made
 from lrm_cli.batch.places import Spread, spread
 from lrm_cli.batch.pools import Pool
 from lrm_cli.batch.ray_pool import RayPool
@@ -234,7 +234,8 @@ def _without_results(inputs: Sequence[Input], out: Path, settings: Settings) -> 
     Raises:
         ValueError: an output would take its own input's place, or that of another's output.
     """
-    among = {place: item for item in inputs if (place := place_below(item.path, out))}
+    below = Below(out)
+    among = {place: item for item in inputs if (place := below.place_of(item.path))}
     # A million outputs' hashes take a tenth of the memory of their names.
     hashes = array("q", (hash(o) for item in inputs for o in settings.files_of(item.stem)))
     ordered = sorted(hashes)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
 import stat
-import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from lrm_cli.batch import storage
+from lrm_cli.batch.naming import distinct_stems, natural_key
 from lrm_cli.batch.sources import walk
 from lrm_cli.batch.storage import Listed
 from lrm_cli.batch.versions import file_version
-from model.formats.names import TRIPLANE, WRITABLE_SUFFIXES
+from model.formats.names import WRITABLE_SUFFIXES
 
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
@@ -61,10 +60,9 @@ class Input:
 
     def version(self) -> str | None:
         """What tells without reading that the content is as it was; None where nothing does."""
-        if self.listed is not None:
-            return self.listed.version
-        # Of a copy: paths keep their text once they are asked for it, which a million are not to.
-        return file_version(Path(self.path)) if self.span is None else None
+        if storage.is_remote(self.path):
+            return self.listed.version if self.listed else file_version(self.path)
+        return file_version(text_of(self.path)) if self.span is None else None
 
     def size(self) -> int | None:
         """Bytes of its content; None where it is not there, or may not be looked at."""
@@ -77,6 +75,12 @@ class Input:
             return self.path.stat().st_size
         except OSError:
             return None
+
+
+def text_of(path: Path) -> str:
+    """As `str`, which lets a path keep its text: a million of them would take 100 MB more."""
+    folder = str(path.parent)
+    return os.path.join(folder, path.name) if folder != os.curdir else path.name or folder
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ def find_inputs(
                 found[name] = path, listed
     del seen
     ordered = sorted(found, key=natural_key)
-    stems = _distinct_stems(ordered, wanted.outputs)
+    stems = distinct_stems(ordered, wanted.outputs)
     inputs = []
     for name, stem in zip(ordered, stems, strict=True):
         path, listed = found.pop(name)
@@ -296,93 +300,3 @@ def _may_be_file(path: str | Path) -> bool:
         return stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
         return True
-
-
-def natural_key(name: str) -> tuple[str, str]:
-    """Folder by folder, numbers by value: `a2` stands before `a10`. Names have `/`.
-
-    Texts are compared faster than lists of their pieces, and a million of them are held at once.
-    No name has a NUL character, which stands before all others and so ends each piece.
-    """
-    folder, _, file = name.rpartition("/")
-    return _folder_key(folder) + _part_key(file), name
-
-
-@functools.lru_cache
-def _folder_key(folder: str) -> str:
-    return "".join(map(_part_key, folder.split("/"))) if folder else ""
-
-
-def _part_key(part: str) -> str:
-    first, *others = re.split(r"(\d+)", part.casefold())
-    key = first + "\0"
-    for number, text in zip(others[::2], others[1::2], strict=True):
-        digits = (number if number.isascii() else str(int(number))).lstrip("0") or "0"
-        key += f"\1{chr(len(digits))}{digits}{text}\0"  # the longer number is the larger one
-    return key + "\0"
-
-
-def bare_name(name: str) -> str:
-    """Without its suffix, of which saved triplanes have two."""
-    file = name.rpartition("/")[2]
-    if file.lower().endswith(TRIPLANE) and len(file) > len(TRIPLANE):
-        return name[: -len(TRIPLANE)]
-    dot = file.rfind(".")
-    return name[: dot - len(file)] if 0 < dot < len(file) - 1 else name
-
-
-def _distinct_stems(names: Sequence[str], outputs: Sequence[str]) -> list[str]:
-    """A place for each, that no other has, also where case and Unicode form do not count.
-
-    The suffix goes, unless two inputs would share their place, or an output that of a folder
-    (`cup.png` beside `cup.glb/1.png`): then they keep it, and what still collides gets a number.
-
-    Args:
-        outputs: suffixes of what is written.
-    """
-    stems = list(map(bare_name, names))
-    members: defaultdict[str, list[int]] = defaultdict(list)  # names' numbers, by folders
-    for number, name in enumerate(names):
-        members[name.rpartition("/")[0]].append(number)
-    alike: defaultdict[str, list[int]] = defaultdict(list)
-    inside: defaultdict[str, set[str]] = defaultdict(set)  # folders, by the folders around them
-    for folder, numbers in members.items():
-        place = _folded(folder)
-        alike[place] += numbers
-        while place:
-            around = place.rpartition("/")[0]
-            inside[around].add(place)
-            place = around
-    for place, numbers in alike.items():
-        _make_distinct(stems, names, sorted(numbers), inside[place], outputs)
-    return stems
-
-
-def _make_distinct(
-    stems: list[str],
-    names: Sequence[str],
-    numbers: Sequence[int],
-    folders: set[str],
-    outputs: Sequence[str],
-) -> None:
-    """Of one folder's inputs, of these numbers. `folders` are those that are beside them."""
-    folded = {number: _folded(stems[number]) for number in numbers}
-    uses = Counter(folded.values())
-
-    def is_free(stem: str) -> bool:
-        return not folders or not any(_folded(stem + suffix) in folders for suffix in outputs)
-
-    taken = {place for place, count in uses.items() if count == 1 and is_free(place)}
-    for number in numbers:
-        if folded[number] in taken and uses[folded[number]] == 1:
-            continue
-        candidate, more = names[number], 1
-        while _folded(candidate) in taken or not is_free(candidate):
-            more += 1
-            candidate = f"{names[number]}-{more}"
-        stems[number] = candidate
-        taken.add(_folded(candidate))
-
-
-def _folded(stem: str) -> str:
-    return stem.lower() if stem.isascii() else unicodedata.normalize("NFC", stem).casefold()

@@ -7,6 +7,7 @@ import os
 from collections.abc import Container
 from pathlib import Path
 
+from lrm_cli.batch.discovery import text_of
 from lrm_cli.batch.ledger import Ledger
 
 REPORT_FOLDER = "report"  # in an output folder
@@ -24,12 +25,13 @@ class Made:
     def __init__(self, out: Path, folder: Path | None = None) -> None:
         self._out = out
         self._folder = folder or out
+        self._below = Below(out)
 
     def __contains__(self, path: object) -> bool:
         assert isinstance(path, Path)
         if is_of_report(path):
             return True
-        inside = place_below(path, self._out)
+        inside = self._below.place_of(path)
         while inside:
             if inside in self._outputs:
                 return True
@@ -42,13 +44,18 @@ class Made:
         return Ledger(self._folder).outputs
 
 
-def place_below(path: Path, folder: Path) -> str:
-    """A file's place below a folder, with `/`; empty where it is not below it.
+class Below:
+    """What is below a folder, as paths are written: links and `..` are not followed."""
 
-    As the paths are written: links and `..` are not followed.
-    """
-    text, around = _absolute(path), _absolute(folder).rstrip(os.sep) + os.sep
-    return text.removeprefix(around).replace(os.sep, "/") if text.startswith(around) else ""
+    def __init__(self, folder: Path) -> None:
+        self._start = _absolute(folder).rstrip(os.sep) + os.sep
+
+    def place_of(self, path: Path) -> str:
+        """A file's place below the folder, with `/`; empty where it is not below it."""
+        text = _absolute(path)
+        if not text.startswith(self._start):
+            return ""
+        return text.removeprefix(self._start).replace(os.sep, "/")
 
 
 def is_of_report(path: Path) -> bool:
@@ -62,5 +69,5 @@ def is_of_report(path: Path) -> bool:
 
 
 def _absolute(path: Path) -> str:
-    # Of a copy: paths keep their text once they are asked for it, which a million are not to.
-    return os.path.join(os.getcwd(), Path(path))
+    text = text_of(path)
+    return text if os.path.isabs(text) else os.path.join(os.getcwd(), text)

@@ -48,9 +48,10 @@ class Listed:
     version: str
 
 
-def is_remote(path: Path) -> bool:
+def is_remote(path: str | Path) -> bool:
     """Whether a path is that of a bucket, or of something in one."""
-    return bool(path.parts) and path.parts[0] in _SCHEMES
+    parts = Path(path).parts  # of a copy: paths keep them, which a million of paths are not to
+    return bool(parts) and parts[0] in _SCHEMES
 
 
 def shown(path: Path) -> str:

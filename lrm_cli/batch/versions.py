@@ -17,14 +17,14 @@ _MOST_SIDE_FILES = 256  # of an input; more would make lines of the ledger too l
 _SETTLED_S = 2.0
 
 
-def file_version(path: Path) -> str | None:
+def file_version(path: str | Path) -> str | None:
     """What the file system says of a file, all of which changes only with the file.
 
     Returns:
         None: it is not there, is no file, or has changed so lately that its times do not tell.
     """
     if storage.is_remote(path):
-        return _version_in_bucket(path)
+        return _version_in_bucket(Path(path))
     try:
         state = os.stat(path)
     except OSError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lrm_cli.batch.discovery import natural_key
 from lrm_cli.batch.ledger import Ledger, Record
+from lrm_cli.batch.naming import natural_key
 from model.formats.names import WRITABLE_SUFFIXES
 
 # What the viewer and the pictures can be made of, the best first.
@@ -20,43 +21,41 @@ DRAWABLE_SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 _LONGEST_NAME = 230
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
-    """An input whose mesh is there."""
+    """An input whose mesh is there. Its record is read when it is asked for.
 
-    record: Record
+    Attributes:
+        stem: place of its files below the output folder, and of its page below the report's
+            items. Where the name leaves no room for what the report adds, it ends early.
+        drawable: the mesh file to draw, below the output folder.
+        flags: what of it deserves a look.
+        ledger: where its record is.
+    """
+
+    name: str
+    stem: str
+    drawable: str | None
+    flags: tuple[str, ...]
+    ledger: Ledger
+
+    @staticmethod
+    def of(record: Record, ledger: Ledger) -> Item:
+        """What a record tells of an item."""
+        by_suffix = {PurePosixPath(output).suffix: output for output in record.outputs}
+        drawable = next((by_suffix[s] for s in DRAWABLE_SUFFIXES if s in by_suffix), None)
+        flags = tuple(sys.intern(flag) for flag in record.facts.get("flags", ()))
+        return Item(record.input, _stem_of(record), drawable, flags, ledger)
 
     @property
-    def name(self) -> str:
-        return self.record.input
-
-    @property
-    def stem(self) -> str:
-        """Place of its files below the output folder, and of its page below the report's items.
-
-        Where the name leaves no room for what the report adds, it ends early.
-        """
-        meshes = (PurePosixPath(o) for o in self.record.outputs)
-        stem = next(m for m in meshes if m.suffix in WRITABLE_SUFFIXES).with_suffix("")
-        encoded = os.fsencode(stem.name)
-        if len(encoded) > _LONGEST_NAME:
-            digest = hashlib.sha256(encoded).hexdigest()[:16]
-            stem = stem.with_name(f"{stem.name[:40]}-{digest}")
-        return str(stem)
-
-    @property
-    def drawable(self) -> str | None:
-        """The mesh file to draw, below the output folder."""
-        by_suffix = {PurePosixPath(output).suffix: output for output in self.record.outputs}
-        return next((by_suffix[s] for s in DRAWABLE_SUFFIXES if s in by_suffix), None)
+    def record(self) -> Record:
+        record = self.ledger.newest(self.name)
+        assert record is not None
+        return record
 
     @property
     def facts(self) -> dict[str, Any]:
         return self.record.facts
-
-    @property
-    def flags(self) -> list[str]:
-        return list(self.record.facts.get("flags", ()))
 
     @property
     def seconds(self) -> float:
@@ -82,23 +81,36 @@ def read_entries(out: Path) -> tuple[list[Item], list[Failed]]:
 
     Of inputs whose meshes have one place, the newest is told of: its files are those there.
     """
-    items: dict[str, Item] = {}
+    ledger = Ledger(out)
+    items: dict[str, tuple[float, Item]] = {}
     failures: list[Failed] = []
-    for record in sorted(Ledger(out).records(), key=lambda record: record.finished_at):
+    for record in ledger.records():
         if record.status != "done":
             failures.append(Failed(record.input, record.error or "it failed"))
         elif not _is_mesh(out, record):
             failures.append(Failed(record.input, "what was made of it is no longer there"))
         else:
-            item = Item(record)
-            items[unicodedata.normalize("NFC", item.stem).casefold()] = item
+            item = Item.of(record, ledger)
+            place = unicodedata.normalize("NFC", item.stem).casefold()
+            if place not in items or items[place][0] <= record.finished_at:
+                items[place] = record.finished_at, item
     return (
-        sorted(items.values(), key=lambda item: natural_key(item.name)),
+        sorted((item for _, item in items.values()), key=lambda item: natural_key(item.name)),
         sorted(failures, key=lambda failed: natural_key(failed.name)),
     )
 
 
+def _stem_of(record: Record) -> str:
+    meshes = (PurePosixPath(o) for o in record.outputs)
+    stem = next(m for m in meshes if m.suffix in WRITABLE_SUFFIXES).with_suffix("")
+    encoded = os.fsencode(stem.name)
+    if len(encoded) > _LONGEST_NAME:
+        digest = hashlib.sha256(encoded).hexdigest()[:16]
+        stem = stem.with_name(f"{stem.name[:40]}-{digest}")
+    return str(stem)
+
+
 def _is_mesh(out: Path, record: Record) -> bool:
     suffixes = {PurePosixPath(output).suffix for output in record.outputs}
-    whole = all((out / output).is_file() for output in record.outputs)
+    whole = all(os.path.isfile(os.path.join(out, output)) for output in record.outputs)
     return whole and not suffixes.isdisjoint(WRITABLE_SUFFIXES)

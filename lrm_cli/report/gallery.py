@@ -14,7 +14,7 @@ from lrm_cli.batch.made import REPORT_FOLDER
 from lrm_cli.progress import Progress, show_progress
 from lrm_cli.report.drawn import KINDS, PAGE_SUFFIX, Drawn
 from lrm_cli.report.entries import Failed, Item, read_entries
-from lrm_cli.report.index import index_page, item_list
+from lrm_cli.report.index import Contents, index_page, item_list
 from lrm_cli.report.item import item_page
 from lrm_cli.report.markup import ITEMS_PER_PAGE, Shown, index_name
 from lrm_cli.report.pictures import PHOTO_KIND, Kind, Order
@@ -80,14 +80,16 @@ def _write_index(
 ) -> None:
     folder = out / REPORT_FOLDER
     write_atomically(folder / "items.js", item_list(items))
-    pages = max(-(-len(items) // ITEMS_PER_PAGE), 1)
-    for number in reversed(range(1, pages + 1)):  # the first one last: it leads to all others
+    contents = Contents.of(items, failures)
+    for number in reversed(
+        range(1, contents.pages + 1)
+    ):  # the first one last: it leads to all others
         start = (number - 1) * ITEMS_PER_PAGE
         here = [_shown(out, item, drawn) for item in items[start : start + ITEMS_PER_PAGE]]
-        write_atomically(folder / index_name(number), index_page(here, number, items, failures))
+        write_atomically(folder / index_name(number), index_page(here, number, contents))
     for path in folder.glob("index-*.html"):  # of a time when there were more
         match = re.fullmatch(r"index-(\d+)\.html", path.name)
-        if match and int(match[1]) > pages:
+        if match and int(match[1]) > contents.pages:
             path.unlink()
 
 

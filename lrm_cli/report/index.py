@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from lrm_cli.console import duration
@@ -24,21 +25,41 @@ FAILURES_SHOWN_OPEN = 10  # a longer list waits to be opened
 NO_BREAK = "\u00a0"  # a space between a number and its unit
 
 
-def index_page(
-    here: Sequence[Shown], number: int, items: Sequence[Item], failures: Sequence[Failed]
-) -> bytes:
+@dataclass(frozen=True)
+class Contents:
+    """What each page of the index tells of all items, counted once.
+
+    Attributes:
+        flags: that any of them has, in order.
+    """
+
+    items: int
+    flagged: int
+    flags: Sequence[str]
+    failures: Sequence[Failed]
+
+    @staticmethod
+    def of(items: Sequence[Item], failures: Sequence[Failed]) -> Contents:
+        """Those of a report."""
+        flags = sorted({flag for item in items for flag in item.flags})
+        return Contents(len(items), sum(1 for item in items if item.flags), flags, failures)
+
+    @property
+    def pages(self) -> int:
+        return max(-(-self.items // ITEMS_PER_PAGE), 1)
+
+
+def index_page(here: Sequence[Shown], number: int, contents: Contents) -> bytes:
     """A page of the index.
 
     Args:
         here: the page's items.
-        items: all.
     """
-    flagged = sum(1 for item in items if item.flags)
-    pages = max(-(-len(items) // ITEMS_PER_PAGE), 1)
+    pages, failures = contents.pages, contents.failures
     failed = f'<a href="index.html#failures">{len(failures):,} failed</a>'
-    counts = f"{len(items):,} done · {failed if failures else '0 failed'} · {flagged:,} flagged"
-    flags = sorted({flag for item in items for flag in item.flags})
-    options = "".join(f"<option>{escape(flag)}</option>" for flag in flags)
+    done, flagged = f"{contents.items:,} done", f"{contents.flagged:,} flagged"
+    counts = f"{done} · {failed if failures else '0 failed'} · {flagged}"
+    options = "".join(f"<option>{escape(flag)}</option>" for flag in contents.flags)
     links = _page_links(number, pages)
     body = f"""<header>
 <h1>Reconstructions</h1>

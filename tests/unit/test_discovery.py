@@ -1,9 +1,11 @@
-"""lrm_cli/batch/discovery.py: what is found, in which order, and where results go."""
+"""lrm_cli/batch/discovery.py, naming.py: what is found, in which order, and where results go."""
 
 from __future__ import annotations
 
 import errno
 import os
+import random
+import re
 import socket
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,6 +13,7 @@ from typing import Any, NoReturn
 import pytest
 
 from lrm_cli.batch.discovery import Input, Shard, Wanted, find_inputs
+from lrm_cli.batch.naming import natural_key
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -43,6 +46,27 @@ def test_natural_order_and_mirrored_folders(tmp_path: Path) -> None:
         "b/shot10.png",
         "z.bmp",
     ]
+
+
+def pieces_of(name: str) -> tuple[object, ...]:
+    """The order written out: folders' and files' names piece by piece, then the letters' case."""
+    parts = [
+        [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
+        for pieces in (re.split(r"(\d+)", part.casefold()) for part in name.split("/"))
+    ]
+    return parts, name
+
+
+def test_natural_order_piece_by_piece() -> None:
+    rng = random.Random(0)
+    letters = "aAb019. -\x01é٣ß"
+    names = {
+        "/".join("".join(rng.choices(letters, k=rng.randint(1, 4))) for _ in range(depth))
+        for depth in (1, 2, 3)
+        for _ in range(700)
+    }
+    shuffled = rng.sample(sorted(names), len(names))
+    assert sorted(shuffled, key=natural_key) == sorted(shuffled, key=pieces_of)
 
 
 def test_dots_in_names_are_kept(tmp_path: Path) -> None:

@@ -95,9 +95,9 @@ ORDER = {
     ],
 }
 BATCH_ORDER = [
-    *("storage", "sources", "versions", "discovery", "ledger_index", "ledger", "made"),
-    *("leftovers", "bucket", "work", "staging", "pipeline", "pools", "workers", "places"),
-    *("executor", "job"),
+    *("storage", "sources", "versions", "naming", "discovery"),
+    *("ledger_index", "ledger", "made", "leftovers", "bucket"),
+    *("work", "staging", "pipeline", "pools", "workers", "places", "executor", "job"),
     *("remote", "broker", "cluster", "door", "ray_pool", "command"),
 ]
 
