@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+_KEPT_PRODUCTS = "64"  # of different sizes; by default 1024
+
 
 def prepare_environment(threads: int | None = None) -> None:
     """Set a process up for inference; call it before the first `import torch`.
@@ -22,3 +24,8 @@ def prepare_environment(threads: int | None = None) -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # PyTorch asks for large pages then: touching fresh memory took an eighth of lrm-large's time.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # oneDNN makes code for each size of a matrix product, and keeps it: globally, and once more in
+    # PyTorch's layer above it, for each thread. Surfaces have other sizes in every item, 0.6 MB
+    # each. What is made again in every item, the network's, are fewer.
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, _KEPT_PRODUCTS)
