@@ -90,6 +90,7 @@ class PoolExecutor:
         self._counts = [StageCount(name) for name in stage_names]
         self._again: deque[Task] = deque()
         self._suspects: deque[Task] = deque()
+        self._alone: set[int] = set()  # the numbers of those that a worker has
         self._deaths: dict[int, int] = {}  # of the workers of tasks that are not finished
         self._deaths_in_loading = 0
 
@@ -112,7 +113,7 @@ class PoolExecutor:
 
     def stage_counts(self) -> list[StageCount]:
         """See `Executor`."""
-        flights = self._flights()
+        flights = [flight for seat in list(self._seats) for flight in list(seat.flights.values())]
         counts = []
         for stage, count in enumerate(self._counts):
             here = [flight for flight in flights if flight.stage == stage]
@@ -126,13 +127,10 @@ class PoolExecutor:
         self._dismiss(self._seats)
         self._pool.close()
 
-    def _flights(self) -> list[_Flight]:
-        return [flight for seat in list(self._seats) for flight in list(seat.flights.values())]
-
     def _hand_out(self, coming: Iterator[Task]) -> bool:
         """Fill the workers, the emptiest first; whether there is anything left to wait for."""
-        while not any(flight.task.alone for flight in self._flights()):
-            if self._flights() and not self._has_room():
+        while not self._alone:
+            if self._has_flights() and not self._has_room():
                 return True
             task = self._again.popleft() if self._again else next(coming, None)
             if task is None:
@@ -141,10 +139,13 @@ class PoolExecutor:
                 self._again.appendleft(task)
                 return True
             self._send(self._emptiest_seat(), task)
-        if not self._again and all(flight.task.alone for flight in self._flights()):
+        if not self._again and sum(len(seat.flights) for seat in self._seats) == len(self._alone):
             self._try_suspects()
         self._release()
-        return bool(self._flights() or self._suspects)
+        return bool(self._has_flights() or self._suspects)
+
+    def _has_flights(self) -> bool:
+        return any(seat.flights for seat in self._seats)
 
     def _has_room(self) -> bool:
         rooms = (len(seat.flights) < self._window for seat in self._seats if not seat.ended)
@@ -182,6 +183,8 @@ class PoolExecutor:
 
     def _send(self, seat: _Seat, task: Task) -> None:
         seat.flights[task.number] = _Flight(task)
+        if task.alone:
+            self._alone.add(task.number)
         seat.worker.send(task)
 
     def _collect(self, patience_s: float | None = None) -> Iterator[Outcome]:
@@ -192,7 +195,7 @@ class PoolExecutor:
             ends += [] if patience_s is None else [patience_s]
             patience_s = max(min(*ends, _LONGEST_WAIT_S), 0.0) if ends else None
         pairs = [(seat.worker.reports, seat) for seat in self._seats if not seat.ended]
-        ready = wait([*(reports for reports, _ in pairs), *self._pool.news], patience_s)
+        ready = set(wait([*(reports for reports, _ in pairs), *self._pool.news], patience_s))
         for reports, seat in pairs:
             if reports not in ready:
                 continue
@@ -240,6 +243,7 @@ class PoolExecutor:
                 self._counts[stage].seconds += seconds
             case Outcome(task, failure=failure):
                 del seat.flights[task.number]
+                self._alone.discard(task.number)
                 if failure is not None and failure.kind == "memory" and not task.alone:
                     self._suspects.append(replace(task, alone=True))
                 else:
@@ -306,5 +310,6 @@ class PoolExecutor:
             tasks += [flight.task for flight in seat.flights.values()]
             self._seats.remove(seat)
         for task in tasks:
+            self._alone.discard(task.number)
             remove_parts(task.outputs)
         return tasks

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +19,11 @@ from typing import Any
 from lrm_cli import console
 from lrm_cli.batch.pipeline import Pipeline
 from lrm_cli.batch.pools import Death, Halted, Ready, Refused
-from lrm_cli.batch.work import Failure, Place, Task, Work
-from model.environment import prepare_environment
+from lrm_cli.batch.work import Failure, Outcome, Place, Task, Work
+from model.environment import give_back_memory, prepare_environment
 from model.kernels import KernelWarning
+
+_MEMORY_IS_KEPT_S = 1.0  # at least: to give it back and to take it anew costs 1 % of this
 
 
 class LocalWorker:
@@ -154,10 +157,16 @@ def _end_process(error: threading.ExceptHookArgs) -> None:
 def serve(work: Work, place: Place, tasks: Connection, reports: Connection) -> None:
     """Load the work, take tasks and report on them, until nobody gives any more."""
     lock = threading.Lock()
+    given_back = time.monotonic()
 
     def report(message: Any) -> None:
+        nonlocal given_back
         with lock:
             reports.send(message)
+        now = time.monotonic()
+        if isinstance(message, Outcome) and now - given_back >= _MEMORY_IS_KEPT_S:
+            given_back = now
+            give_back_memory()
 
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:

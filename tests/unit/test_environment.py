@@ -8,7 +8,14 @@ import pytest
 
 from model.environment import prepare_environment
 
-NAMES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE")
+NAMES = (
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "THP_MEM_ALLOC_ENABLE",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
+    "LRU_CACHE_CAPACITY",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,17 +29,25 @@ def found() -> dict[str, str]:
     return {name: os.environ[name] for name in NAMES if name in os.environ}
 
 
-def test_threads_waits_and_pages() -> None:
+def test_threads_waits_pages_and_caches() -> None:
     prepare_environment(threads=3)
     assert found() == {
         "OMP_NUM_THREADS": "3",
         "GOMP_SPINCOUNT": "10000",
         "THP_MEM_ALLOC_ENABLE": "1",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+        "LRU_CACHE_CAPACITY": "64",
     }
 
 
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"OMP_NUM_THREADS": "7", "OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "0"}
+    given = {
+        "OMP_NUM_THREADS": "7",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "THP_MEM_ALLOC_ENABLE": "0",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024",
+        "LRU_CACHE_CAPACITY": "1",
+    }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     prepare_environment()
