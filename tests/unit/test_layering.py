@@ -67,7 +67,7 @@ ORDER = {
         *("evaluation",),
     ],
     "lrm_cli": [
-        *("console", "progress", "options", "isolation", "batch"),
+        *("console", "progress", "options", "isolation", "batch", "carried"),
         *("photo_settings", "render_settings", "evaluate_settings", "report"),
         *(
             *("dataset_store", "preprocess_inputs", "preprocess_photos", "preprocess_work"),
@@ -91,7 +91,17 @@ ORDER = {
 BATCH_ORDER = [
     *("sources", "discovery", "ledger", "made", "leftovers"),
     *("work", "pipeline", "pools", "workers", "places", "executor", "job"),
-    *("remote", "broker", "cluster", "door", "ray_pool", "command"),
+    *(
+        "parcels",
+        "messages",
+        "sending",
+        "remote",
+        "broker",
+        "cluster",
+        "door",
+        "ray_pool",
+        "command",
+    ),
 ]
 
 
