@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrm_cli.batch.work import Carried, Place, Source, Stage
+from lrm_cli.batch.work import Place, Source, Stage
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Sleeping:
     """
 
     seconds: float
-    carried: Sequence[Carried] = ()
+    carried = ()
     stage_names = ("prepare", "compute", "write")
 
     def load(self, place: Place) -> Sequence[Stage]:

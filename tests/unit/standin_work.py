@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrm_cli.batch.work import Carried, Place, Source, Stage
+from lrm_cli.batch.work import Place, Source, Stage
 from model.kernels import KernelWarning
 
 
@@ -25,7 +25,7 @@ class StandIn:
     batch_size: int = 1
     prepare_threads: int = 2  # of which one item may overtake the other
     loading: str = ""
-    carried: Sequence[Carried] = ()
+    carried = ()
     stage_names = ("prepare", "compute", "write")
 
     def load(self, place: Place) -> Sequence[Stage]:
