@@ -5,6 +5,7 @@ What an item does is written in its file: `stage behaviour`, for instance `compu
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 import warnings
@@ -89,6 +90,8 @@ def behave(behaviour: str) -> None:
             warnings.warn("for users", KernelWarning, stacklevel=1)
         case "raise":
             raise ValueError("it is blue")
+        case "library":
+            importlib.import_module("no.such.module")
         case "memory":
             raise MemoryError
         case "disk":
