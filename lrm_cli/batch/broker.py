@@ -68,7 +68,7 @@ def _silence() -> None:
 
 @dataclass(frozen=True)
 class _Lacks:
-    """The node has no parcels of these places in the order, or cannot tell without digests."""
+    """The node lacks the parcels of these places in the order; none: it has to know digests."""
 
     places: tuple[int, ...]
 
@@ -88,7 +88,8 @@ class Host:
 
         homes = [find(parcel) for parcel in parcels]
         if None in homes:
-            return _Lacks(tuple(i for i, home in enumerate(homes) if home is None))
+            lacking = [i for i, home in enumerate(homes) if home is None]
+            return _Lacks(tuple(lacking if all(parcel.digest for parcel in parcels) else ()))
         moved = [
             (parcel.folder, home)
             for parcel, home in zip(parcels, homes, strict=True)
@@ -233,7 +234,7 @@ class _Broker:
             node = self._ray.get(hired.node)
         match answer:
             case _Lacks(places):
-                hired.lacks = places if self._sender.knows_digests else ()
+                hired.lacks = places
                 self._lacking.append(hired)
             case None:  # all that it lacked is there
                 self._run(hired)

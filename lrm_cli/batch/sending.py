@@ -35,16 +35,11 @@ class Sender:
                 return False
             self._job.result()
             self._job = None
-        if not self.knows_digests:
+        if not all(parcel.digest for parcel in self.parcels):
             self._job = self._thread.submit(self._find_digests)
         elif missing := [place for place in places if place not in self._files]:
             self._job = self._thread.submit(self._put, missing)
         return self._job is None
-
-    @property
-    def knows_digests(self) -> bool:
-        """Whether parcels are told apart by content."""
-        return all(parcel.digest for parcel in self.parcels)
 
     def contents(self, places: Sequence[int]) -> list[tuple[Parcel, list[list[Any]]]]:
         """For `Host.fetch`."""
