@@ -5,6 +5,7 @@
 Two nodes of two workers each, on this machine but with mounts of their own (Linux, as root), so
 that they have neither the weights nor what others keep. Three runs: without anything to carry,
 with it, and with it again, when the nodes have it. Workers read all of it, as those of models do.
+All files are in memory: neither a disk nor a network is measured.
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="lrm"))
-    machines = Machines(folder)
+    folder = Path(tempfile.mkdtemp(prefix="lrm", dir="/dev/shm"))
+    machines = Machines(folder, store=2 * arguments.megabytes * 10**6)
     own = own_folder()
     rows: list[dict[str, Any]] = []
     try:

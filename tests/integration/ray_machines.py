@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 _RAY = Path(sys.executable).with_name("ray")
-_STORE = "--object-store-memory=200000000"
 
 
 def free_port() -> int:
@@ -44,7 +43,7 @@ class Machine:
     ) -> None:
         self.log = log
         mounts = "".join(f"mount -t tmpfs -o size={size} none '{at}' && " for at, size in hidden)
-        command = [str(_RAY), "start", "--block", *arguments, _STORE]
+        command = [str(_RAY), "start", "--block", *arguments]
         if hidden:
             command = ["unshare", "-m", "sh", "-c", mounts + 'exec "$@"', "sh", *command]
         with log.open("w") as file:
@@ -87,10 +86,16 @@ class Machine:
 
 
 class Machines:
-    """A head without cores at a port that stays, and nodes of a core each."""
+    """A head without cores at a port that stays, and nodes of a core each.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: with a short name, since that of sockets may not be long.
+        store: each node's memory for objects, in bytes.
+    """
+
+    def __init__(self, folder: Path, store: int = 200_000_000) -> None:
         self.folder = folder
+        self._store = f"--object-store-memory={store}"
         self.port = free_port()
         self.address = f"{socket.gethostbyname(socket.gethostname())}:{self.port}"
         self.all: list[Machine] = []
@@ -99,7 +104,7 @@ class Machines:
         number = len(self.all)
         arguments = ("--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false")
         temporary = f"--temp-dir={self.folder / f'h{number}'}"
-        machine = Machine(*arguments, temporary, log=self.folder / f"{number}.log")
+        machine = Machine(*arguments, temporary, self._store, log=self.folder / f"{number}.log")
         self.all.append(machine)
         return machine.wait()
 
@@ -112,6 +117,7 @@ class Machines:
         machine = Machine(
             f"--address={self.address}",
             f"--num-cpus={cpus}",
+            self._store,
             log=self.folder / f"{len(self.all)}.log",
             hidden=hidden,
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,11 +23,14 @@ from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.parcels import own_folder
 from lrm_cli.batch.ray_pool import RayPool
 from lrm_cli.batch.work import Carried, Place, Stage
+from model.folders import PRETRAINED_DIR
 from tests.integration.ray_machines import Machines, can_hide
 from tests.unit.standin_work import StandIn
 from tests.unit.test_executor import Batch
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
 
 needs_mounts = pytest.mark.skipif(not can_hide(), reason="no mounts of one's own here")
 
@@ -128,6 +134,35 @@ def test_weights_travel_to_each_node_once(
         (kept,) = [path for path in node.seen(own).iterdir() if path.is_dir()]
         assert {file.name for file in kept.iterdir()} == {"model.safetensors", "empty"}
     assert not [path for path in nodes[2].seen(own).iterdir() if path.is_dir()]
+
+
+@needs_mounts
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("reconstruct", "--resolution", "48", "--texture", "0"), "bed.glb"),
+        (("render", "--frames", "2", "--size", "64", "--format", "png"), "bed/0000.png"),
+    ],
+    ids=["reconstruct", "render"],
+)
+def test_commands_need_no_model_on_nodes(
+    command: tuple[str, ...], name: str, machines: Machines, tmp_path: Path
+) -> None:
+    machines.node(((PRETRAINED_DIR, 10**6), (own_folder(), 10**9))).wait()
+    arguments = (*command, str(ROOT / "examples" / "photos" / "bed.png"), "--device", "cpu")
+    outs = tmp_path / "there", tmp_path / "here"
+    for out, more in zip(outs, (("--cluster", machines.address), ()), strict=True):
+        run = subprocess.run(
+            [sys.executable, "-m", "lrm_cli", *arguments, "--out", str(out), *more],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=lambda: os.sched_setaffinity(0, {0}),  # as many threads as on the node
+        )
+        assert run.returncode == 0, run.stderr
+        assert ("Nodes lack what they need; sending 24 MB" in run.stderr) == bool(more)
+    assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes()
 
 
 def test_a_head_that_dies_and_comes_back(
