@@ -150,6 +150,8 @@ class RayPool:
         most = min(self._share.of(self._nodes) - len(self._benched) + 1, self._most)
         if self._kept is not None:
             most = min(most, self._kept)
+        if self._false_starts >= _FALSE_STARTS:
+            most = min(most, len(self._waiting) + len(self._hired))
         spare = len(self._coming) + len(self._waiting) + len(self._hired) - most
         for _ in range(-spare):
             number = next(self._numbers)
@@ -176,6 +178,7 @@ class RayPool:
         match message:
             case Nodes(nodes):
                 self._nodes = nodes
+                self._false_starts = 0  # perhaps not on these
             case Travels(size):
                 self._travels = True
                 console.message(f"Nodes lack what they need; sending {size / 1e6:.0f} MB to each.")
@@ -185,13 +188,27 @@ class RayPool:
                 self._bench(number, node, why)
             case Died(number, death):
                 if number in self._coming:
-                    self._false_starts += not death.accident
-                    if self._false_starts >= _FALSE_STARTS:
-                        raise ValueError(f"no worker starts on the cluster's nodes ({death.how})")
+                    self._note_false_start(death)
+                elif number not in self._benched:
+                    self._false_starts = 0  # it has made room for another
                 self._benched.pop(number, None)
                 self._lose(number, death)
         self._adjust()
         self._check_nodes()
+
+    def _note_false_start(self, death: Death) -> None:
+        """Those that work go on, with nobody asked to join them until something changes.
+
+        Raises:
+            ValueError: there are none.
+        """
+        self._false_starts += not death.accident
+        if self._false_starts < _FALSE_STARTS:
+            return
+        if not (self._waiting or self._hired):
+            raise ValueError(f"no worker starts on the cluster's nodes ({death.how})")
+        if self._false_starts == _FALSE_STARTS:
+            console.message(f"Some nodes take no part: no worker starts there ({death.how}).")
 
     def _lose(self, number: int, death: Death) -> None:
         worker = self._coming.pop(number, None)

@@ -91,17 +91,8 @@ ORDER = {
 BATCH_ORDER = [
     *("sources", "discovery", "ledger", "made", "leftovers"),
     *("work", "pipeline", "pools", "workers", "places", "executor", "job"),
-    *(
-        "parcels",
-        "messages",
-        "sending",
-        "remote",
-        "broker",
-        "cluster",
-        "door",
-        "ray_pool",
-        "command",
-    ),
+    *("parcels", "messages", "sending", "remote", "broker", "cluster"),
+    *("door", "ray_worker", "ray_pool", "command"),
 ]
 
 

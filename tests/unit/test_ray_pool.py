@@ -145,6 +145,32 @@ def test_a_worker_that_refuses_late_blames_nobody(tmp_path: Path) -> None:
     pool.close()
 
 
+def test_workers_that_never_start_do_not_end_those_that_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = Played(node("a"), node("b"))
+    pool = pool_on(cluster, tmp_path)
+    come(pool, cluster, 0, "a")
+    for number in (1, 2, 3):
+        cluster.wanted.remove(number)
+        tell(pool, cluster, Died(number, Death("exit code 1")))
+    assert cluster.wanted == [0]
+    expected = "Some nodes take no part: no worker starts there (exit code 1).\n"
+    assert capsys.readouterr().err == expected
+    tell(pool, cluster, Nodes((node("a"), node("b"), node("c"))))
+    assert len(cluster.wanted) == 1 + 3
+    for number in cluster.wanted[1:]:
+        tell(pool, cluster, Died(number, Death("exit code 1")))
+    asked = cluster.asked
+    tell(pool, cluster, Died(0, Death("SIGKILL")))  # there is room on a node that can
+    assert cluster.asked == asked + 4
+    for number in (asked, asked + 1):
+        tell(pool, cluster, Died(number, Death("exit code 1")))
+    with pytest.raises(ValueError, match=r"no worker starts on the cluster's nodes \(exit code 1"):
+        tell(pool, cluster, Died(asked + 2, Death("exit code 1")))
+    pool.close()
+
+
 def test_what_cannot_be_sent_ends_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
