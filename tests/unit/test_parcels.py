@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,13 @@ from lrm_cli.batch import parcels
 from lrm_cli.batch.parcels import Parcel, chunks_of, find, own_folder, parcel_of, receive
 from lrm_cli.batch.work import Carried, Place
 from lrm_cli.carried import matting_files, model_files, use_matting_files
+from lrm_cli.evaluator import ModelScorer
+from lrm_cli.preprocess_photos import PhotoPreparation
+from lrm_cli.preprocess_work import DatasetWork
+from lrm_cli.reconstructor import Reconstructor
+from lrm_cli.renderer import ObjectRenderer
+from train.objects import ObjectSettings
+from train.videos import VideoSettings
 
 CONTENTS = {"config.json": b"{}", "model.safetensors": bytes(range(250)) * 40, "empty": b""}
 
@@ -199,6 +207,29 @@ def test_of_a_model_only_config_and_weights_travel(tmp_path: Path) -> None:
     place = Place("cpu", 1, ((tmp_path, Path("/kept/1234")),))
     assert place.local(tmp_path) == Path("/kept/1234")
     assert place.local(Path("other")) == Path("other")
+
+
+def test_each_command_names_what_its_nodes_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = tmp_path / "isnet-general-use.onnx"
+    network.touch()
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    model = (Carried(tmp_path / "m", ("config.json", "model.safetensors")),)
+    matting = (Carried(tmp_path, (network.name,)),)
+    photos: Any = SimpleNamespace(matting="auto", matting_model="isnet-general-use")
+    folder = tmp_path / "m"
+    assert Reconstructor(folder, {}, photos, 1, 1).carried == (*model, *matting)
+    assert ObjectRenderer(folder, photos, None, 1, 1).carried == (*model, *matting)
+    assert ObjectRenderer(None, photos, None, 1, 1).carried == ()  # no photos
+    assert PhotoPreparation(photos, 1).carried == matting
+    assert PhotoPreparation(SimpleNamespace(**vars(photos) | {"matting": "none"}), 1).carried == ()
+    assert DatasetWork(VideoSettings()).carried == matting
+    assert DatasetWork(VideoSettings(matting="masks")).carried == ()
+    assert DatasetWork(ObjectSettings()).carried == ()
+    scorer: Any = ModelScorer.__new__(ModelScorer)
+    scorer.__dict__["folder"] = folder
+    assert scorer.carried == model
 
 
 @pytest.mark.parametrize("variable", ["U2NET_HOME", "REMBG_HOME", "XDG_DATA_HOME", "HOME"])
