@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.batch.work import Carried, Place, Source, Stage
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Sleeping:
     """
 
     seconds: float
+    carried = ()
     stage_names = ("prepare", "compute", "write")
 
     def load(self, place: Place) -> Sequence[Stage]:
@@ -37,3 +39,29 @@ class Sleeping:
         for path in source.outputs:
             path.write_bytes(source.content)
         return {}
+
+
+@dataclass(frozen=True)
+class Weighing(Sleeping):
+    """Work that needs weights.
+
+    Attributes:
+        weights: their folder.
+        reads: whether there are any.
+    """
+
+    weights: Path = field(default_factory=Path)
+    reads: bool = True
+
+    @property
+    def carried(self) -> Sequence[Carried]:  # type: ignore[override]
+        """See `lrm_cli.batch.work.Work`."""
+        return (Carried(self.weights, ("model.safetensors",)),) if self.reads else ()
+
+    def load(self, place: Place) -> Sequence[Stage]:
+        """See `lrm_cli.batch.work.Work`."""
+        if self.reads:
+            with (place.local(self.weights) / "model.safetensors").open("rb") as file:
+                while file.read(2**24):
+                    pass
+        return super().load(place)

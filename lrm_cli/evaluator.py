@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.batch.work import Carried, Place, Source, Stage
+from lrm_cli.carried import model_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +54,7 @@ class PredictionScorer:
     up: str
     lit: bool
     stage_names: Sequence[str] = ("read", "score", "write")
+    carried: Sequence[Carried] = ()
 
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""
@@ -112,6 +114,11 @@ class ModelScorer:
     split: str
     stage_names: Sequence[str] = ("read", "score", "write")
 
+    @property
+    def carried(self) -> Sequence[Carried]:
+        """See `batch.work.Work`."""
+        return model_files(self.folder)
+
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""
         import torch
@@ -121,7 +128,7 @@ class ModelScorer:
 
         torch.set_num_threads(place.threads)
         device = torch.device(place.device)
-        predictor = self._predictor(device)
+        predictor = self._predictor(device, place)
         scorer = ObjectScorer(self.protocol, device, self.lit)
         reader = ShardReader(self.data, cast("Any", self.split)) if self.data else None
         records = {r.uid: i for i, r in enumerate(reader.records)} if reader else {}
@@ -153,12 +160,12 @@ class ModelScorer:
         kinds = self.protocol.views.kind, self.protocol.inputs.kind
         return self.data is not None and kinds == ("paper", "views")
 
-    def _predictor(self, device: Any) -> Predictor:
+    def _predictor(self, device: Any, place: Place) -> Predictor:
         from train.evaluation.baselines import MeanShapePredictor, ReliefPredictor
         from train.evaluation.predictors import ModelPredictor
 
         if self.folder is not None:
-            return ModelPredictor(self.folder, device, self.dtype)
+            return ModelPredictor(place.local(self.folder), device, self.dtype)
         if self.baseline == "relief":
             return ReliefPredictor()
         assert self.data is not None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from lrm_cli.batch.work import Place
+from lrm_cli.carried import use_matting_files
 from lrm_cli.photo_settings import PhotoSettings
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class PhotoSteps:
     """What a worker loads for photos once, and does with each.
 
     Args:
-        folder: the model's.
+        folder: the model's, on the machine on which `lrm` runs.
     """
 
     def __init__(self, folder: Path, settings: PhotoSettings, place: Place) -> None:
@@ -80,6 +81,8 @@ class PhotoSteps:
         from model.weights import inference_dtype, load_model
 
         self._framing = cast("Framing", settings.framing)
+        folder = place.local(folder)
+        use_matting_files(settings.matting_model, place)
         self._matting = Matting(settings.matting, settings.matting_model)
         self._device = torch.device(place.device)
         self._dtype = inference_dtype(settings.dtype, self._device, load_config(folder))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.batch.work import Carried, Place, Source, Stage
+from lrm_cli.carried import matting_files, use_matting_files
 from lrm_cli.photo_settings import FramingSettings, check_choices
 
 if TYPE_CHECKING:
@@ -64,11 +65,17 @@ class PhotoPreparation:
 
     stage_names = ("prepare", "write")
 
+    @property
+    def carried(self) -> Sequence[Carried]:
+        """See `batch.work.Work`."""
+        return matting_files(self.settings.matting, self.settings.matting_model)
+
     def load(self, place: Place) -> Sequence[Stage]:
         """The stages of a worker."""
         import torch
 
         torch.set_num_threads(place.threads)
+        use_matting_files(self.settings.matting_model, place)
         steps = _Steps(self.settings)
         return (Stage("prepare", steps.prepare, self.threads), Stage("write", steps.write))
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrm_cli.batch.job import LEFT_OUT
-from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.batch.work import Carried, Place, Source, Stage
+from lrm_cli.carried import matting_files, use_matting_files
 from lrm_cli.dataset_bucket import SETTINGS_NAME
 from lrm_cli.dataset_store import origin_of, uid_of, unsharded_file
 from lrm_cli.preprocess_inputs import MeshInput, VideoInput
@@ -85,11 +86,25 @@ class DatasetWork:
 
     stage_names = ("render", "write")
 
+    @property
+    def carried(self) -> Sequence[Carried]:
+        """See `batch.work.Work`."""
+        from train.objects import ObjectSettings
+
+        settings = self.settings
+        if isinstance(settings, ObjectSettings):
+            return ()
+        return matting_files(settings.network_matting, settings.matting_model)
+
     def load(self, place: Place) -> Sequence[Stage]:
         """The stages of a worker."""
         import torch
 
+        from train.objects import ObjectSettings
+
         torch.set_num_threads(place.threads)
+        if not isinstance(self.settings, ObjectSettings):
+            use_matting_files(self.settings.matting_model, place)
         if self.memory_bytes is not None:
             _limit_memory(self.memory_bytes)
         return (Stage("render", self._make), Stage("write", _write))

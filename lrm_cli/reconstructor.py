@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.batch.work import Carried, Place, Source, Stage
+from lrm_cli.carried import matting_files, model_files
 from lrm_cli.mesh_settings import INPUT_SUFFIX, TURNTABLE_SUFFIX, MeshSettings
 from lrm_cli.photo_steps import Elevation, PhotoSteps, elevation_of
 from lrm_cli.render_frames import render_frames
@@ -52,6 +53,13 @@ class Reconstructor:
         """See `batch.work.Work`."""
         turntable = ("turntable",) if self.settings.turntable else ()
         return ("prepare", "model", "surface", "texture", *turntable, "write")
+
+    @property
+    def carried(self) -> Sequence[Carried]:
+        """See `batch.work.Work`."""
+        settings = self.settings
+        matting = matting_files(settings.matting, settings.matting_model)
+        return (*model_files(self.folder), *matting)
 
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""

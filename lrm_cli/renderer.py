@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.batch.work import Carried, Place, Source, Stage
+from lrm_cli.carried import matting_files, model_files
 from lrm_cli.photo_settings import PhotoSettings
 from lrm_cli.photo_steps import PhotoSteps, elevation_of
 from lrm_cli.render_frames import render_frames
@@ -53,6 +54,15 @@ class ObjectRenderer:
     def stage_names(self) -> Sequence[str]:
         """See `batch.work.Work`."""
         return ("read", *(("model",) if self.folder else ()), "surface", "render", "write")
+
+    @property
+    def carried(self) -> Sequence[Carried]:
+        """See `batch.work.Work`."""
+        if self.folder is None:
+            return ()
+        settings = self.settings
+        matting = matting_files(settings.matting, settings.matting_model)
+        return (*model_files(self.folder), *matting)
 
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""

@@ -8,7 +8,9 @@ Legend of shapes: H height, W width.
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -109,6 +111,25 @@ class Matting:
         if self._unavailable is not None:
             raise PhotoError(self._unavailable)
         return self._session
+
+
+def local_network(name: str) -> Path | None:
+    """The file of one of rembg's networks, where rembg finds it; None: not on this machine.
+
+    Without rembg, whose import takes seconds.
+    """
+    data = os.environ.get("XDG_DATA_HOME")
+    old = os.environ.get("U2NET_HOME") or os.path.join(data or "~", ".u2net")
+    new = os.environ.get("REMBG_HOME") or (os.path.join(data, "rembg") if data else "~/.rembg")
+    new = os.environ.get("U2NET_HOME") or new
+    file = f"{name}.onnx"
+    places = (Path(new, "models", name, file), Path(old, file))
+    return next((path for place in places if (path := place.expanduser()).is_file()), None)
+
+
+def use_networks_in(folder: Path) -> None:
+    """Have rembg, in this process, look in a folder for the networks' files before all else."""
+    os.environ["U2NET_HOME"] = str(folder)
 
 
 def is_cut_out(photo: Image.Image) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from typing import Any
 
-from lrm_cli.batch.broker import Absent, Joined, Node, Nodes, serve_broker
+from lrm_cli.batch.broker import serve_broker
+from lrm_cli.batch.messages import Absent, Joined, Node, Nodes
 from lrm_cli.batch.places import (
     DEFAULT_GPU_BATCH_SIZE,
     GIGABYTES_PER_CPU_JOB,

@@ -187,7 +187,15 @@ class Batch:
             return LocalPool(work, places)
         # On GPUs --jobs is about threads.
         most = flags.jobs if flags.jobs and places[0].device == "cpu" else len(self.inputs)
-        return RayPool(flags.cluster, work, places[0], most, self.inputs[0].path, flags.out)
+        source = self.inputs[0].path
+        return RayPool(
+            flags.cluster,
+            work,
+            places[0],
+            most,
+            None if storage.is_remote(source) else source,
+            None if flags.bucket else flags.out,
+        )
 
 
 def joined(address: str | None) -> Cluster | None:

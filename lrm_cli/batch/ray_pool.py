@@ -1,91 +1,29 @@
-"""The workers of a cluster, at the end of two connections each."""
+"""The workers of a cluster: asked for, let in, and left out where a node cannot take part."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 import pickle
 import secrets
-import socket
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lrm_cli import console
-from lrm_cli.batch.broker import Begin, Died, Fire, Hire, Nodes
 from lrm_cli.batch.cluster import Cluster, Share, share_of
 from lrm_cli.batch.door import Door
+from lrm_cli.batch.messages import Begin, Benched, Died, Fire, Hire, Nodes, Stuck, Travels
+from lrm_cli.batch.parcels import parcel_of
 from lrm_cli.batch.pools import Death
+from lrm_cli.batch.ray_worker import RayWorker
 from lrm_cli.batch.remote import Hello, Launch, SharedPlaces
-from lrm_cli.batch.work import Place, Task, Work
+from lrm_cli.batch.work import Place, Work
 
 _LONGEST_ABSENCE_S = 300.0  # of a head that has gone in the middle of a run
 _RETRY_S = 2.0
-_LONGEST_END_S = 10.0
 _FALSE_STARTS = 3  # in a row: then it is no accident
 _LONGEST_SILENCE_S = 15.0  # without any worker, before the user is told what is waited for
-
-
-class RayWorker:
-    """A worker on a node; see `pools.Worker`."""
-
-    def __init__(self, number: int, machine: str, pool: RayPool) -> None:
-        self.number = number
-        self.machine = machine
-        self.known_death: Death | None = None
-        self._pool = pool
-        self._pipes: dict[bool, Connection] = {}
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether both of its connections are there."""
-        return len(self._pipes) == 2
-
-    def take(self, pipe: Connection, for_tasks: bool) -> None:
-        """One of its connections."""
-        self._pipes[for_tasks] = pipe
-
-    @property
-    def reports(self) -> Connection:
-        """See `pools.Worker`."""
-        return self._pipes[False]
-
-    def send(self, task: Task | None) -> None:
-        """See `pools.Worker`."""
-        with contextlib.suppress(OSError):
-            self._pipes[True].send(task)
-
-    def ask_to_halt(self) -> None:
-        """See `pools.Worker`."""
-        self.send(None)
-
-    def death(self) -> Death | None:
-        """See `pools.Worker`."""
-        return self.known_death
-
-    def hang_up(self, death: Death) -> None:
-        """It has died, or is as good as dead: let its reports end, after those that are here."""
-        self.known_death = death
-        for pipe in self._pipes.values():
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(pipe.fileno())) as end:
-                end.shutdown(socket.SHUT_RDWR)
-
-    def kill(self) -> None:
-        """See `pools.Worker`."""
-        self._pool.fire(self.number)
-        if True in self._pipes:
-            self._pipes[True].close()  # which ends it too, if the cluster does not answer
-
-    def stop(self) -> None:
-        """See `pools.Worker`."""
-        self.kill()
-        end = time.monotonic() + _LONGEST_END_S
-        with contextlib.suppress(EOFError, OSError):
-            while self.reports.poll(max(end - time.monotonic(), 0.0)):
-                self.reports.recv_bytes()
-        self.reports.close()
 
 
 class RayPool:
@@ -94,13 +32,23 @@ class RayPool:
     Args:
         most: workers at the same time.
         source: an input, and
-        out: the output folder, both of which all nodes must see.
+        out: the output folder, both of which all nodes must see; None where they are elsewhere
+            than in files.
+
+    Raises:
+        ValueError: what nodes need of this machine is not here.
     """
 
     spans_machines = True
 
     def __init__(
-        self, cluster: Cluster, work: Work, place: Place, most: int, source: Path, out: Path
+        self,
+        cluster: Cluster,
+        work: Work,
+        place: Place,
+        most: int,
+        source: Path | None,
+        out: Path | None,
     ) -> None:
         self._cluster = cluster
         self._work = work
@@ -110,13 +58,17 @@ class RayPool:
         self._most = most
         self._kept: int | None = None
         # Not an output's, nor a ledger's, but such that the next run clears it away.
-        sign = out / f".results.jsonl.{secrets.token_hex(4)}.part"
+        sign = out and out / f".results.jsonl.{secrets.token_hex(4)}.part"
         self._shared = SharedPlaces(Path.cwd(), source, out, sign)
+        self._parcels = tuple(parcel_of(carried) for carried in work.carried)
         self._door: Door | None = None
         self._numbers = itertools.count()
         self._coming: dict[int, RayWorker] = {}  # in the order in which they were asked for
         self._waiting: dict[int, RayWorker] = {}  # arrived, not hired yet
         self._hired: dict[int, RayWorker] = {}
+        self._benched: dict[int, str] = {}  # with their nodes, which cannot take part
+        self._left_out: dict[str, str] = {}  # such nodes, and why
+        self._travels = False
         self._false_starts = 0
 
     @property
@@ -127,7 +79,8 @@ class RayPool:
     def open(self) -> None:
         """See `pools.Pool`."""
         try:
-            self._shared.sign.touch()
+            if self._shared.sign is not None:
+                self._shared.sign.touch()
         except OSError as error:
             raise ValueError(
                 f"nothing can be written to {self._shared.out} ({error.strerror})"
@@ -141,7 +94,7 @@ class RayPool:
         assert self._door is not None
         for hello, pipe in self._door.arrivals():
             self._let_in(hello, pipe)
-        if self._door.is_late and not (self._waiting or self._hired):
+        if self._door.is_late and not (self._waiting or self._hired or self._travels):
             console.message(f"Waiting for the cluster: no node has {self._share} free yet.")
         try:
             while self._cluster.news.poll():
@@ -167,7 +120,9 @@ class RayPool:
         return worker
 
     def fire(self, number: int) -> None:
-        """End a worker, or stop waiting for it."""
+        """End a worker, or stop waiting for it; one that is benched keeps its place."""
+        if number in self._benched:
+            return
         for workers in (self._coming, self._waiting, self._hired):
             workers.pop(number, None)
         self._cluster.send(Fire(number))
@@ -177,23 +132,30 @@ class RayPool:
         if self._door is not None:
             self._door.close()
         self._cluster.close()
-        self._shared.sign.unlink(missing_ok=True)
+        if self._shared.sign is not None:
+            self._shared.sign.unlink(missing_ok=True)
 
     def _begin(self) -> None:
         assert self._door is not None
         launch = Launch(self._work, self._place, self._door.address, self._door.key, self._shared)
-        self._cluster.send(Begin(pickle.dumps(launch), self._share.cpus, self._share.gpus))
+        share = self._share
+        self._cluster.send(Begin(pickle.dumps(launch), share.cpus, share.gpus, self._parcels))
         self._adjust()
 
     def _adjust(self) -> None:
-        """Ask for as many workers as there is room for, and one more: it takes new nodes up."""
-        most = min(self._share.of(self._nodes) + 1, self._most)
+        """Ask for as many workers as there is room for, and one more: it takes new nodes up.
+
+        Benched ones have their share of the room, and none of the work.
+        """
+        most = min(self._share.of(self._nodes) - len(self._benched) + 1, self._most)
         if self._kept is not None:
             most = min(most, self._kept)
+        if self._false_starts >= _FALSE_STARTS:
+            most = min(most, len(self._waiting) + len(self._hired))
         spare = len(self._coming) + len(self._waiting) + len(self._hired) - most
         for _ in range(-spare):
             number = next(self._numbers)
-            self._coming[number] = RayWorker(number, "", self)
+            self._coming[number] = RayWorker(number, self.fire)
             self._cluster.send(Hire(number))
         for number in list(self._coming)[::-1][: max(spare, 0)]:
             self.fire(number)
@@ -216,16 +178,64 @@ class RayPool:
         match message:
             case Nodes(nodes):
                 self._nodes = nodes
+                self._false_starts = 0  # perhaps not on these
+            case Travels(size):
+                self._travels = True
+                console.message(f"Nodes lack what they need; sending {size / 1e6:.0f} MB to each.")
+            case Stuck(why):
+                raise ValueError(why)
+            case Benched(number, node, why):
+                self._bench(number, node, why)
             case Died(number, death):
                 if number in self._coming:
-                    self._false_starts += not death.accident
-                    if self._false_starts >= _FALSE_STARTS:
-                        raise ValueError(f"no worker starts on the cluster's nodes ({death.how})")
-                self._coming.pop(number, None)
-                worker = self._waiting.pop(number, None) or self._hired.pop(number, None)
-                if worker is not None:
-                    worker.hang_up(death)
+                    self._note_false_start(death)
+                elif number not in self._benched:
+                    self._false_starts = 0  # it has made room for another
+                self._benched.pop(number, None)
+                self._lose(number, death)
         self._adjust()
+        self._check_nodes()
+
+    def _note_false_start(self, death: Death) -> None:
+        """Those that work go on, with nobody asked to join them until something changes.
+
+        Raises:
+            ValueError: there are none.
+        """
+        self._false_starts += not death.accident
+        if self._false_starts < _FALSE_STARTS:
+            return
+        if not (self._waiting or self._hired):
+            raise ValueError(f"no worker starts on the cluster's nodes ({death.how})")
+        if self._false_starts == _FALSE_STARTS:
+            console.message(f"Some nodes take no part: no worker starts there ({death.how}).")
+
+    def _lose(self, number: int, death: Death) -> None:
+        worker = self._coming.pop(number, None)
+        worker = worker or self._waiting.pop(number, None) or self._hired.pop(number, None)
+        if worker is not None:
+            worker.hang_up(death)
+
+    def _bench(self, number: int, node: str, why: str) -> None:
+        """A node cannot take part: what it would have done, others do."""
+        self._benched[number] = node
+        self._lose(number, Death(why, accident=True))
+        if node not in self._left_out:
+            console.message(f"{why}; it takes no part.")
+        self._left_out[node] = why
+
+    def _check_nodes(self) -> None:
+        """See that some node can take part.
+
+        Raises:
+            ValueError: none can.
+        """
+        with_room = [node.name for node in self._nodes if self._share.of([node])]
+        if not with_room or self._waiting or self._hired:
+            return
+        benched = set(self._benched.values())
+        if benched.issuperset(with_room):
+            raise ValueError(self._left_out[with_room[0]])
 
     def _join_again(self) -> None:
         """Ray ends those who use a cluster whose head has gone; it may come back.
@@ -237,6 +247,7 @@ class RayPool:
             worker.hang_up(Death("the cluster's head has gone", accident=True))
         for workers in (self._coming, self._waiting, self._hired):
             workers.clear()
+        self._benched.clear()
         if self._kept == 0:
             raise ValueError("the cluster's head has gone")
         console.message("The cluster's head has gone; waiting for it to come back.")

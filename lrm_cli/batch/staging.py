@@ -21,7 +21,7 @@ from typing import Any
 
 from lrm_cli.batch import storage
 from lrm_cli.batch.versions import MISSING
-from lrm_cli.batch.work import Place, Source, Stage, Task, Work, digest_of, read_source
+from lrm_cli.batch.work import Carried, Place, Source, Stage, Task, Work, digest_of, read_source
 from model.formats.side_files import OTHER_FOLDERS, side_files
 from model.formats.temporary import remove_leftovers, temporary_folder
 
@@ -46,6 +46,11 @@ class StagedWork:
     def stage_names(self) -> Sequence[str]:
         """See `batch.work.Work`."""
         return ("fetch", *self.work.stage_names, *(() if self.out is None else ("put",)))
+
+    @property
+    def carried(self) -> Sequence[Carried]:
+        """See `batch.work.Work`."""
+        return self.work.carried
 
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""

@@ -24,10 +24,29 @@ class Place:
     Attributes:
         device: as torch names it.
         threads: CPU threads of each of its operations.
+        homes: folders of `Carried`, and where they are on this machine, where that is elsewhere.
     """
 
     device: str
     threads: int
+    homes: tuple[tuple[Path, Path], ...] = ()
+
+    def local(self, folder: Path) -> Path:
+        """Where a folder of `Carried` is on this machine."""
+        return dict(self.homes).get(folder, folder)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Files that each machine needs a copy of, in one folder; without a cluster they stay there.
+
+    Attributes:
+        folder: on the machine on which `lrm` runs; `Place.local` tells where on others.
+        names: of files in it.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -150,6 +169,10 @@ class Work(Protocol):
     @property
     def stage_names(self) -> Sequence[str]:
         """In order; the last one writes outputs, one item at a time, and returns facts of them."""
+
+    @property
+    def carried(self) -> Sequence[Carried]:
+        """What other machines need of this one; only a cluster asks."""
 
     def load(self, place: Place) -> Sequence[Stage]:
         """Called once by each worker.

@@ -5,6 +5,7 @@ What an item does is written in its file: `stage behaviour`, for instance `compu
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 import warnings
@@ -25,6 +26,7 @@ class StandIn:
     batch_size: int = 1
     prepare_threads: int = 2  # of which one item may overtake the other
     loading: str = ""
+    carried = ()
     stage_names = ("prepare", "compute", "write")
 
     def load(self, place: Place) -> Sequence[Stage]:
@@ -88,6 +90,8 @@ def behave(behaviour: str) -> None:
             warnings.warn("for users", KernelWarning, stacklevel=1)
         case "raise":
             raise ValueError("it is blue")
+        case "library":
+            importlib.import_module("no.such.module")
         case "memory":
             raise MemoryError
         case "disk":

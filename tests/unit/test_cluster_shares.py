@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lrm_cli.batch.broker import Node
 from lrm_cli.batch.cluster import Cluster, Share, share_of
+from lrm_cli.batch.messages import Node
 from lrm_cli.batch.places import Spread, spread
 from lrm_cli.batch.remote import SharedPlaces
 from lrm_cli.batch.work import Place

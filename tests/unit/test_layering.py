@@ -67,7 +67,7 @@ ORDER = {
         *("evaluation",),
     ],
     "lrm_cli": [
-        *("console", "progress", "options", "isolation", "batch"),
+        *("console", "progress", "options", "isolation", "batch", "carried"),
         *("photo_settings", "render_settings", "evaluate_settings", "report"),
         *(
             *(
@@ -98,7 +98,8 @@ BATCH_ORDER = [
     *("storage", "sources", "versions", "naming", "discovery"),
     *("ledger_index", "ledger", "made", "leftovers", "bucket"),
     *("work", "staging", "pipeline", "pools", "workers", "places", "executor", "job"),
-    *("remote", "broker", "cluster", "door", "ray_pool", "command"),
+    *("parcels", "messages", "sending", "remote", "broker", "cluster"),
+    *("door", "ray_worker", "ray_pool", "command"),
 ]
 
 

@@ -1,0 +1,29 @@
+"""Which files of this machine the nodes of a cluster need copies of, and how workers find them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lrm_cli.batch.work import Carried, Place
+from model.folders import CONFIG_NAME, WEIGHTS_NAME
+from model.matting import local_network, use_networks_in
+
+
+def model_files(folder: Path | None) -> tuple[Carried, ...]:
+    """Those of a model; a training run's folder holds much else."""
+    return () if folder is None else (Carried(folder, (CONFIG_NAME, WEIGHTS_NAME)),)
+
+
+def matting_files(choice: str, network: str) -> tuple[Carried, ...]:
+    """The matting network's, where photos may need it and it is here."""
+    if choice not in ("auto", "rembg") or (path := local_network(network)) is None:
+        return ()
+    return (Carried(path.parent, (path.name,)),)
+
+
+def use_matting_files(network: str, place: Place) -> None:
+    """Have the network looked for where it has been carried to, if it has."""
+    for _, home in place.homes:
+        if os.path.isfile(home / f"{network}.onnx"):
+            use_networks_in(home)
