@@ -175,11 +175,10 @@ class Batch:
     def _staged(self, work: Work) -> Work:
         """Work that goes to buckets, where there is something in one."""
         flags = self.flags
-        if flags.bucket is not None:
-            return StagedWork(work, flags.folder, flags.out)
-        if any(storage.is_remote(item.path) for item in self.inputs):
-            return StagedWork(work, flags.folder, None)
-        return work
+        remote = next((i.path for i in self.inputs[:1] if storage.is_remote(i.path)), None)
+        out = None if flags.bucket is None else flags.out
+        touched = out or remote
+        return work if touched is None else StagedWork(work, flags.folder, out, touched)
 
     def _pool(self, work: Work) -> Pool:
         flags, places = self.flags, self.places.places

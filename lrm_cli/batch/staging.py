@@ -36,11 +36,13 @@ class StagedWork:
     Attributes:
         folder: below which the tasks' outputs are.
         out: where they go, in a bucket; None: they stay where they are.
+        touched: something in the bucket, whether it is there or not.
     """
 
     work: Work
     folder: Path
     out: Path | None
+    touched: Path
 
     @property
     def stage_names(self) -> Sequence[str]:
@@ -53,7 +55,12 @@ class StagedWork:
         return self.work.carried
 
     def load(self, place: Place) -> Sequence[Stage]:
-        """See `batch.work.Work`."""
+        """See `batch.work.Work`.
+
+        Raises:
+            OSError: this machine cannot reach the bucket.
+        """
+        storage.look(self.touched)
         staging = _Staging(self.folder, self.out)
         *stages, write = self.work.load(place)
         last = [_ending(write)] if self.out is None else [_carrying(write), staging.put_stage()]
