@@ -109,8 +109,10 @@ class LedgerIndex:
             return
         with _as_os_errors():
             self._database.execute("BEGIN")
-            self._read(number, file, file.handle)
-            self._database.execute("COMMIT")
+            try:
+                self._read(number, file, file.handle)
+            finally:  # what an interruption leaves out is read the next time
+                self._database.execute("COMMIT")
 
     def is_current(self, number: int = OWN) -> bool:
         """Whether the file that was read is still the one that is there."""
@@ -182,7 +184,8 @@ class LedgerIndex:
         handle.seek(file.end)
         lines: list[tuple[object, ...]] = []
         outputs: list[tuple[bytes, int]] = []
-        start = file.end
+        start = end = file.end
+        whole = file.lines
         for line in handle:
             entry = self._parse(line)
             if entry is not None:
@@ -193,12 +196,13 @@ class LedgerIndex:
             start += len(line)
             # A torn line is read again when there is more: another process may be writing it.
             if line.endswith(b"\n"):
-                file.end = start
-                file.lines += 1
+                end = start
+                whole += 1
             if len(lines) == _LINES_AT_ONCE:
                 self._insert(lines, outputs)
-        file.seen = start
+                file.end, file.lines = end, whole
         self._insert(lines, outputs)
+        file.end, file.lines, file.seen = end, whole, start
 
     def _insert(self, lines: list[tuple[object, ...]], outputs: list[tuple[bytes, int]]) -> None:
         # Outputs of lines that are replaced stay, and lead nowhere.
