@@ -103,7 +103,7 @@ class LedgerIndex:
         """Read what has been added to a file since it was last read."""
         if not self.is_current(number):
             self._forget(number)
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 self._files[number].handle = self._files[number].path.open("rb")
         file = self._files[number]
         if file.handle is None:
@@ -120,7 +120,7 @@ class LedgerIndex:
         handle = self._files[number].handle
         try:
             there = os.stat(self._files[number].path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         return handle is not None and os.path.samestat(os.fstat(handle.fileno()), there)
 
