@@ -137,7 +137,9 @@ class Job:
             now = read_input(item)
         except OSError:
             return None  # whoever works on it will say what is wrong with it
-        return replace(before, versions=now.versions) if now.sha256 == before.sha256 else None
+        if now.sha256 != before.sha256:
+            return None
+        return replace(before, versions=now.versions) if now.versions else before
 
 
 def make_folder(folder: Path) -> None:

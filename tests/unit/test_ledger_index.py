@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lrm_cli.batch.ledger import LEDGER_NAME, Ledger, Record
+from lrm_cli.batch.ledger_index import LedgerIndex
 
 
 def record(name: str, **changes: Any) -> Record:
@@ -129,6 +130,28 @@ def test_runs_that_add_and_compact_at_once_lose_nothing(tmp_path: Path) -> None:
     Ledger(tmp_path).compact()
     names = names_in(tmp_path / LEDGER_NAME)
     assert len(names) == len(set(names)) == 80
+
+
+def test_an_interruption_while_lines_are_read_costs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C does, after which what is being written is still recorded."""
+    ledger = Ledger(tmp_path)
+    ledger.add(record("a"))
+    read = LedgerIndex._insert
+
+    def interrupt(*_: Any) -> None:
+        monkeypatch.setattr(LedgerIndex, "_insert", read)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LedgerIndex, "_insert", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.add(record("b"))
+    ledger.add(record("c"))
+    assert [r.input for r in ledger.records()] == ["a", "b", "c"]
+    ledger.add(record("c"))
+    ledger.compact()
+    assert names_in(tmp_path / LEDGER_NAME) == ["a", "b", "c"]
 
 
 def peak_of_opening(folder: Path, count: int) -> int:
