@@ -58,9 +58,14 @@ def _may_exist(path: Path) -> bool:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:
-        pass
+    except OSError as error:
+        if storage.is_remote(path):
+            raise _unread(path, error) from None
     return True
+
+
+def _unread(path: Path, error: OSError) -> ValueError:
+    return ValueError(f"{storage.shown(path)} cannot be read ({error.strerror})")
 
 
 def _standard_input() -> str:
@@ -106,7 +111,7 @@ def _matches_in_bucket(pattern: Path) -> list[Path]:
     try:
         return [pattern] if storage.look(pattern) else storage.matches(pattern)
     except OSError as error:
-        raise ValueError(f"{storage.shown(pattern)} cannot be read ({error.strerror})") from None
+        raise _unread(pattern, error) from None
 
 
 def _matches(pattern: str) -> set[str]:

@@ -31,6 +31,7 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "xet_hash", "oid", "generatio
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "last_commit")
 _ATTEMPTS = 5
 _LONGEST_PAUSE_S = 16.0
+_answered: set[str] = set()  # schemes
 
 _Result = TypeVar("_Result")
 
@@ -225,20 +226,27 @@ def _write(path: Path, work: Callable[[Any], Any]) -> None:
 def _persistently(path: Path, work: Callable[[Any], _Result]) -> _Result:
     """What fails by the network is tried again, for half a minute beyond the services' own tries.
 
+    So long only with a service that has answered before: it is no mistake in an address then.
+
     Raises:
         OSError: with the reason as `strerror` and the address as `filename`.
     """
+    scheme = path.parts[0]
     for attempt in range(_ATTEMPTS):
         try:
-            return work(_filesystem(path.parts[0]))
+            result = work(_filesystem(scheme))
+            _answered.add(scheme)
+            return result
         except FileNotFoundError as error:
+            _answered.add(scheme)
             why = "there is no such object, or bucket"
             raise FileNotFoundError(errno.ENOENT, why, shown(path)) from error
         except PermissionError as error:
             why = f"access is denied ({_in_words(error)})"
             raise PermissionError(errno.EACCES, why, shown(path)) from error
         except Exception as error:
-            if attempt + 1 == _ATTEMPTS or _is_for_ever(error):
+            is_last = attempt + 1 == _ATTEMPTS or scheme not in _answered
+            if is_last or _is_for_ever(error):
                 raise OSError(errno.EIO, _in_words(error), shown(path)) from error
         # Many workers meet the same trouble: not all at the same moment again.
         time.sleep(min(2.0**attempt, _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0))

@@ -21,10 +21,12 @@ from lrm_cli.batch.cluster import Cluster  # noqa: E402
 from lrm_cli.batch.executor import PoolExecutor  # noqa: E402
 from lrm_cli.batch.ray_pool import RayPool  # noqa: E402
 from lrm_cli.batch.work import Place  # noqa: E402
+from tests.unit.s3 import Bucket, bucket, server  # noqa: E402
 from tests.unit.standin_work import StandIn  # noqa: E402
 from tests.unit.test_executor import Batch  # noqa: E402
 
 pytestmark = pytest.mark.slow
+__all__ = ["bucket", "server"]  # fixtures
 
 ROOT = Path(__file__).parents[2]
 MANY = {f"good{index}": "" for index in range(30)}
@@ -274,3 +276,24 @@ def test_ctrl_c_leaves_nothing(nodes: Nodes, tmp_path: Path) -> None:
     recorded = (out / "results.jsonl").read_text()
     assert all(f'"{name}"' in recorded for name in made)
     wait_for(lambda: not nodes.workers(), 10)
+
+
+def test_photos_and_meshes_in_a_bucket(bucket: Bucket, nodes: Nodes, tmp_path: Path) -> None:
+    photos = sorted((ROOT / "examples" / "photos").glob("*.png"))[:3]
+    for photo in photos:
+        bucket.put(f"photos/{photo.name}", photo.read_bytes())
+    for _ in list(nodes.added):  # those do not know of the bucket
+        nodes.kill()
+    nodes.add(2)
+    there, here = f"{bucket.url}/meshes", tmp_path / "here"
+    runs = [
+        lrm("reconstruct", f"{bucket.url}/photos", *ARGUMENTS, *out, one_core=not out[2:])
+        for out in (("--out", there, "--cluster", nodes.address), ("--out", here))
+    ]
+    for run in runs:
+        _, errors = run.communicate(timeout=300)
+        assert run.returncode == 0, errors
+    found = bucket.contents("meshes/")
+    assert set(found) == {path.name for path in here.iterdir()}
+    for path in here.glob("*.glb"):
+        assert found[path.name] == path.read_bytes()

@@ -84,6 +84,11 @@ def test_troubles_of_the_network_are_tried_again(
 
     monkeypatch.setattr(storage, "_filesystem", lambda scheme: Troubled())
     monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(storage, "_answered", set())
+    with pytest.raises(OSError, match="reset by peer"):
+        storage.read_bytes(place)
+    assert len(tries) == 1  # an address where nothing has ever answered may be a mistake
+    monkeypatch.setattr(storage, "_answered", {"s3:"})
     assert storage.read_bytes(place) == b"content"
     monkeypatch.setattr(Troubled, "cat_file", lambda self, key: 1 / 0)
     with pytest.raises(OSError, match="division by zero") as lasting:
