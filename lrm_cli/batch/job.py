@@ -198,8 +198,9 @@ def _ledger_kept(job: Job) -> Iterator[None]:
     try:
         yield
     finally:
-        if job.bucket is not None:
-            with contextlib.suppress(OSError):  # a run that ends well says so when it merges
+        with contextlib.suppress(OSError):  # all lines have been written before
+            job.ledger.sync()
+            if job.bucket is not None:
                 job.bucket.note(at_once=True)
 
 

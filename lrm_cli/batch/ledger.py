@@ -23,6 +23,7 @@ from lrm_cli.batch.ledger_index import Entry, LedgerIndex, Place
 LEDGER_NAME = "results.jsonl"
 FIRST_COMMAND = "reconstruct"  # whose ledgers did not tell the command
 LEDGER_NAMES = re.compile(r"results(\.\d+-of-\d+)?\.jsonl")
+_SYNC_EVERY_S = 0.2
 _MOST_ATTEMPTS = 3  # of writing a line into a file that others replace
 
 
@@ -94,6 +95,7 @@ class Ledger:
             if path != self.path and LEDGER_NAMES.fullmatch(path.name)
         ]
         self._index = LedgerIndex([self.path, *others], _entry_of)
+        self._synced = 0.0
         self._read: tuple[Place, Record] | None = None  # the last one
         self._wanted: tuple[Any, Any] = {}, {}  # settings as last asked for, and as JSON has them
 
@@ -149,7 +151,10 @@ class Ledger:
             self._index.update()
 
     def add(self, record: Record) -> None:
-        """Append a line; it is on the disk when this returns.
+        """Append a line. However this process ends, it stays.
+
+        If the machine ends, too, the lines of the last moment may go, and what they tell of is done
+        again: to wait for the disk at each would cost more than all else.
 
         Raises:
             OSError: the folder cannot be written to.
@@ -157,6 +162,16 @@ class Ledger:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._append(_line_of(record))
         self._index.update()
+
+    def sync(self) -> None:
+        """Have all lines on the disk.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def compact(self) -> None:
         """Leave one line per input and command, if there are more.
@@ -186,7 +201,7 @@ class Ledger:
             self._append(late)
 
     def _append(self, lines: bytes, is_only_one: bool = True) -> None:
-        """Add lines. They are on the disk when this returns, unless others tell the same."""
+        """Add lines, and see to it that they come to the disk, unless others tell the same."""
         for _ in range(_MOST_ATTEMPTS):
             with self.path.open("ab+") as file:
                 torn = False
@@ -195,8 +210,9 @@ class Ledger:
                     torn = file.read(1) != b"\n"  # by a killed run, whose line ends here
                 file.write(b"\n" + lines if torn else lines)
                 file.flush()
-                if is_only_one:
+                if is_only_one and time.monotonic() > self._synced + _SYNC_EVERY_S:
                     os.fsync(file.fileno())
+                    self._synced = time.monotonic()
                 written = os.fstat(file.fileno())
             # Who compacts the file looks for late lines when theirs is in its place: until then
             # they see this one, and from then on we see theirs.
