@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lrm_cli.batch.work import Carried, Place
 from model.folders import CONFIG_NAME, WEIGHTS_NAME
-from model.matting import local_network, use_networks_in
 
 
 def model_files(folder: Path | None) -> tuple[Carried, ...]:
@@ -17,6 +16,8 @@ def model_files(folder: Path | None) -> tuple[Carried, ...]:
 
 def matting_files(choice: str, network: str) -> tuple[Carried, ...]:
     """The matting network's, where photos may need it and it is here."""
+    from model.matting import local_network
+
     if choice not in ("auto", "rembg") or (path := local_network(network)) is None:
         return ()
     return (Carried(path.parent, (path.name,)),)
@@ -24,6 +25,8 @@ def matting_files(choice: str, network: str) -> tuple[Carried, ...]:
 
 def use_matting_files(network: str, place: Place) -> None:
     """Have the network looked for where it has been carried to, if it has."""
+    from model.matting import use_networks_in
+
     for _, home in place.homes:
         if os.path.isfile(home / f"{network}.onnx"):
             use_networks_in(home)

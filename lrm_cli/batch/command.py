@@ -18,13 +18,14 @@ from lrm_cli.batch.bucket import Bucket
 from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
 from lrm_cli.batch.executor import PoolExecutor
-from lrm_cli.batch.job import Job, Store, list_plan, run, summarize
+from lrm_cli.batch.job import Job, Store, run
 from lrm_cli.batch.made import Below, Made
 from lrm_cli.batch.places import Spread, spread
 from lrm_cli.batch.pools import Pool
 from lrm_cli.batch.ray_pool import RayPool
 from lrm_cli.batch.sources import expand_sources
 from lrm_cli.batch.staging import StagedWork
+from lrm_cli.batch.summary import list_plan, summarize
 from lrm_cli.batch.work import Work
 from lrm_cli.batch.workers import LocalPool
 from lrm_cli.progress import show_progress

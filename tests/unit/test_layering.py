@@ -97,7 +97,7 @@ ORDER = {
 BATCH_ORDER = [
     *("storage", "sources", "versions", "naming", "discovery"),
     *("ledger_index", "ledger", "made", "leftovers", "bucket"),
-    *("work", "staging", "pipeline", "pools", "workers", "places", "executor", "job"),
+    *("work", "staging", "pipeline", "pools", "workers", "places", "executor", "job", "summary"),
     *("parcels", "messages", "sending", "remote", "broker", "cluster"),
     *("door", "ray_worker", "ray_pool", "command"),
 ]
