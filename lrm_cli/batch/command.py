@@ -66,6 +66,7 @@ class BatchFlags:
     bucket: Bucket | None = field(init=False)
 
     def __post_init__(self) -> None:
+        storage.refuse_other_schemes(self.out)
         bucket = Bucket(self.out) if storage.is_remote(self.out) else None
         object.__setattr__(self, "bucket", bucket)
         if not 0 <= self.timeout < math.inf:

@@ -45,6 +45,7 @@ def _expand(source: str) -> Iterator[Path]:
     else:
         for path in _expand_pattern(source):
             if not _may_exist(path):
+                storage.refuse_other_schemes(path)
                 raise ValueError(f"there is no file or folder {storage.shown(path)}")
             yield path
 

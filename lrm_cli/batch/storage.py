@@ -11,6 +11,7 @@ import contextlib
 import errno
 import importlib.util
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from typing import Any, TypeVar
 _SCHEMES = {
     "s3:": ("s3fs", "s3"),
     "gs:": ("gcsfs", "gs"),
+    "gcs:": ("gcsfs", "gs"),
     "az:": ("adlfs", "az"),
+    "abfs:": ("adlfs", "az"),
     "hf:": ("huggingface_hub", ""),
 }
-SCHEMES = tuple(f"{scheme}//" for scheme in _SCHEMES)
+_ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 # What tells one content from another, as the services call it.
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "xet_hash", "oid", "generation")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "last_commit")
@@ -53,6 +56,19 @@ def is_remote(path: str | Path) -> bool:
     """Whether a path is that of a bucket, or of something in one."""
     parts = Path(path).parts  # of a copy: paths keep them, which a million of paths are not to
     return bool(parts) and parts[0] in _SCHEMES
+
+
+def refuse_other_schemes(path: Path) -> None:
+    """See that a path which is not there on this machine is not meant as another address.
+
+    Raises:
+        ValueError: it begins with a scheme, and none of those that are known.
+    """
+    if is_remote(path) or not path.parts or not _ANY_SCHEME.fullmatch(path.parts[0]):
+        return
+    if not Path(path.parts[0]).exists():
+        known = ", ".join(f"{scheme}//" for scheme in _SCHEMES)
+        raise ValueError(f"{path.parts[0]}// is none of the addresses that are known: {known}")
 
 
 def shown(path: Path) -> str:

@@ -165,6 +165,9 @@ def test_a_bucket_that_takes_nothing(
 ) -> None:
     assert lrm("reconstruct", "photos", "--out", "s3://no-such-bucket/meshes", *FLAGS) == 2
     assert "nothing can be written to s3://no-such-bucket/meshes" in capsys.readouterr().err
+    assert lrm("reconstruct", "photos", "--out", "sftp://host/meshes", *FLAGS) == 2
+    assert "sftp:// is none of the addresses" in capsys.readouterr().err
+    assert not Path("sftp:").exists()
 
     def fail(file: Path, path: Path) -> None:
         raise OSError(30, "access is denied", storage.shown(path))

@@ -143,6 +143,8 @@ def test_sources_that_cannot_be(photos: str, bucket: Bucket, tmp_path: Path) -> 
         ((f"{photos}/*.tif",), "nothing matches"),
         ((f"{photos}/a2.png", str(tmp_path / "a.png")), "all in one bucket"),
         (("s3:",), "names no bucket"),
+        (("https://example.com/a.png",), "https:// is none of the addresses that are known: s3://"),
+        (("S3://bucket/a.png",), "S3:// is none"),
         (("az://container/photos",), r"pip install 'lrm-cli\[az\]'"),
     ):
         with pytest.raises(ValueError, match=message):
