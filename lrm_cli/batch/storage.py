@@ -248,7 +248,11 @@ def _persistently(path: Path, work: Callable[[Any], _Result]) -> _Result:
 def _is_for_ever(error: Exception) -> bool:
     """No credentials, or a name that no object can have."""
     kind = type(error).__name__
-    return "Credential" in kind or "Param" in kind or isinstance(error, (ImportError, ValueError, TypeError))
+    return (
+        "Credential" in kind
+        or "Param" in kind
+        or isinstance(error, (ImportError, ValueError, TypeError))
+    )
 
 
 def _in_words(error: Exception) -> str:

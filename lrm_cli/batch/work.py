@@ -10,26 +10,39 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from lrm_cli.batch.discovery import Input
 from lrm_cli.batch.versions import side_file_versions, side_files_are
 from model.formats.side_files import side_files
 
+Part = Literal["all", "ends", "device"]
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker computes.
+    """Where a worker computes, and what.
 
     Attributes:
         device: as torch names it.
         threads: CPU threads of each of its operations.
         homes: folders of `Carried`, and where they are on this machine, where that is elsewhere.
+        part: `all` of the stages; of a work that is divided, those that need the `device`, or the
+            `ends` before and behind them.
+        host: how other workers reach this machine, where they take over what it has begun.
     """
 
     device: str
     threads: int
     homes: tuple[tuple[Path, Path], ...] = ()
+    part: Part = "all"
+    host: str = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        if self.part not in get_args(Part):
+            raise ValueError(
+                f"part is {self.part!r}; it must be one of {', '.join(get_args(Part))}"
+            )
 
     def local(self, folder: Path) -> Path:
         """Where a folder of `Carried` is on this machine."""
@@ -180,6 +193,38 @@ class Work(Protocol):
         Raises:
             ValueError: nothing can be done at all; the message says why.
         """
+
+
+@runtime_checkable
+class DividedWork(Work, Protocol):
+    """Work whose stages may be done by different workers: few with a device, and many without.
+
+    All of them load it, for their `Place.part`, and get all of its stages, but call their own
+    alone. What the last stage of a part returns is pickled for the next worker.
+    """
+
+    @property
+    def device_stages(self) -> tuple[int, int] | None:
+        """The first of the stages that need the device, and the first behind them.
+
+        Others stand before them and behind. None: it is not divided.
+        """
+
+
+def device_stages_of(work: Work) -> tuple[int, int] | None:
+    """See `DividedWork`; None for work that never is."""
+    return work.device_stages if isinstance(work, DividedWork) else None
+
+
+def legs_of(work: Work, part: Part) -> list[range]:
+    """The numbers of the stages that a worker of a part does, in unbroken rows."""
+    count, device = len(work.stage_names), device_stages_of(work)
+    if part == "all":
+        return [range(count)]
+    assert device is not None
+    first, behind = device
+    assert 0 < first < behind < count
+    return [range(first, behind)] if part == "device" else [range(first), range(behind, count)]
 
 
 @dataclass(frozen=True)
