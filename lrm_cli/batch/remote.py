@@ -24,7 +24,7 @@ from typing import NoReturn, cast
 
 from lrm_cli import console
 from lrm_cli.batch.pools import Death
-from lrm_cli.batch.work import Carried, Place, Stage, Work, device_stages_of
+from lrm_cli.batch.work import Carried, Part, Place, Stage, Work, carried_of, device_stages_of
 from lrm_cli.batch.workers import end_in_words, live
 
 _PARENT_DEATH_SIGNAL = 1  # Linux' prctl(2)
@@ -119,6 +119,9 @@ class _OnNode:
     @property
     def device_stages(self) -> tuple[int, int] | None:
         return device_stages_of(self.work)
+
+    def carried_for(self, part: Part) -> Sequence[Carried]:
+        return carried_of(self.work, part)
 
     def load(self, place: Place) -> Sequence[Stage]:
         try:

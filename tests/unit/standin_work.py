@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.batch.work import Carried, Part, Place, Source, Stage
 from model.kernels import KernelWarning
 
 
@@ -28,8 +28,11 @@ class StandIn:
     loading: str = ""
     device_stages: tuple[int, int] | None = None
     seconds: tuple[float, float] = (0.02, 0.0)  # of `compute` and of `write`
-    carried = ()
+    carried: Sequence[Carried] = ()
     stage_names = ("prepare", "compute", "write")
+
+    def carried_for(self, part: Part) -> Sequence[Carried]:
+        return self.carried
 
     def load(self, place: Place) -> Sequence[Stage]:
         self.note(f"load {os.getpid()} {place.device} {os.environ['OMP_NUM_THREADS']}")
