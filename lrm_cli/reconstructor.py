@@ -62,11 +62,11 @@ class Reconstructor:
 
     @property
     def device_stages(self) -> tuple[int, int]:
-        """See `batch.work.DividedWork`: model and surface."""
+        """See `batch.division.DividedWork`: model and surface."""
         return 1, 3
 
     def carried_for(self, part: Part) -> Sequence[Carried]:
-        """See `batch.work.DividedWork`."""
+        """See `batch.division.DividedWork`."""
         settings = self.settings
         matting = matting_files(settings.matting, settings.matting_model)
         return (*model_files(self.folder, part), *(() if part == "device" else matting))

@@ -17,6 +17,7 @@ from lrm_cli.batch import storage
 from lrm_cli.batch.bucket import Bucket
 from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
+from lrm_cli.batch.division import device_stages_of
 from lrm_cli.batch.executor import Division, PoolExecutor
 from lrm_cli.batch.job import Job, Store, list_plan, run, summarize
 from lrm_cli.batch.made import Below, Made
@@ -25,7 +26,7 @@ from lrm_cli.batch.pools import Pool
 from lrm_cli.batch.ray_pool import RayPool
 from lrm_cli.batch.sources import expand_sources
 from lrm_cli.batch.staging import StagedWork
-from lrm_cli.batch.work import Place, Work, device_stages_of
+from lrm_cli.batch.work import Place, Work
 from lrm_cli.batch.workers import LocalPool
 from lrm_cli.progress import show_progress
 from model.formats.temporary import remove_leftovers

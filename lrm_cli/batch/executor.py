@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from lrm_cli.batch.handover import Drop, Handover, Missed, Passed, Taken
 from lrm_cli.batch.pipeline import Advanced, Ended, Started
 from lrm_cli.batch.pools import Halted, Pool, Ready, Refused
 from lrm_cli.batch.retries import Retries
-from lrm_cli.batch.seats import Crew, Flight, Seat, settle
+from lrm_cli.batch.seats import Crew, Flight, Seat, settle, with_flights
 from lrm_cli.batch.work import Outcome, Task
 from lrm_cli.progress import StageCount
 
@@ -52,7 +52,7 @@ class Division:
     """Who does the middle of a work, while an executor's own pool does its two ends.
 
     Attributes:
-        stages: the first of the middle's, and the first behind them; see `work.DividedWork`.
+        stages: the first of the middle's, and the first behind them; see `division.DividedWork`.
         window: as the executor's.
     """
 
@@ -117,13 +117,7 @@ class PoolExecutor:
     def stage_counts(self) -> list[StageCount]:
         """See `Executor`."""
         flights = [flight for _, seat in self._seats() for flight in list(seat.flights.values())]
-        counts = []
-        for stage, count in enumerate(self._counts):
-            here = [flight for flight in flights if flight.stage == stage]
-            waiting = sum(flight.since is None for flight in here)
-            step, steps = sum(flight.step for flight in here), sum(flight.steps for flight in here)
-            counts.append(replace(count, waiting=waiting, step=step, steps=steps))
-        return counts
+        return with_flights(self._counts, flights)
 
     def close(self) -> None:
         """See `Executor`."""
@@ -197,8 +191,11 @@ class PoolExecutor:
             expected = len(self._retries.suspects)
             if len(self._legs) > 1:
                 last = max(leg for leg, (_, whose) in enumerate(self._legs) if whose is crew)
-                flights = (flight for _, seat in self._seats() for flight in seat.flights.values())
-                expected += sum(flight.leg < last for flight in flights)
+                expected += sum(
+                    flight.leg < last or seat.ended  # then it begins again
+                    for _, seat in self._seats()
+                    for flight in seat.flights.values()
+                )
             crew.release(expected)
 
     def _send(self, seat: Seat, task: Task) -> None:
@@ -255,15 +252,11 @@ class PoolExecutor:
                 raise ValueError(failure.sentence)
             case Started(numbers, stage):
                 for number in numbers:
-                    seat.flights[number].stage = stage
-                    seat.flights[number].since = time.monotonic()
+                    seat.flights[number].enter(stage)
             case Advanced(number, _, step, steps):
                 seat.flights[number].step, seat.flights[number].steps = step, steps
             case Ended(number, stage, seconds):
-                flight = seat.flights[number]
-                flight.stage, flight.since = stage + 1, None
-                flight.step = flight.steps = 0
-                flight.seconds += seconds
+                seat.flights[number].leave(stage, seconds)
                 self._counts[stage].done += 1
                 self._counts[stage].seconds += seconds
             case Passed(number, held):

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from lrm_cli import console
 from lrm_cli.batch.cluster import Cluster, Share, share_of
+from lrm_cli.batch.division import carried_of
 from lrm_cli.batch.door import Door
 from lrm_cli.batch.messages import Begin, Benched, Died, Fire, Hire, Nodes, Stuck, Travels
 from lrm_cli.batch.parcels import parcel_of
 from lrm_cli.batch.pools import Death
 from lrm_cli.batch.ray_worker import RayWorker
 from lrm_cli.batch.remote import Hello, Launch, SharedPlaces
-from lrm_cli.batch.work import Place, Work, carried_of
+from lrm_cli.batch.work import Place, Work
 
 _LONGEST_ABSENCE_S = 300.0  # of a head that has gone in the middle of a run
 _RETRY_S = 2.0

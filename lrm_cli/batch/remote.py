@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from lrm_cli import console
+from lrm_cli.batch.division import carried_of, device_stages_of
 from lrm_cli.batch.pools import Death
-from lrm_cli.batch.work import Carried, Part, Place, Stage, Work, carried_of, device_stages_of
+from lrm_cli.batch.work import Carried, Part, Place, Stage, Work
 from lrm_cli.batch.workers import end_in_words, live
 
 _PARENT_DEATH_SIGNAL = 1  # Linux' prctl(2)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lrm_cli.batch.handover import Drop, Held
 from lrm_cli.batch.leftovers import remove_parts
 from lrm_cli.batch.pools import Pool, Worker
 from lrm_cli.batch.work import Task
+from lrm_cli.progress import StageCount
 
 
 @dataclass(eq=False)
@@ -37,6 +39,16 @@ class Flight:
     held: Held | None = None
     giver: Seat | None = None
     ticket: int = 0
+
+    def enter(self, stage: int) -> None:
+        """It is being worked on."""
+        self.stage, self.since = stage, time.monotonic()
+
+    def leave(self, stage: int, seconds: float) -> None:
+        """It waits for what is behind a stage."""
+        self.stage, self.since = stage + 1, None
+        self.step = self.steps = 0
+        self.seconds += seconds
 
     def worked(self, now: float) -> float:
         """Seconds of work on it until now."""
@@ -94,6 +106,17 @@ def settle(flight: Flight) -> Seat | None:
     if giver is not None:
         giver._load[flight.leg - 1] -= 1
     return giver
+
+
+def with_flights(counts: Sequence[StageCount], flights: Sequence[Flight]) -> list[StageCount]:
+    """What is known of the stages, with what is in them now."""
+    found = []
+    for stage, count in enumerate(counts):
+        here = [flight for flight in flights if flight.stage == stage]
+        waiting = sum(flight.since is None for flight in here)
+        step, steps = sum(flight.step for flight in here), sum(flight.steps for flight in here)
+        found.append(replace(count, waiting=waiting, step=step, steps=steps))
+    return found
 
 
 class Crew:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lrm_cli.batch import storage
+from lrm_cli.batch.division import carried_of, device_stages_of
 from lrm_cli.batch.versions import MISSING
 from lrm_cli.batch.work import (
     Carried,
@@ -29,8 +30,6 @@ from lrm_cli.batch.work import (
     Stage,
     Task,
     Work,
-    carried_of,
-    device_stages_of,
     digest_of,
     read_source,
 )
@@ -68,12 +67,12 @@ class StagedWork:
 
     @property
     def device_stages(self) -> tuple[int, int] | None:
-        """See `batch.work.DividedWork`."""
+        """See `batch.division.DividedWork`."""
         stages = device_stages_of(self.work)
         return None if stages is None else (stages[0] + 1, stages[1] + 1)  # behind "fetch"
 
     def carried_for(self, part: Part) -> Sequence[Carried]:
-        """See `batch.work.DividedWork`."""
+        """See `batch.division.DividedWork`."""
         return carried_of(self.work, part)
 
     def load(self, place: Place) -> Sequence[Stage]:

@@ -17,10 +17,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lrm_cli import console
+from lrm_cli.batch.division import legs_of
 from lrm_cli.batch.handover import Drop, Handover, Passed, Shelf
 from lrm_cli.batch.pipeline import Pipeline
 from lrm_cli.batch.pools import Death, Halted, Order, Ready, Refused
-from lrm_cli.batch.work import Failure, Outcome, Place, Work, legs_of
+from lrm_cli.batch.work import Failure, Outcome, Place, Work
 from model.environment import give_back_memory, prepare_environment
 from model.kernels import KernelWarning
 

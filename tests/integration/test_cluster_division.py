@@ -16,7 +16,6 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 from lrm_cli.batch.cluster import Cluster  # noqa: E402
 from lrm_cli.batch.executor import Division, PoolExecutor  # noqa: E402
 from lrm_cli.batch.ray_pool import RayPool  # noqa: E402
-from tests.integration.test_cluster import wait_for  # noqa: E402
 from tests.unit.standin_work import StandIn  # noqa: E402
 from tests.unit.test_executor import Batch  # noqa: E402
 
@@ -123,4 +122,4 @@ def test_a_killed_gpu_worker_comes_back_where_all_cores_are_taken(batch: Divided
     errors = [outcome.failure for outcome in outcomes]
     executor.close()
     assert errors == [None] * (len(MANY) - 1)
-    wait_for(lambda: len(batch.places_of("compute")) == 2)
+    assert len(batch.places_of("compute")) == 2

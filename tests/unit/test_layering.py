@@ -97,7 +97,7 @@ ORDER = {
 BATCH_ORDER = [
     *("storage", "sources", "versions", "naming", "discovery"),
     *("ledger_index", "ledger", "made", "leftovers", "bucket"),
-    *("work", "staging", "handover", "pipeline", "pools", "workers", "places"),
+    *("work", "division", "staging", "handover", "pipeline", "pools", "workers", "places"),
     *("seats", "retries", "executor", "job"),
     *("parcels", "messages", "sending", "remote", "broker", "cluster"),
     *("door", "ray_worker", "ray_pool", "command"),
