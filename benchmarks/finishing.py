@@ -50,9 +50,9 @@ def main() -> None:
     for _ in range(arguments.runs):
         start = time.process_time()
         content = pickle.dumps((field, vertices, faces))
-        read, *triangles = pickle.loads(content)
+        read, points, corners = pickle.loads(content)
         handed_over = time.process_time()
-        mesh = mesh_of_triangles(read, *triangles, 384, target_faces=_FACES)
+        mesh = mesh_of_triangles(read, points, corners, 384, target_faces=_FACES)
         simplified = time.process_time()
         with_texture(read, mesh, _TEXELS)
         textured = time.process_time()

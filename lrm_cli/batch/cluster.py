@@ -29,7 +29,7 @@ from lrm_cli.batch.workers import start_process
 
 AUTO = "auto"
 # Of a divided work: a GPU's worker starts kernels and copies; what is behind, in processes of two
-# cores, fills them (lrm-large: 18 ms of a GPU, some five seconds of a core for each photo).
+# cores, fills them (lrm-large: 18 ms of a GPU, some two seconds of a core for each photo).
 _MOST_CORES_OF_A_GPU = 4
 _CORES_OF_AN_END = 2
 _LONGEST_JOIN_S = 60.0
