@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ import pytest
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
+from lrm_cli.app import app  # noqa: E402
 from lrm_cli.batch.cluster import Cluster  # noqa: E402
 from lrm_cli.batch.executor import Division, PoolExecutor  # noqa: E402
+from lrm_cli.batch.places import Spread  # noqa: E402
 from lrm_cli.batch.ray_pool import RayPool  # noqa: E402
 from tests.unit.standin_work import StandIn  # noqa: E402
 from tests.unit.test_executor import Batch  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 MANY = {f"good{index}": "" for index in range(30)}
 
 
@@ -123,3 +127,34 @@ def test_a_killed_gpu_worker_comes_back_where_all_cores_are_taken(batch: Divided
     executor.close()
     assert errors == [None] * (len(MANY) - 1)
     assert len(batch.places_of("compute")) == 2
+
+
+def test_photos_become_the_same_meshes(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole command; what stands for a GPU computes on its two cores."""
+    spread = Cluster.spread
+
+    def without_gpus(*arguments: Any, **named: Any) -> Spread:
+        found = spread(*arguments, **named)
+        assert found.device_places
+        devices = tuple(replace(place, device="cpu") for place in found.device_places)
+        return replace(found, device_places=devices)
+
+    monkeypatch.setattr(Cluster, "spread", without_gpus)
+    monkeypatch.setattr("lrm_cli.batch.places._cores", lambda: 2)
+    photos = [str(path) for path in sorted((ROOT / "examples" / "photos").glob("*.png"))[:3]]
+    flags = ("--resolution", "64", "--texture", "64", "--faces", "1000", "--batch-size", "1")
+    for out, more in (
+        ("alone", ("--device", "cpu", "--jobs", "1")),
+        ("divided", ("--cluster", nodes.address)),
+    ):
+        with pytest.raises(SystemExit) as end:
+            app(["reconstruct", *photos, "--out", str(tmp_path / out), *flags, *more, "--quiet"])
+        assert end.value.code in (0, None)
+    alone, divided = (
+        {path.name: path.read_bytes() for path in (tmp_path / out).glob("*.glb")}
+        for out in ("alone", "divided")
+    )
+    assert len(alone) == 3
+    assert divided == alone
