@@ -23,7 +23,7 @@ from lrm_cli import console
 from lrm_cli.batch.handover import Handover, Missed, Passed, Shelf, Taken, fetch
 from lrm_cli.batch.work import Failure, Outcome, Stage, Task
 
-_FETCHES = 2  # from other workers, at once
+_FETCHES = 4  # from other workers, at once
 
 
 @dataclass(frozen=True)
