@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks.sleeping import Sleeping
 from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import Input
-from lrm_cli.batch.executor import PoolExecutor
+from lrm_cli.batch.executor import Division, PoolExecutor
 from lrm_cli.batch.pools import Pool
 from lrm_cli.batch.ray_pool import RayPool
 from lrm_cli.batch.work import Place, Task
@@ -32,7 +32,15 @@ _PLACE = Place("cpu", 1)
 _WORKERS_OF_A_NODE = 4
 
 
-def measure(pool: Pool, workers: int, items: int, work: Sleeping, folder: Path) -> dict[str, Any]:
+def measure(
+    pool: Pool,
+    workers: int,
+    items: int,
+    work: Sleeping,
+    folder: Path,
+    window: int = 4,
+    division: Division | None = None,
+) -> dict[str, Any]:
     """Seconds until the first result, and for each item after it."""
 
     path = folder / "item"
@@ -42,7 +50,7 @@ def measure(pool: Pool, workers: int, items: int, work: Sleeping, folder: Path) 
         for number in range(workers * items):
             yield Task(number, Input(path, path.name, str(number)), (folder / f"{number}.out",))
 
-    executor = PoolExecutor(pool, work.stage_names, window=4)
+    executor = PoolExecutor(pool, work.stage_names, window, division=division)
     start = time.perf_counter()
     ends = []
     for outcome in executor.run(tasks()):

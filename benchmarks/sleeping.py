@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrm_cli.batch.work import Carried, Place, Source, Stage
+from lrm_cli.batch.work import Carried, Part, Place, Source, Stage
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,33 @@ class Sleeping:
         for path in source.outputs:
             path.write_bytes(source.content)
         return {}
+
+
+@dataclass(frozen=True)
+class Finishing(Sleeping):
+    """Work whose device has little to do, and what is behind it much.
+
+    Attributes:
+        finishing_seconds: of an item, after those with the device.
+    """
+
+    finishing_seconds: float = 0.0
+    device_stages = (1, 2)
+    stage_names = ("prepare", "compute", "finish", "write")  # type: ignore[assignment]
+
+    def carried_for(self, part: Part) -> Sequence[Carried]:
+        """See `lrm_cli.batch.division.DividedWork`."""
+        return self.carried
+
+    def load(self, place: Place) -> Sequence[Stage]:
+        """See `lrm_cli.batch.work.Work`."""
+        threads = place.threads if place.part == "all" else 1
+        *before, write = super().load(place)
+        return (*before, Stage("finish", self.finish, threads), write)
+
+    def finish(self, source: Source) -> Source:
+        time.sleep(self.finishing_seconds)
+        return source
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lrm_cli.batch.work import Carried, Place
+from lrm_cli.batch.work import Carried, Part, Place
 from model.folders import CONFIG_NAME, WEIGHTS_NAME
 
 
-def model_files(folder: Path | None) -> tuple[Carried, ...]:
-    """Those of a model; a training run's folder holds much else."""
-    return () if folder is None else (Carried(folder, (CONFIG_NAME, WEIGHTS_NAME)),)
+def model_files(folder: Path | None, part: Part = "all") -> tuple[Carried, ...]:
+    """Those of a model; a training run's folder holds much else. Ends do without the weights."""
+    names = (CONFIG_NAME,) if part == "ends" else (CONFIG_NAME, WEIGHTS_NAME)
+    return () if folder is None else (Carried(folder, names),)
 
 
 def matting_files(choice: str, network: str) -> tuple[Carried, ...]:

@@ -74,8 +74,7 @@ ClusterOption = Annotated[
         metavar="ADDRESS|auto",
         help="Work on all nodes of a Ray cluster, that of HOST:PORT or the one that this machine "
         "is part of (auto). Sources and --out must be on storage that all nodes share, or in a "
-        "bucket. --jobs: "
-        "processes on all nodes together.",
+        "bucket. --jobs: processes on all nodes together.",
     ),
 ]
 BatchSizeOption = Annotated[

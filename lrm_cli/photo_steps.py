@@ -70,6 +70,8 @@ class PhotoSteps:
 
     Args:
         folder: the model's, on the machine on which `lrm` runs.
+        place: its part decides what is loaded: the ends need no network, and what is between
+            them no matting.
     """
 
     def __init__(self, folder: Path, settings: PhotoSettings, place: Place) -> None:
@@ -85,10 +87,12 @@ class PhotoSteps:
         use_matting_files(settings.matting_model, place)
         self._matting = Matting(settings.matting, settings.matting_model)
         self._device = torch.device(place.device)
-        self._dtype = inference_dtype(settings.dtype, self._device, load_config(folder))
-        self._model = load_model(folder, self._device, self._dtype)
-        self._network = RecordedModel(self._model)
-        self._config = self._model.config
+        self._config = load_config(folder)
+        if place.part != "ends":
+            self._dtype = inference_dtype(settings.dtype, self._device, self._config)
+            model = load_model(folder, self._device, self._dtype)
+            self._network = RecordedModel(model)
+            self._config = model.config
         if (ratio := settings.foreground_ratio) is not None:
             view = dataclasses.replace(self._config.view, foreground_ratio=ratio)
             self._config = dataclasses.replace(self._config, view=view)
@@ -100,7 +104,10 @@ class PhotoSteps:
 
     def input_camera(self) -> Cameras:
         """The camera that photos are taken to be taken by."""
-        return self._model.input_camera()
+        from model.cameras import canonical_camera
+
+        view = self._config.view
+        return canonical_camera(view.fov_degrees, view.camera_distance)
 
     def prepare(self, content: bytes, square_size: int = 1) -> PreparedPhoto:
         """A photo's file as the model takes it.

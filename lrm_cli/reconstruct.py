@@ -202,7 +202,7 @@ def reconstruct(
             turntable=turntable,
             dtype=dtype,
         )
-        batch = plan_batch(flags, settings)
+        batch = plan_batch(flags, settings, divided=True)
         identity, folder = find_model(model)
     places = batch.places
     work = Reconstructor(folder, identity, settings, places.threads, places.batch_size)

@@ -1,4 +1,4 @@
-"""What `lrm reconstruct` does with a photo: prepare, model, surface, texture, turntable, write.
+"""What `lrm reconstruct` does with a photo, from preparing it to writing files of its mesh.
 
 Nothing heavy is imported until a worker loads it.
 """
@@ -6,13 +6,14 @@ Nothing heavy is imported until a worker loads it.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lrm_cli.batch.work import Carried, Place, Source, Stage
+from lrm_cli.batch.work import Carried, Part, Place, Source, Stage
 from lrm_cli.carried import matting_files, model_files
 from lrm_cli.mesh_settings import INPUT_SUFFIX, TURNTABLE_SUFFIX, MeshSettings
 from lrm_cli.photo_steps import Elevation, PhotoSteps, elevation_of
@@ -52,23 +53,34 @@ class Reconstructor:
     def stage_names(self) -> Sequence[str]:
         """See `batch.work.Work`."""
         turntable = ("turntable",) if self.settings.turntable else ()
-        return ("prepare", "model", "surface", "texture", *turntable, "write")
+        return ("prepare", "model", "surface", "simplify", "texture", *turntable, "write")
 
     @property
     def carried(self) -> Sequence[Carried]:
         """See `batch.work.Work`."""
+        return self.carried_for("all")
+
+    @property
+    def device_stages(self) -> tuple[int, int]:
+        """See `batch.division.DividedWork`: model and surface."""
+        return 1, 3
+
+    def carried_for(self, part: Part) -> Sequence[Carried]:
+        """See `batch.division.DividedWork`."""
         settings = self.settings
         matting = matting_files(settings.matting, settings.matting_model)
-        return (*model_files(self.folder), *matting)
+        return (*model_files(self.folder, part), *(() if part == "device" else matting))
 
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""
         steps = _Steps(self, place)
+        at_surface = place.threads if place.part == "device" else self.threads
         turntable = Stage("turntable", steps.turn)  # in one thread: VTK draws one picture at a time
         return (
             Stage("prepare", steps.prepare, self.threads),
             Stage("model", steps.reconstruct, batch_size=self.batch_size),
-            Stage("surface", steps.find_surface, self.threads),
+            Stage("surface", steps.find_surface, at_surface),
+            Stage("simplify", steps.simplify, self.threads),
             Stage("texture", steps.paint, self.threads),
             *((turntable,) if self.settings.turntable else ()),
             Stage("write", steps.write),
@@ -80,9 +92,10 @@ class _Prepared:
     """A photo on its way. The stages after the first replace what they have used up."""
 
     source: Source
-    picture: Tensor  # (3, S, S)
+    picture: Tensor | None  # (3, S, S)
     square: NDArray[np.uint8] | None  # (P, P, 4), for the texture
     field: Field | None = None
+    triangles: tuple[NDArray[np.float32], NDArray[np.int32]] | None = None  # (N, 3), (M, 3)
     mesh: Mesh | None = None
     elevation: Elevation | None = None
     frame: NDArray[np.float64] | None = None  # (4, 4), `file_from_world`
@@ -98,6 +111,7 @@ class _Steps:
         torch.set_num_threads(place.threads)
         self._work = work
         self._settings = work.settings
+        self._hands_over = place.part == "device"
         self._photos = PhotoSteps(work.folder, work.settings, place)
 
     def prepare(self, source: Source) -> _Prepared:
@@ -107,7 +121,8 @@ class _Steps:
         return _Prepared(dataclasses.replace(source, content=b""), photo.picture, square)
 
     def reconstruct(self, photos: list[_Prepared]) -> list[_Prepared]:
-        fields = self._photos.reconstruct([photo.picture for photo in photos])
+        pictures = [photo.picture for photo in photos if photo.picture is not None]
+        fields = self._photos.reconstruct(pictures)
         return [
             dataclasses.replace(photo, field=field)
             for photo, field in zip(photos, fields, strict=True)
@@ -116,21 +131,53 @@ class _Steps:
     def find_surface(self, photo: _Prepared) -> _Prepared:
         import torch
 
-        from model.surface.extraction import FLOATER_SHARE, extract_mesh
+        from model.surface.extraction import FLOATER_SHARE, find_triangles
         from model.transfers import own_stream
 
         assert photo.field is not None
         settings = self._settings
         with torch.inference_mode(), own_stream(photo.field.device):
-            mesh = extract_mesh(
+            triangles = find_triangles(
                 photo.field,
                 settings.resolution,
                 settings.threshold,
                 smallest_share=0.0 if settings.keep_floaters else FLOATER_SHARE,
+            )
+            found = dataclasses.replace(photo, triangles=triangles)
+            return self._for_others(found) if self._hands_over else found
+
+    def _for_others(self, photo: _Prepared) -> _Prepared:
+        """What workers without this device need of it, and no more."""
+        from model.nerf import Field
+
+        field = photo.field
+        assert field is not None
+        # Not a part of its batch's, which would be pickled as a whole.
+        planes = field.planes.to("cpu", copy=True)
+        mlp = copy.deepcopy(field.mlp).to("cpu")
+        picture = photo.picture if self._settings.save_inputs else None
+        field = Field(planes, mlp, field.iso_density)
+        return dataclasses.replace(photo, field=field, picture=picture)
+
+    def simplify(self, photo: _Prepared) -> _Prepared:
+        import torch
+
+        from model.surface.extraction import mesh_of_triangles
+        from model.transfers import own_stream
+
+        assert photo.field is not None
+        assert photo.triangles is not None
+        settings = self._settings
+        with torch.inference_mode(), own_stream(photo.field.device):
+            mesh = mesh_of_triangles(
+                photo.field,
+                *photo.triangles,
+                settings.resolution,
+                settings.threshold,
                 target_faces=settings.faces or None,
             )
         elevation = elevation_of(mesh, settings.input_elevation)
-        return dataclasses.replace(photo, mesh=mesh, elevation=elevation)
+        return dataclasses.replace(photo, triangles=None, mesh=mesh, elevation=elevation)
 
     def paint(self, photo: _Prepared) -> _Prepared:
         import torch
@@ -218,6 +265,7 @@ class _Steps:
         for path in source.outputs:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.name.endswith(INPUT_SUFFIX):
+                assert photo.picture is not None
                 write_atomically(path, picture_to_png(photo.picture))
             elif path.name.endswith(TRIPLANE):
                 self._save_triplane(path, photo, photo.frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib.util
+import math
 import os
 import socket
 from collections.abc import Sequence
@@ -27,6 +28,10 @@ from lrm_cli.batch.work import Place
 from lrm_cli.batch.workers import start_process
 
 AUTO = "auto"
+# Of a divided work: a GPU's worker starts kernels and copies; what is behind, in processes of two
+# cores, fills them (lrm-large: 18 ms of a GPU, some two seconds of a core for each photo).
+_MOST_CORES_OF_A_GPU = 4
+_CORES_OF_AN_END = 2
 _LONGEST_JOIN_S = 60.0
 _LONGEST_KNOCK_S = 10.0
 _LONGEST_END_S = 10.0
@@ -34,21 +39,28 @@ _LONGEST_END_S = 10.0
 
 @dataclass(frozen=True)
 class Share:
-    """What a worker needs of a node."""
+    """What a worker needs of a node.
+
+    Attributes:
+        left: cores for each of a node's GPUs that are no worker's of this kind.
+    """
 
     cpus: int
     gpus: int
+    left: int = 0
 
     def of(self, nodes: Sequence[Node]) -> int:
         """How many workers the nodes have room for, if nobody else uses them."""
-        rooms = (
-            int(min(n.cpus // self.cpus, n.gpus // self.gpus if self.gpus else n.cpus))
-            for n in nodes
-        )
-        return sum(rooms)
+        return sum(self._of(node) for node in nodes)
+
+    def _of(self, node: Node) -> int:
+        by_cores = (node.cpus - self.left * node.gpus) // self.cpus if self.cpus else math.inf
+        return int(max(min(by_cores, node.gpus // self.gpus if self.gpus else node.cpus), 0))
 
     def __str__(self) -> str:
         cores = f"{self.cpus} CPU core{'s' if self.cpus > 1 else ''}"
+        if not self.cpus:
+            return "a GPU"
         return f"a GPU and {cores}" if self.gpus else cores
 
 
@@ -145,11 +157,14 @@ class Cluster:
         *,
         most_jobs: int | None = MOST_CPU_JOBS,
         gigabytes: float = GIGABYTES_PER_CPU_JOB,
+        divided: bool = False,
     ) -> Spread:
         """As `places.spread`, for all nodes: one worker a GPU, or as many as on the smallest node.
 
         Args:
             jobs: on CPUs, processes on all nodes together.
+            divided: the work is one that may be: where there are GPUs, workers without one do
+                what needs none, on all cores that are left.
 
         Raises:
             ValueError: no node has such a device, or a number is out of its range.
@@ -165,9 +180,19 @@ class Cluster:
             raise ValueError(f"no node of the cluster at {self.address} has a CPU core for lrm")
         if with_gpus and device != "cpu":
             cores = max(int(min(node.cpus // node.gpus for node in with_gpus)), 1)
-            places = Share(cores, 1).of(with_gpus)
+            places = () if not divided else self._ends(min(cores, _MOST_CORES_OF_A_GPU))
+            if places:
+                gpus = Share(0, 1).of(with_gpus)
+                place = Place("cuda:0", min(cores, _MOST_CORES_OF_A_GPU), part="device")
+                return Spread(
+                    places[: max(min(jobs or items, items), 1)],
+                    1,
+                    batch_size or DEFAULT_GPU_BATCH_SIZE,
+                    device_places=(place,) * max(min(gpus, items), 1),
+                )
+            workers = Share(cores, 1).of(with_gpus)
             return Spread(
-                (Place("cuda:0", cores),) * places,  # of those that Ray shows the worker
+                (Place("cuda:0", cores),) * workers,  # of those that Ray shows the worker
                 jobs or min(cores, MOST_GPU_JOBS),
                 batch_size or DEFAULT_GPU_BATCH_SIZE,
             )
@@ -179,10 +204,31 @@ class Cluster:
         own = None if memory == float("inf") else int(memory / on_each)
         return Spread((Place("cpu", threads),) * workers, 1, batch_size or 1, own)
 
+    def _ends(self, left: int) -> tuple[Place, ...]:
+        """Places without a device, on what is left of all nodes; none where nothing is."""
+        cores = {node: int(node.cpus - left * node.gpus) for node in self.nodes}
+        cores = {node: count for node, count in cores.items() if count >= 1}
+        if not cores:
+            return ()
+        # As many to a worker as let the workers of each node share its memory.
+        threads = _CORES_OF_AN_END
+        for node, count in cores.items():
+            memory = (node.memory_bytes or math.inf) / 1e9
+            threads = max(threads, count // cpu_jobs(count, memory, None, GIGABYTES_PER_CPU_JOB))
+        threads = min(threads, max(cores.values()))
+        count = Share(threads, 0, left).of(list(cores))
+        return (Place("cpu", threads, part="ends"),) * count
 
-def share_of(place: Place) -> Share:
-    """What a worker at this place needs."""
-    return Share(place.threads, 0 if place.device == "cpu" else 1)
+
+def share_of(place: Place, left: int = 0) -> Share:
+    """What a worker at this place needs.
+
+    A device's part of a divided work asks for no core: it could never be where all were taken, and
+    nothing would go on without it. The others leave it some, as they count.
+    """
+    if place.part == "device":
+        return Share(0, 1)
+    return Share(place.threads, 0 if place.device == "cpu" else 1, left)
 
 
 def _no_cluster(address: str, why: str) -> str:

@@ -17,7 +17,8 @@ from lrm_cli.batch import storage
 from lrm_cli.batch.bucket import Bucket
 from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
-from lrm_cli.batch.executor import PoolExecutor
+from lrm_cli.batch.division import device_stages_of
+from lrm_cli.batch.executor import Division, PoolExecutor
 from lrm_cli.batch.job import Job, Store, run
 from lrm_cli.batch.made import Below, Made
 from lrm_cli.batch.places import Spread, spread
@@ -26,7 +27,7 @@ from lrm_cli.batch.ray_pool import RayPool
 from lrm_cli.batch.sources import expand_sources
 from lrm_cli.batch.staging import StagedWork
 from lrm_cli.batch.summary import list_plan, summarize
-from lrm_cli.batch.work import Work
+from lrm_cli.batch.work import Place, Work
 from lrm_cli.batch.workers import LocalPool
 from lrm_cli.progress import show_progress
 from model.formats.temporary import remove_leftovers
@@ -150,9 +151,7 @@ class Batch:
         with console.usage_errors():
             job.begin()
         work = self._staged(work)
-        executor = PoolExecutor(
-            self._pool(work), work.stage_names, self.places.window, flags.timeout
-        )
+        executor = self._executor(work)
         counts = executor.stage_counts
         try:
             with show_progress(len(self.inputs), what, flags.quiet, counts) as progress:
@@ -182,20 +181,38 @@ class Batch:
         touched = out or remote
         return work if touched is None else StagedWork(work, flags.folder, out, touched)
 
-    def _pool(self, work: Work) -> Pool:
-        flags, places = self.flags, self.places.places
-        if flags.cluster is None or not self.inputs:
+    def _executor(self, work: Work) -> PoolExecutor:
+        """Whoever carries it out: one kind of workers, or two of a divided work."""
+        flags, spread = self.flags, self.places
+        division, left = None, 0
+        if spread.device_places:
+            stages = device_stages_of(work)
+            assert stages is not None
+            # Over a connection of its own, since a broker has one kind of worker.
+            cluster = flags.cluster and Cluster(flags.cluster.address)
+            devices = self._pool(cluster, work, spread.device_places)
+            division = Division(devices, stages, spread.device_window)
+            left = spread.device_places[0].threads
+        pool = self._pool(flags.cluster, work, spread.places, left)
+        return PoolExecutor(pool, work.stage_names, spread.window, flags.timeout, division)
+
+    def _pool(
+        self, cluster: Cluster | None, work: Work, places: Sequence[Place], left: int = 0
+    ) -> Pool:
+        flags = self.flags
+        if cluster is None or not self.inputs:
             return LocalPool(work, places)
-        # On GPUs --jobs is about threads.
+        # On GPUs --jobs is about threads, or about those who do the rest.
         most = flags.jobs if flags.jobs and places[0].device == "cpu" else len(self.inputs)
         source = self.inputs[0].path
         return RayPool(
-            flags.cluster,
+            cluster,
             work,
             places[0],
             most,
             None if storage.is_remote(source) else source,
             None if flags.bucket else flags.out,
+            left,
         )
 
 
@@ -208,14 +225,25 @@ def joined(address: str | None) -> Cluster | None:
     return None if address is None else Cluster(address)
 
 
-def spread_over(flags: BatchFlags, items: int) -> Spread:
-    """How so many items are spread over this machine, or the cluster."""
-    of = spread if flags.cluster is None else flags.cluster.spread
-    return of(flags.device, flags.jobs, flags.batch_size, items)
+def spread_over(flags: BatchFlags, items: int, divided: bool = False) -> Spread:
+    """How so many items are spread over this machine, or the cluster.
+
+    Args:
+        divided: what is done with them is a `DividedWork`.
+    """
+    device, jobs, batch_size = flags.device, flags.jobs, flags.batch_size
+    if flags.cluster is None:
+        return spread(device, jobs, batch_size, items)
+    return flags.cluster.spread(device, jobs, batch_size, items, divided=divided)
 
 
-def plan_batch(flags: BatchFlags, settings: Settings, wanted: Wanted = PICTURES) -> Batch:
+def plan_batch(
+    flags: BatchFlags, settings: Settings, wanted: Wanted = PICTURES, divided: bool = False
+) -> Batch:
     """Find a command's inputs and places.
+
+    Args:
+        divided: see `spread_over`.
 
     Raises:
         ValueError: the command line asks for something that cannot be.
@@ -233,7 +261,7 @@ def plan_batch(flags: BatchFlags, settings: Settings, wanted: Wanted = PICTURES)
         for item in _without_results(found, flags.out, settings)
         if part is None or part.takes(item.name)
     ]
-    places = spread_over(flags, len(inputs))
+    places = spread_over(flags, len(inputs), divided)
     return Batch(flags, settings, inputs, places, part)
 
 

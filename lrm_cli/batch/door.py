@@ -8,9 +8,10 @@ import secrets
 import threading
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from typing import cast
 
+from lrm_cli.batch.handover import listen
 from lrm_cli.batch.remote import Hello
 
 
@@ -27,10 +28,7 @@ class Door:
 
     def __init__(self, host: str) -> None:
         self.key = secrets.token_bytes(32)
-        try:
-            self._listener = Listener((host, 0), backlog=128)
-        except OSError:  # an address of this machine that it does not know itself, as behind NAT
-            self._listener = Listener(("", 0), backlog=128)
+        self._listener = listen(host)
         self.address = (host, int(self._listener.address[1]))
         self.bell, self._rope = Pipe(duplex=False)
         self.is_late = False

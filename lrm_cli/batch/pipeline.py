@@ -1,5 +1,7 @@
 """Inside a worker: stages that overlap, each with threads of its own, an item passing through all.
 
+Of a divided work a worker has some of the stages; items come from other workers and go to others.
+
 How many items are inside is bounded by who puts them in. Each step is reported before it starts,
 so that whoever listens knows what was being done if the process ends in the middle of it.
 """
@@ -7,16 +9,21 @@ so that whoever listens knows what was being done if the process ends in the mid
 from __future__ import annotations
 
 import contextlib
+import pickle
 import queue
 import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import AuthenticationError
 from typing import Any
 
 from lrm_cli import console
+from lrm_cli.batch.handover import Handover, Missed, Passed, Shelf, Taken, fetch
 from lrm_cli.batch.work import Failure, Outcome, Stage, Task
+
+_FETCHES = 4  # from other workers, at once
 
 
 @dataclass(frozen=True)
@@ -59,22 +66,40 @@ class Pipeline:
     """Runs stages in threads until the process ends.
 
     Args:
-        report: is told `Started` and `Ended` of every stage, and the `Outcome` of every task;
-            called from all threads.
+        report: is told `Started` and `Ended` of every stage, and the `Outcome` of every task, or
+            that it has `Passed`; called from all threads.
+        legs: the stages to run, in unbroken rows; None: all.
+        shelf: where what comes out of a leg is kept for other workers; None: all stages are here.
     """
 
-    def __init__(self, stages: Sequence[Stage], report: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        report: Callable[[Any], None],
+        legs: Sequence[range] | None = None,
+        shelf: Shelf | None = None,
+    ) -> None:
         self._stages = stages
         self._report = report
+        self._shelf = shelf
+        legs = [range(len(stages))] if legs is None else legs
+        self._ends = {leg.stop for leg in legs}
         self._writing = threading.Lock()
         self._queues: list[queue.SimpleQueue[_Item]] = [queue.SimpleQueue() for _ in stages]
-        for index, stage in enumerate(stages):
-            for _ in range(stage.threads):
+        self._handovers: queue.SimpleQueue[Handover] = queue.SimpleQueue()
+        for index in (index for leg in legs for index in leg):
+            for _ in range(stages[index].threads):
                 threading.Thread(target=self._serve, args=(index,), daemon=True).start()
+        for _ in range(_FETCHES if any(leg.start for leg in legs) else 0):
+            threading.Thread(target=self._fetch, daemon=True).start()
 
     def put(self, task: Task) -> None:
         """Let a task enter."""
         self._queues[0].put(_Item(task, task))
+
+    def take(self, handover: Handover) -> None:
+        """Let a task enter that another worker has begun."""
+        self._handovers.put(handover)
 
     def halt(self) -> None:
         """Let nothing enter the last stage any more; returns when what is in there has left."""
@@ -114,10 +139,12 @@ class Pipeline:
             item.value = value
             item.seconds[stage.name] = seconds
             self._report(Ended(item.task.number, index, seconds))
-            if index + 1 < len(self._stages):
-                self._queues[index + 1].put(item)
-            else:
+            if index + 1 == len(self._stages):
                 self._end(item, None)
+            elif index + 1 in self._ends:
+                self._hand_over(item)
+            else:
+                self._queues[index + 1].put(item)
 
     def _apply(self, index: int, items: list[_Item], fill: bool) -> list[Any]:
         """What a stage makes of items.
@@ -145,6 +172,40 @@ class Pipeline:
             except StopIteration as end:
                 return end.value
             self._report(Advanced(item.task.number, index, step, steps))
+
+    def _hand_over(self, item: _Item) -> None:
+        """Keep what has become of an item for the worker that goes on with it."""
+        assert self._shelf is not None
+        try:
+            content = pickle.dumps(item)
+        except Exception as error:
+            self._end(item, _failure_of(error))
+            return
+        item.value = None
+        self._report(Passed(item.task.number, self._shelf.put(content)))
+
+    def _fetch(self) -> None:
+        """Bring in what other workers keep for this one."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody listens any more
+            while True:
+                handover = self._handovers.get()
+                number = handover.task.number
+                try:
+                    content = fetch(handover.held)
+                except OSError as error:
+                    self._report(Missed(number, console.error_sentence(error)))
+                    continue
+                except (EOFError, AuthenticationError):
+                    self._report(Missed(number, "it is not there any more"))
+                    continue
+                try:
+                    item = pickle.loads(content)
+                except Exception as error:
+                    self._end(_Item(handover.task, None), _failure_of(error))
+                    continue
+                del content
+                self._report(Taken(number))
+                self._queues[handover.stage].put(item)
 
     def _end(self, item: _Item, failure: Failure | None) -> None:
         facts = item.value if failure is None else {}

@@ -28,17 +28,25 @@ class Spread:
         threads: of a worker that prepare items, and as many that finish them.
         batch_size: items through the network at once.
         memory_bytes: that each worker may use; None: an equal share of this machine's.
+        device_places: of a divided work, one worker each, which do what needs a device; `places`
+            and `threads` are then those of the others. Empty: it is not divided.
     """
 
     places: tuple[Place, ...]
     threads: int
     batch_size: int
     memory_bytes: int | None = None
+    device_places: tuple[Place, ...] = ()
 
     @property
     def window(self) -> int:
         """Items that a worker has at once: in every stage some, and the next batch waiting."""
-        return 2 * self.batch_size + 2 * self.threads
+        return 2 * (1 if self.device_places else self.batch_size) + 2 * self.threads
+
+    @property
+    def device_window(self) -> int:
+        """As `window`, of a worker at one of the device places."""
+        return 2 * self.batch_size + 2 * self.device_places[0].threads
 
 
 def spread(

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from lrm_cli.batch.handover import Drop, Handover
 from lrm_cli.batch.work import Failure, Task
+
+Order = Task | Handover | Drop
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Death:
 
 
 class Worker(Protocol):
-    """A process with a pipeline of its own: tasks in, messages out.
+    """A process with a pipeline of its own: orders in, messages out.
 
     What comes out of `reports` is `Ready` or `Refused`, then what a `Pipeline` reports; its
     end means that the process has died.
@@ -54,8 +57,8 @@ class Worker(Protocol):
     def machine(self) -> str:
         """Tells apart those that share memory from those that do not."""
 
-    def send(self, task: Task) -> None:
-        """Hand a task over; if the worker has died, the end of its reports tells."""
+    def send(self, order: Order) -> None:
+        """Give it something to do; if it has died, the end of its reports tells."""
 
     def ask_to_halt(self) -> None:
         """Have it finish what it is writing, write nothing more, and say `Halted`."""

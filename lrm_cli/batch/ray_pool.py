@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lrm_cli import console
 from lrm_cli.batch.cluster import Cluster, Share, share_of
+from lrm_cli.batch.division import carried_of
 from lrm_cli.batch.door import Door
 from lrm_cli.batch.messages import Begin, Benched, Died, Fire, Hire, Nodes, Stuck, Travels
 from lrm_cli.batch.parcels import parcel_of
@@ -34,6 +35,7 @@ class RayPool:
         source: an input, and
         out: the output folder, both of which all nodes must see; None where they are elsewhere
             than in files.
+        left: cores for each GPU that other workers have; see `cluster.Share`.
 
     Raises:
         ValueError: what nodes need of this machine is not here.
@@ -49,18 +51,19 @@ class RayPool:
         most: int,
         source: Path | None,
         out: Path | None,
+        left: int = 0,
     ) -> None:
         self._cluster = cluster
         self._work = work
         self._place = place
-        self._share: Share = share_of(place)
+        self._share: Share = share_of(place, left)
         self._nodes = cluster.nodes
         self._most = most
         self._kept: int | None = None
         # Not an output's, nor a ledger's, but such that the next run clears it away.
         sign = out and out / f".results.jsonl.{secrets.token_hex(4)}.part"
         self._shared = SharedPlaces(Path.cwd(), source, out, sign)
-        self._parcels = tuple(parcel_of(carried) for carried in work.carried)
+        self._parcels = tuple(parcel_of(carried) for carried in carried_of(work, place.part))
         self._door: Door | None = None
         self._numbers = itertools.count()
         self._coming: dict[int, RayWorker] = {}  # in the order in which they were asked for
@@ -145,9 +148,11 @@ class RayPool:
     def _adjust(self) -> None:
         """Ask for as many workers as there is room for, and one more: it takes new nodes up.
 
-        Benched ones have their share of the room, and none of the work.
+        Benched ones have their share of the room, and none of the work. Where cores are left to
+        others, one more could take them; what joins is then asked for when its nodes are known.
         """
-        most = min(self._share.of(self._nodes) - len(self._benched) + 1, self._most)
+        room = self._share.of(self._nodes) - len(self._benched)
+        most = min(room if self._share.left else room + 1, self._most)
         if self._kept is not None:
             most = min(most, self._kept)
         if self._false_starts >= _FALSE_STARTS:

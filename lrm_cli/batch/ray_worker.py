@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from lrm_cli.batch.pools import Death
-from lrm_cli.batch.work import Task
+from lrm_cli.batch.pools import Death, Order
 
 _LONGEST_END_S = 10.0
 
@@ -43,10 +42,10 @@ class RayWorker:
         """See `pools.Worker`."""
         return self._pipes[False]
 
-    def send(self, task: Task | None) -> None:
+    def send(self, order: Order | None) -> None:
         """See `pools.Worker`."""
         with contextlib.suppress(OSError):
-            self._pipes[True].send(task)
+            self._pipes[True].send(order)
 
     def ask_to_halt(self) -> None:
         """See `pools.Worker`."""

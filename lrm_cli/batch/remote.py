@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from lrm_cli import console
+from lrm_cli.batch.division import carried_of, device_stages_of
 from lrm_cli.batch.pools import Death
-from lrm_cli.batch.work import Carried, Place, Stage, Work
+from lrm_cli.batch.work import Carried, Part, Place, Stage, Work
 from lrm_cli.batch.workers import end_in_words, live
 
 _PARENT_DEATH_SIGNAL = 1  # Linux' prctl(2)
@@ -116,6 +117,13 @@ class _OnNode:
     def carried(self) -> Sequence[Carried]:
         return self.work.carried
 
+    @property
+    def device_stages(self) -> tuple[int, int] | None:
+        return device_stages_of(self.work)
+
+    def carried_for(self, part: Part) -> Sequence[Carried]:
+        return carried_of(self.work, part)
+
     def load(self, place: Place) -> Sequence[Stage]:
         try:
             return self.work.load(place)
@@ -189,7 +197,7 @@ def main() -> None:
         reports = _connect(launch, Hello(number, machine, takes_tasks=False))
     except OSError as error:
         leave(f"cannot reach the machine on which lrm runs ({_in_words(error)})")
-    place = replace(launch.place, homes=homes)
+    place = replace(launch.place, homes=homes, host=machine)
     live(_OnNode(launch.work, leave), place, tasks, reports)
 
 

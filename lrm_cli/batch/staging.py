@@ -20,8 +20,19 @@ from pathlib import Path
 from typing import Any
 
 from lrm_cli.batch import storage
+from lrm_cli.batch.division import carried_of, device_stages_of
 from lrm_cli.batch.versions import MISSING
-from lrm_cli.batch.work import Carried, Place, Source, Stage, Task, Work, digest_of, read_source
+from lrm_cli.batch.work import (
+    Carried,
+    Part,
+    Place,
+    Source,
+    Stage,
+    Task,
+    Work,
+    digest_of,
+    read_source,
+)
 from model.formats.side_files import OTHER_FOLDERS, side_files
 from model.formats.temporary import remove_leftovers, temporary_folder
 
@@ -54,6 +65,16 @@ class StagedWork:
         """See `batch.work.Work`."""
         return self.work.carried
 
+    @property
+    def device_stages(self) -> tuple[int, int] | None:
+        """See `batch.division.DividedWork`."""
+        stages = device_stages_of(self.work)
+        return None if stages is None else (stages[0] + 1, stages[1] + 1)  # behind "fetch"
+
+    def carried_for(self, part: Part) -> Sequence[Carried]:
+        """See `batch.division.DividedWork`."""
+        return carried_of(self.work, part)
+
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`.
 
@@ -64,7 +85,13 @@ class StagedWork:
         staging = _Staging(self.folder, self.out)
         *stages, write = self.work.load(place)
         last = [_ending(write)] if self.out is None else [_carrying(write), staging.put_stage()]
-        return (staging.fetch_stage(), *map(_carrying, stages), *last)
+        staged = [staging.fetch_stage(), *map(_carrying, stages), *last]
+        if place.part == "ends":
+            assert self.device_stages is not None
+            first, behind = self.device_stages
+            staged[first - 1] = _leaving(staged[first - 1])
+            staged[behind] = staging.arriving(staged[behind])
+        return staged
 
 
 @dataclass(frozen=True)
@@ -134,6 +161,22 @@ class _Staging:
     def _begin(self, source: _Fetched) -> _Staged:
         return _Staged(source, source.outputs, source.folder)
 
+    def arriving(self, stage: Stage) -> Stage:
+        """A stage with what another machine has begun: its files get a place on this one."""
+
+        def arrive(staged: _Staged) -> Any:
+            return stage.function(self._placed_here(staged))
+
+        return dataclasses.replace(stage, function=arrive)
+
+    def _placed_here(self, staged: _Staged) -> _Staged:
+        own, outputs = Path(self._temporary.name, str(next(self._numbers))), staged.outputs
+        if self._out is not None:
+            there = staged.folder / "out"
+            outputs = tuple(own / "out" / path.relative_to(there) for path in outputs)
+        source = dataclasses.replace(staged.value.source, outputs=outputs)
+        return _Staged(dataclasses.replace(staged.value, source=source), outputs, own)
+
     def _put(self, staged: _Staged) -> Any:
         """Take all files of an item to the bucket, last those that tell that it is done."""
         assert self._out is not None
@@ -201,6 +244,18 @@ def _carrying(stage: Stage) -> Stage:
         return [dataclasses.replace(s, value=v) for s, v in zip(batch, values, strict=True)]
 
     return dataclasses.replace(stage, function=one if stage.batch_size is None else many)
+
+
+def _leaving(stage: Stage) -> Stage:
+    """The last stage that needs the files of an item's which goes on elsewhere."""
+
+    def leave(staged: _Staged) -> Any:
+        try:
+            return stage.function(staged)
+        finally:
+            staged.discard()
+
+    return dataclasses.replace(stage, function=leave)
 
 
 def _ending(stage: Stage) -> Stage:

@@ -10,26 +10,39 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from lrm_cli.batch.discovery import Input
 from lrm_cli.batch.versions import side_file_versions, side_files_are
 from model.formats.side_files import side_files
 
+Part = Literal["all", "ends", "device"]
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker computes.
+    """Where a worker computes, and what.
 
     Attributes:
         device: as torch names it.
         threads: CPU threads of each of its operations.
         homes: folders of `Carried`, and where they are on this machine, where that is elsewhere.
+        part: `all` of the stages; of a work that is divided, those that need the `device`, or the
+            `ends` before and behind them.
+        host: how other workers reach this machine, where they take over what it has begun.
     """
 
     device: str
     threads: int
     homes: tuple[tuple[Path, Path], ...] = ()
+    part: Part = "all"
+    host: str = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        if self.part not in get_args(Part):
+            raise ValueError(
+                f"part is {self.part!r}; it must be one of {', '.join(get_args(Part))}"
+            )
 
     def local(self, folder: Path) -> Path:
         """Where a folder of `Carried` is on this machine."""

@@ -17,9 +17,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from lrm_cli import console
+from lrm_cli.batch.division import legs_of
+from lrm_cli.batch.handover import Drop, Handover, Passed, Shelf
 from lrm_cli.batch.pipeline import Pipeline
-from lrm_cli.batch.pools import Death, Halted, Ready, Refused
-from lrm_cli.batch.work import Failure, Outcome, Place, Task, Work
+from lrm_cli.batch.pools import Death, Halted, Order, Ready, Refused
+from lrm_cli.batch.work import Failure, Outcome, Place, Work
 from model.environment import give_back_memory, prepare_environment
 from model.kernels import KernelWarning
 
@@ -40,10 +42,10 @@ class LocalWorker:
         for theirs in (tasks, reports):
             theirs.close()  # so that the pipes end with the process
 
-    def send(self, task: Task) -> None:
+    def send(self, order: Order) -> None:
         """See `pools.Worker`."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._tasks.send(task)
+            self._tasks.send(order)
 
     def ask_to_halt(self) -> None:
         """See `pools.Worker`."""
@@ -164,7 +166,7 @@ def serve(work: Work, place: Place, tasks: Connection, reports: Connection) -> N
         with lock:
             reports.send(message)
         now = time.monotonic()
-        if isinstance(message, Outcome) and now - given_back >= _MEMORY_IS_KEPT_S:
+        if isinstance(message, Outcome | Passed) and now - given_back >= _MEMORY_IS_KEPT_S:
             given_back = now
             give_back_memory()
 
@@ -175,9 +177,17 @@ def serve(work: Work, place: Place, tasks: Connection, reports: Connection) -> N
             report(Refused(Failure(console.error_sentence(error), "item", traceback.format_exc())))
             return
         report(Ready())
-        pipeline = Pipeline(stages, report)
-        while (task := tasks.recv()) is not None:
-            pipeline.put(task)
-        pipeline.halt()
-        report(Halted())
-        tasks.recv()  # until the other side is gone
+        with contextlib.nullcontext() if place.part == "all" else Shelf(place.host) as shelf:
+            pipeline = Pipeline(stages, report, legs_of(work, place.part), shelf)
+            while (order := tasks.recv()) is not None:
+                match order:
+                    case Drop(ticket):
+                        assert shelf is not None
+                        shelf.drop(ticket)
+                    case Handover():
+                        pipeline.take(order)
+                    case _:
+                        pipeline.put(order)
+            pipeline.halt()
+            report(Halted())
+            tasks.recv()  # until the other side is gone

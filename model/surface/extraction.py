@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.cameras import BOX_MAX, BOX_MIN
 from model.occupancy import DensityField
 from model.surface.baking import with_texture
@@ -22,6 +25,62 @@ FLOATER_SHARE = 0.005
 
 class SurfaceField(DensityField, ColorField, Protocol):
     """What a mesh needs of a field: `model.nerf.Field`, or an analytic one in tests."""
+
+
+def find_triangles(
+    field: SurfaceField,
+    resolution: int = 384,
+    iso_density: float | None = None,
+    *,
+    smallest_share: float = FLOATER_SHARE,
+    exact: bool = False,
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """The first half of `extract_mesh`: what asks the field in most places.
+
+    Returns:
+        vertices_world (N, 3) and faces (M, 3), as marching cubes leave them, without floaters.
+
+    Raises:
+        ValueError: no surface at this density, or an argument out of its range.
+    """
+    iso = field.iso_density if iso_density is None else iso_density
+    found = triangulate(sample_around_surface(field, resolution, iso, exact=exact))
+    if not len(found[1]):
+        raise ValueError(
+            f"the field has no surface: its density reaches {iso:g} nowhere on a lattice of "
+            f"{resolution} points per side"
+        )
+    vertices, faces = to_host(*drop_small_components(*found, smallest_share))
+    return vertices, faces
+
+
+def mesh_of_triangles(
+    field: SurfaceField,
+    vertices_world: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    resolution: int = 384,
+    iso_density: float | None = None,
+    *,
+    target_faces: int | None = None,
+    texture_size: int = 0,
+    photo: FramedPhoto | None = None,
+) -> Mesh:
+    """The second half of `extract_mesh`, from what the first one returns.
+
+    The field may be on another device than it was for the first.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    iso = field.iso_density if iso_density is None else iso_density
+    vertices = vertices_world
+    if target_faces is not None:
+        vertices, faces = simplify(vertices, faces, target_faces)
+    cell = (BOX_MAX - BOX_MIN) / (resolution - 1)
+    vertices, normals = refine(field, vertices, faces, iso, cell)
+    (colors,) = to_host(colors_at(field, to_device(vertices, field.device)))
+    mesh = Mesh(vertices, faces, colors, normals)
+    return with_texture(field, mesh, texture_size, photo) if texture_size else mesh
 
 
 def extract_mesh(
@@ -49,18 +108,16 @@ def extract_mesh(
     Raises:
         ValueError: no surface at this density, or an argument out of its range.
     """
-    iso = field.iso_density if iso_density is None else iso_density
-    found = triangulate(sample_around_surface(field, resolution, iso, exact=exact))
-    if not len(found[1]):
-        raise ValueError(
-            f"the field has no surface: its density reaches {iso:g} nowhere on a lattice of "
-            f"{resolution} points per side"
-        )
-    vertices, faces = to_host(*drop_small_components(*found, smallest_share))
-    if target_faces is not None:
-        vertices, faces = simplify(vertices, faces, target_faces)
-    cell = (BOX_MAX - BOX_MIN) / (resolution - 1)
-    vertices, normals = refine(field, vertices, faces, iso, cell)
-    (colors,) = to_host(colors_at(field, to_device(vertices, field.device)))
-    mesh = Mesh(vertices, faces, colors, normals)
-    return with_texture(field, mesh, texture_size, photo) if texture_size else mesh
+    vertices, faces = find_triangles(
+        field, resolution, iso_density, smallest_share=smallest_share, exact=exact
+    )
+    return mesh_of_triangles(
+        field,
+        vertices,
+        faces,
+        resolution,
+        iso_density,
+        target_faces=target_faces,
+        texture_size=texture_size,
+        photo=photo,
+    )

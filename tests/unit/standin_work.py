@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrm_cli.batch.work import Place, Source, Stage
+from lrm_cli.batch.work import Carried, Part, Place, Source, Stage
 from model.kernels import KernelWarning
 
 
@@ -26,8 +26,13 @@ class StandIn:
     batch_size: int = 1
     prepare_threads: int = 2  # of which one item may overtake the other
     loading: str = ""
-    carried = ()
+    device_stages: tuple[int, int] | None = None
+    seconds: tuple[float, float] = (0.02, 0.0)  # of `compute` and of `write`
+    carried: Sequence[Carried] = ()
     stage_names = ("prepare", "compute", "write")
+
+    def carried_for(self, part: Part) -> Sequence[Carried]:
+        return self.carried
 
     def load(self, place: Place) -> Sequence[Stage]:
         self.note(f"load {os.getpid()} {place.device} {os.environ['OMP_NUM_THREADS']}")
@@ -41,13 +46,15 @@ class StandIn:
     def prepare(self, source: Source) -> tuple[Source, str]:
         stage, _, behaviour = source.content.decode().partition(" ")
         self.note(f"prepare {source.name}")
+        self.note_place("prepare")
         if stage == "prepare":
             self.behave(source, behaviour)
         return source, source.content.decode()
 
     def compute(self, values: list[tuple[Source, str]]) -> list[Any]:
         self.note("compute " + " ".join(source.name for source, _ in values))
-        time.sleep(0.02)
+        self.note_place("compute")
+        time.sleep(self.seconds[0])
         for source, content in values:
             if content.startswith("compute "):
                 self.behave(source, content.removeprefix("compute "))
@@ -57,6 +64,8 @@ class StandIn:
 
     def write(self, value: tuple[Source, str]) -> None:
         source, content = value
+        self.note_place("write")
+        time.sleep(self.seconds[1])
         (output,) = source.outputs
         part = output.with_name(f".{output.name}.x.part")
         part.write_text(content)
@@ -71,6 +80,11 @@ class StandIn:
                 return
             first.touch()
         behave(behaviour.removesuffix(" once"))
+
+    def note_place(self, stage: str) -> None:
+        """Which process does a stage, where they are divided."""
+        if self.device_stages is not None:
+            self.note(f"at {stage} {os.getpid()}")
 
     def note(self, line: str) -> None:
         with self.log.open("a") as file:

@@ -63,7 +63,7 @@ def test_a_bad_photo_costs_only_itself(
         assert records[name]["outputs"] == []
     assert "2 done, 4 failed" in captured.out
     assert files() == {"a.glb", "b/c.glb", "results.jsonl"}
-    stages = {"prepare", "model", "surface", "texture", "write"}
+    stages = {"prepare", "model", "surface", "simplify", "texture", "write"}
     assert set(records["a.png"]["seconds"]) == stages
 
 

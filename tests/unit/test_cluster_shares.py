@@ -48,12 +48,41 @@ def test_gpus_have_a_worker_each_with_its_share_of_the_cores() -> None:
     assert nodes.spread("cpu", None, None, 100).places[0].device == "cpu"
 
 
+def test_a_divided_work_has_workers_without_gpus_on_all_cores_that_are_left() -> None:
+    nodes = cluster((32, 8, 500), (16, 2, 500), (64, 0, 500), (1, 0, 4))
+    found = nodes.spread("auto", None, None, 10**7, divided=True)
+    # A GPU has min(32 / 8, 16 / 2) cores, of which its worker gets no more than four.
+    assert found.device_places == (Place("cuda:0", 4, part="device"),) * (8 + 2)
+    assert found.places == (Place("cpu", 2, part="ends"),) * (0 + (16 - 2 * 4) // 2 + 64 // 2)
+    assert (found.threads, found.batch_size, found.window, found.device_window) == (1, 8, 4, 24)
+    assert len(nodes.spread("auto", 3, None, 100, divided=True).places) == 3
+    few = nodes.spread("auto", None, 2, 1, divided=True)
+    assert (len(few.places), len(few.device_places), few.batch_size) == (1, 1, 2)
+    undivided = nodes.spread("cpu", None, None, 100, divided=True)
+    assert undivided == nodes.spread("cpu", None, None, 100)
+    without = cluster((8, 0, 32))
+    assert without.spread("auto", None, None, 9, divided=True).device_places == ()
+    full = cluster((2, 1, 16))  # no core is left
+    assert full.spread("auto", None, None, 9, divided=True) == full.spread("auto", None, None, 9)
+
+
+def test_memory_decides_how_many_cores_those_without_gpus_have() -> None:
+    """Of 64 GB sixteen workers of 4 GB each: four cores each on a node of 64."""
+    found = cluster((4, 1, 16), (64, 0, 64)).spread("auto", None, None, 100, divided=True)
+    assert found.places == (Place("cpu", 4, part="ends"),) * 16
+
+
 def test_a_share_counts_what_fits_on_each_node() -> None:
     nodes = [Node(7, 1, 0), Node(3, 4, 0), Node(0.5, 0, 0)]
     assert Share(2, 0).of(nodes) == 3 + 1
     assert Share(2, 1).of(nodes) == 1 + 1
     assert Share(1, 0).of(nodes) == 7 + 3
+    assert Share(2, 0, left=2).of([Node(7, 1, 0), Node(3, 4, 0), Node(4, 0, 0)]) == 2 + 0 + 2
+    assert Share(0, 1).of(nodes) == 1 + 4 + 0
     assert share_of(Place("cuda:0", 4)) == Share(4, 1)
+    assert share_of(Place("cuda:0", 4, part="device")) == Share(0, 1)
+    assert share_of(Place("cpu", 2, part="ends"), 3) == Share(2, 0, 3)
+    assert str(Share(0, 1)) == "a GPU"
     assert str(share_of(Place("cpu", 1))) == "1 CPU core"
 
 

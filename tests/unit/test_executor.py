@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from lrm_cli.batch.discovery import Input
-from lrm_cli.batch.executor import PoolExecutor, _Flight, _Seat
+from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.pipeline import Advanced, Ended, Pipeline, Started
+from lrm_cli.batch.seats import Flight, Seat
 from lrm_cli.batch.work import Outcome, Place, Source, Stage, Task
 from lrm_cli.batch.workers import LocalPool
 from tests.unit.standin_work import StandIn
@@ -261,8 +262,8 @@ def test_steps_are_counted_until_their_stage_ends(batch: Batch) -> None:
     executor = batch.executor()
     counts = []
     (task,) = batch.tasks(one="")
-    seat = _Seat(None, flights={0: _Flight(task)})  # type: ignore[arg-type]  # no process needed
-    executor._seats.append(seat)
+    seat = Seat(None, flights={0: Flight(task)})  # type: ignore[arg-type]  # no process needed
+    executor._first.seats.append(seat)
     for message in (Started((0,), 0), Advanced(0, 0, 2, 3), Ended(0, 0, 0.1)):
         list(executor._note(seat, message))
         counts.append([(c.step, c.steps) for c in executor.stage_counts()])

@@ -97,7 +97,8 @@ ORDER = {
 BATCH_ORDER = [
     *("storage", "sources", "versions", "naming", "discovery"),
     *("ledger_index", "ledger", "made", "leftovers", "bucket"),
-    *("work", "staging", "pipeline", "pools", "workers", "places", "executor", "job", "summary"),
+    *("work", "division", "staging", "handover", "pipeline", "pools", "workers", "places"),
+    *("seats", "retries", "executor", "job", "summary"),
     *("parcels", "messages", "sending", "remote", "broker", "cluster"),
     *("door", "ray_worker", "ray_pool", "command"),
 ]

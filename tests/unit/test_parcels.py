@@ -220,6 +220,9 @@ def test_each_command_names_what_its_nodes_need(
     photos: Any = SimpleNamespace(matting="auto", matting_model="isnet-general-use")
     folder = tmp_path / "m"
     assert Reconstructor(folder, {}, photos, 1, 1).carried == (*model, *matting)
+    divided = Reconstructor(folder, {}, photos, 1, 1)
+    assert divided.carried_for("device") == model
+    assert divided.carried_for("ends") == (Carried(folder, ("config.json",)), *matting)
     assert ObjectRenderer(folder, photos, None, 1, 1).carried == (*model, *matting)
     assert ObjectRenderer(None, photos, None, 1, 1).carried == ()  # no photos
     assert PhotoPreparation(photos, 1).carried == matting

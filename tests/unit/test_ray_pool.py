@@ -96,6 +96,20 @@ def test_each_refusing_worker_is_one_less_to_ask_for(
     pool.close()
 
 
+def test_whoever_leaves_cores_to_others_asks_for_no_more_than_there_is_room_for(
+    tmp_path: Path,
+) -> None:
+    cluster = Played(Node(4, 1, 0, "a"), node("b", 2))
+    place = Place("cpu", 1, part="ends")
+    work = StandIn(tmp_path / "log", device_stages=(1, 2))
+    pool = RayPool(cast("Cluster", cluster), work, place, 99, tmp_path, tmp_path, left=3)
+    pool.open()
+    assert cluster.asked == 1 + 2
+    tell(pool, cluster, Nodes((Node(4, 1, 0, "a"), node("b", 2), node("c", 5))))
+    assert cluster.asked == 1 + 2 + 5
+    pool.close()
+
+
 def test_a_refusing_node_does_not_take_the_jobs_of_others(tmp_path: Path) -> None:
     cluster = Played(node("a", 3), node("b", 3))
     pool = pool_on(cluster, tmp_path, most=1)

@@ -1,0 +1,358 @@
+"""A work divided between workers with a device and workers without: what each failure costs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import AuthenticationError, Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lrm_cli.batch.discovery import Input
+from lrm_cli.batch.executor import Division, PoolExecutor
+from lrm_cli.batch.handover import Drop, Handover, Held, Missed, Passed, Shelf, Taken, fetch
+from lrm_cli.batch.pipeline import Pipeline
+from lrm_cli.batch.pools import Death, Order, Ready
+from lrm_cli.batch.work import Outcome, Place, Source, Stage, Task
+from lrm_cli.batch.workers import LocalPool
+from tests.unit.cli_scene import WorkerThread
+from tests.unit.standin_work import StandIn
+from tests.unit.test_executor import GOOD, Batch
+
+WINDOW = 2
+MANY = {f"good{index}": "" for index in range(30)}
+
+
+class Divided(Batch):
+    """`compute` in workers of their own."""
+
+    def executor(  # type: ignore[override]
+        self, workers: int = 1, timeout_s: float = 0.0, devices: int = 1, **work: Any
+    ) -> PoolExecutor:
+        standin = StandIn(self.log, device_stages=(1, 2), **work)
+        ends = [Place(f"cpu{index}", 1, part="ends") for index in range(workers)]
+        middle = [Place(f"gpu{index}", 1, part="device") for index in range(devices)]
+        return PoolExecutor(
+            LocalPool(standin, ends),
+            standin.stage_names,
+            WINDOW,
+            timeout_s,
+            Division(LocalPool(standin, middle), (1, 2), WINDOW),
+        )
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Divided:
+    return Divided(tmp_path)
+
+
+@pytest.fixture
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lrm_cli.batch.workers.start_process", WorkerThread)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def test_each_stage_is_done_where_it_belongs_and_every_item_ends_once(batch: Divided) -> None:
+    executor = batch.executor(workers=2)
+    assert set(batch.run(executor, **GOOD).values()) == {None}
+    loads = {line.split()[1]: line.split()[0] for line in batch.noted("load")}
+    assert set(loads) == {"cpu0", "cpu1", "gpu0"}
+    done = {tuple(line.split()) for line in batch.noted("at")}
+    assert {place for stage, place in done if stage == "compute"} == {loads["gpu0"]}
+    ends = {place for stage, place in done if stage != "compute"}
+    assert ends == {loads["cpu0"], loads["cpu1"]}
+    counts = [(count.name, count.done, count.waiting) for count in executor.stage_counts()]
+    assert counts == [("prepare", 6, 0), ("compute", 6, 0), ("write", 6, 0)]
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("seconds", [(0.0, 0.02), (0.02, 0.0)], ids=["write", "compute"])
+@pytest.mark.usefixtures("in_threads")
+def test_nothing_piles_up_before_what_is_slow(batch: Divided, seconds: tuple[float, float]) -> None:
+    executor = batch.executor(workers=2, devices=1, seconds=seconds)
+    ended = 0
+    for _ in executor.run(batch.tasks(**MANY)):
+        before = len(batch.noted("prepare")) - len(batch.noted("compute"))
+        assert before <= (2 + 1) * WINDOW  # prepared ones, and those that the network has
+        assert batch.handed_out - ended <= (2 + 1 + 2) * WINDOW
+        ended += 1
+    executor.close()
+    assert ended == len(MANY)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "compute", "write"])
+def test_a_dead_worker_costs_its_item_only(batch: Divided, stage: str) -> None:
+    errors = batch.run(batch.executor(workers=2), bad=f"{stage} crash", **GOOD)
+    why = errors.pop("bad")
+    assert why == "the process working on it died (SIGABRT), also when it was tried again alone"
+    assert set(errors.values()) == {None}
+    assert batch.noted("prepare").count("bad") == 2
+    alone = batch.log.read_text().rpartition("prepare bad")[2]
+    assert "good" not in alone
+
+
+def test_accidents_cost_nothing(batch: Divided) -> None:
+    errors = batch.run(
+        batch.executor(workers=2),
+        prepared="prepare kill once",
+        computed="compute kill once",
+        written="write kill once",
+        **MANY,
+    )
+    assert set(errors.values()) == {None}
+
+
+@pytest.mark.usefixtures("in_threads")
+def test_memory_and_exceptions_cost_their_items_only(batch: Divided) -> None:
+    behaviours = {
+        f"{stage}-{how}": f"{stage} {how}"
+        for stage, *hows in (
+            ("prepare", "raise", "memory", "memory once"),
+            ("compute", "raise", "memory", "memory once"),
+            ("write", "memory once"),
+        )
+        for how in hows
+    }
+    executor = batch.executor(workers=2, batch_size=2)
+    errors = batch.run(executor, **behaviours, big="compute-in-batch memory", **GOOD)
+    expected = {"raise": "it is blue", "memory": "not enough memory"}
+    for name, error in errors.items():
+        assert error == expected.get(name.partition("-")[2]), name
+    assert batch.noted("prepare").count("compute-memory") == 2
+    assert batch.noted("prepare").count("compute-raise") == 1
+
+
+@pytest.mark.parametrize("stage", ["compute", "write"])
+def test_an_item_that_hangs_is_given_up(batch: Divided, stage: str) -> None:
+    errors = batch.run(batch.executor(timeout_s=1.0), bad=f"{stage} hang", **GOOD)
+    assert errors.pop("bad") == "it took longer than 1 s, also when it was tried again alone"
+    assert set(errors.values()) == {None}
+
+
+def test_draining_loses_nothing_that_is_written(batch: Divided) -> None:
+    executor = batch.executor()
+    outcomes = executor.run(batch.tasks(**GOOD))
+    ended = [next(outcomes)]
+    outcomes.close()  # type: ignore[attr-defined]  # as an interruption does
+    time.sleep(0.3)
+    ended += executor.drain()
+    executor.close()
+    written = {path.stem for path in batch.folder.glob("*.out")}
+    assert written == {outcome.task.item.name for outcome in ended}
+    assert not multiprocessing.active_children()
+
+
+class Played:
+    """A worker that says what it is told to, and keeps what it is sent."""
+
+    machine = ""
+
+    def __init__(self) -> None:
+        self.reports, self._say = Pipe(duplex=False)
+        self.orders: list[Order] = []
+        self.say(Ready())
+
+    def say(self, *messages: Any) -> None:
+        for message in messages:
+            self._say.send(message)
+
+    def die(self) -> None:
+        self._say.close()
+
+    def send(self, order: Order) -> None:
+        self.orders.append(order)
+
+    def ask_to_halt(self) -> None: ...
+
+    def death(self) -> Death:
+        return Death("SIGKILL")
+
+    def kill(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class PlayedPool:
+    """Has so many of them."""
+
+    spans_machines = True
+    news: Sequence[Connection] = ()
+
+    def __init__(self, count: int) -> None:
+        self.workers = [Played() for _ in range(count)]
+        self._hired = 0
+        self.kept: int | None = None
+
+    @property
+    def can_hire(self) -> bool:
+        return self._hired < len(self.workers)
+
+    def hire(self) -> Played:
+        self._hired += 1
+        return self.workers[self._hired - 1]
+
+    def open(self) -> None: ...
+
+    def read_news(self) -> None: ...
+
+    def keep(self, count: int | None) -> None:
+        self.kept = count
+
+    def close(self) -> None: ...
+
+
+class Scene:
+    """One task on its way between played workers."""
+
+    def __init__(self, ends: int, devices: int) -> None:
+        self.ends, self.devices = PlayedPool(ends), PlayedPool(devices)
+        division = Division(self.devices, (1, 2), WINDOW)
+        stages = ("prepare", "compute", "write")
+        self.executor = PoolExecutor(self.ends, stages, WINDOW, division=division)
+        self.task = Task(7, Input(Path("a"), "a", "a"), ())
+        self.coming: Iterator[Task] = iter([self.task])
+        self.outcomes: list[Outcome] = []
+        self.turn()
+
+    def turn(self) -> None:
+        """What the executor does until nothing more has been said."""
+        self.executor._hand_out(self.coming)
+        for _ in range(5):
+            self.outcomes += self.executor._collect(patience_s=0.0)
+            self.executor._hand_out(self.coming)
+
+
+HELD = Held(("127.0.0.1", 1), b"key", 5)
+
+
+def test_a_value_whose_holder_dies_is_made_again_without_blame() -> None:
+    scene = Scene(ends=2, devices=0)  # nobody is there yet who would take it over
+    first, second = scene.ends.workers
+    first.say(Passed(7, HELD))
+    scene.turn()
+    first.die()
+    scene.turn()
+    assert second.orders == [scene.task]  # not alone
+    assert scene.outcomes == []
+
+
+def test_what_dies_with_its_holder_after_it_was_promised_is_made_again() -> None:
+    scene = Scene(ends=2, devices=1)
+    holder, other = scene.ends.workers
+    (device,) = scene.devices.workers
+    holder.say(Passed(7, HELD))
+    scene.turn()
+    assert device.orders == [Handover(scene.task, 1, HELD)]
+    holder.die()
+    scene.turn()
+    assert other.orders == []  # whoever is to take it over may have it already
+    device.say(Missed(7, "it is not there any more"))
+    scene.turn()
+    assert other.orders == [scene.task]
+    assert scene.outcomes == []
+
+
+def test_whoever_holds_a_value_for_a_worker_that_dies_may_drop_it() -> None:
+    scene = Scene(ends=1, devices=2)
+    (holder,) = scene.ends.workers
+    first, second = scene.devices.workers
+    holder.say(Passed(7, HELD))
+    scene.turn()
+    assert first.orders == [Handover(scene.task, 1, HELD)]
+    first.die()
+    scene.turn()
+    assert holder.orders == [scene.task, Drop(5), scene.task]
+    holder.say(Passed(7, HELD))
+    scene.turn()
+    assert second.orders == [Handover(scene.task, 1, HELD)]
+    second.say(Taken(7), Outcome(scene.task))
+    scene.turn()
+    assert [outcome.failure for outcome in scene.outcomes] == [None]
+
+
+def test_what_cannot_be_fetched_from_a_worker_that_lives_is_given_up() -> None:
+    scene = Scene(ends=1, devices=1)
+    (holder,), (device,) = scene.ends.workers, scene.devices.workers
+    for _ in range(3):
+        assert scene.outcomes == []
+        holder.say(Passed(7, HELD))
+        scene.turn()
+        device.say(Missed(7, "No route to host"))
+        scene.turn()
+    (outcome,) = scene.outcomes
+    assert outcome.failure is not None
+    assert outcome.failure.sentence == (
+        "what a worker had made of it could not be fetched by another one (No route to host)"
+    )
+
+
+def test_a_worker_is_kept_as_long_as_something_may_come_to_it() -> None:
+    scene = Scene(ends=2, devices=1)
+    (first, _), (device,) = scene.ends.workers, scene.devices.workers
+    assert (scene.ends.kept, scene.devices.kept) == (2, 1)  # one works, one may have to finish it
+    first.say(Passed(7, HELD))
+    scene.turn()
+    device.say(Taken(7), Passed(7, HELD))
+    scene.turn()
+    assert scene.devices.kept == 1  # it has the value
+    finishing = next(w for w in scene.ends.workers if Handover(scene.task, 2, HELD) in w.orders)
+    finishing.say(Taken(7))
+    scene.turn()
+    assert (scene.ends.kept, scene.devices.kept) == (1, 0)
+    finishing.die()
+    scene.turn()
+    assert scene.devices.kept == 1  # wanted again
+
+
+def test_a_shelf_gives_a_value_once_and_only_to_who_has_its_key() -> None:
+    with Shelf("127.0.0.1") as shelf:
+        held = shelf.put(b"value")
+        with pytest.raises(AuthenticationError):
+            fetch(Held(held.address, b"guessed", held.ticket))
+        assert fetch(held) == b"value"
+        with pytest.raises(EOFError):
+            fetch(held)
+        shelf.drop(held.ticket)
+        dropped = shelf.put(b"other")
+        shelf.drop(dropped.ticket)
+        with pytest.raises(EOFError):
+            fetch(dropped)
+    with pytest.raises((OSError, EOFError)):
+        fetch(held)
+
+
+def told_by(make: Callable[[Callable[[Any], None]], None]) -> Any:
+    """The last message of a pipeline."""
+    ends, say = Pipe(duplex=False)
+    make(say.send)
+    message = None
+    while not isinstance(message, Outcome | Passed | Missed):
+        assert ends.poll(30)
+        message = ends.recv()
+    return message
+
+
+def test_what_cannot_be_pickled_or_unpickled_is_its_items_failure(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    task = Task(3, Input(tmp_path / "a", "a", "a"), ())
+
+    def nothing(value: Source) -> Callable[[], None]:
+        return lambda: None
+
+    stages = [Stage("prepare", nothing), Stage("write", nothing)]
+    with Shelf("127.0.0.1") as shelf:
+        message = told_by(lambda say: Pipeline(stages, say, [range(1)], shelf).put(task))
+        assert isinstance(message, Outcome)
+        assert "pickle" in str(message.failure)
+        handover = Handover(task, 1, shelf.put(b"no pickle"))
+        message = told_by(lambda say: Pipeline(stages, say, [range(1, 2)], shelf).take(handover))
+        assert isinstance(message, Outcome)
+        assert "UnpicklingError" in str(message.failure)
+        message = told_by(lambda say: Pipeline(stages, say, [range(1, 2)], shelf).take(handover))
+        assert message == Missed(3, "it is not there any more")
+    assert pickle.loads(pickle.dumps(handover)) == handover
