@@ -28,7 +28,7 @@ class StandIn:
     loading: str = ""
     device_stages: tuple[int, int] | None = None
     seconds: tuple[float, float] = (0.02, 0.0)  # of `compute` and of `write`
-    carried: Sequence[Carried] = ()
+    carried = ()
     stage_names = ("prepare", "compute", "write")
 
     def carried_for(self, part: Part) -> Sequence[Carried]:

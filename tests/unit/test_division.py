@@ -92,8 +92,10 @@ def test_a_dead_worker_costs_its_item_only(batch: Divided, stage: str) -> None:
     assert why == "the process working on it died (SIGABRT), also when it was tried again alone"
     assert set(errors.values()) == {None}
     assert batch.noted("prepare").count("bad") == 2
-    alone = batch.log.read_text().rpartition("prepare bad")[2]
-    assert "good" not in alone
+    # Nothing else is done meanwhile; others that were in the same worker may follow, alone too.
+    _, _, after = batch.log.read_text().rpartition("prepare bad\n")
+    steps = [line for line in after.splitlines() if not line.startswith(("at ", "load "))]
+    assert stage == "prepare" or steps[0] == "compute bad"
 
 
 def test_accidents_cost_nothing(batch: Divided) -> None:
