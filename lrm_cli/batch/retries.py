@@ -22,21 +22,30 @@ class Retries:
     def __init__(self) -> None:
         self.again: deque[Task] = deque()
         self.suspects: deque[Task] = deque()
-        self._deaths: Counter[int] = Counter()  # of the workers of tasks that are not finished
+        # Of the workers of tasks that are not finished, by whether these were alone.
+        self._deaths: Counter[tuple[int, bool]] = Counter()
         self._misses: Counter[int] = Counter()
+        self._blamed: set[int] = set()  # they were being worked on when their worker ended
 
     def after_accident(self, task: Task) -> None:
         """It is not to blame."""
         (self.suspects if task.alone else self.again).append(task)
 
     def after_death(self, task: Task, suspected: bool, why: str) -> Outcome | None:
-        """Its worker has ended, or was; its outcome if it is given up."""
-        self._deaths[task.number] += 1
-        suspected |= self._deaths[task.number] >= _DEATHS_OF_A_BYSTANDER
-        if suspected and task.alone:
+        """Its worker has ended, or was; its outcome if it is given up.
+
+        Args:
+            suspected: it may be the cause, and is given up when it is so for the second time and
+                was alone.
+        """
+        self._deaths[task.number, task.alone] += 1
+        is_worn = self._deaths[task.number, task.alone] >= _DEATHS_OF_A_BYSTANDER
+        if task.alone and (is_worn or (suspected and task.number in self._blamed)):
             why = f"{why}, also when it was tried again alone"
             return self._finished(Outcome(task, failure=Failure(why)))
-        if suspected or task.alone:
+        if suspected:
+            self._blamed.add(task.number)
+        if suspected or is_worn or task.alone:
             self.suspects.append(replace(task, alone=True))
         else:
             self.again.append(task)
@@ -65,6 +74,8 @@ class Retries:
 
     def _finished(self, outcome: Outcome) -> Outcome:
         """Nothing more is to be known of its task."""
-        self._deaths.pop(outcome.task.number, None)
+        for alone in (False, True):
+            self._deaths.pop((outcome.task.number, alone), None)
         self._misses.pop(outcome.task.number, None)
+        self._blamed.discard(outcome.task.number)
         return outcome
