@@ -37,7 +37,6 @@ from model.formats.side_files import OTHER_FOLDERS, side_files
 from model.formats.temporary import remove_leftovers, temporary_folder
 
 _FETCHES = 4  # at once: they mostly wait
-_PUTS = 2
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class _Staging:
 
     def put_stage(self) -> Stage:
         """The last one."""
-        return Stage("put", self._put, _PUTS)
+        return Stage("put", self._put)
 
     def _fetch(self, task: Task) -> _Fetched:
         """A task with its content, and with places on this machine.

@@ -240,9 +240,9 @@ def _write(path: Path, work: Callable[[Any], Any]) -> None:
 
 
 def _persistently(path: Path, work: Callable[[Any], _Result]) -> _Result:
-    """What fails by the network is tried again, for half a minute beyond the services' own tries.
+    """What fails by the network is tried again, with pauses, beyond the services' own tries.
 
-    So long only with a service that has answered before: it is no mistake in an address then.
+    So often only with a service that has answered before: it is no mistake in an address then.
 
     Raises:
         OSError: with the reason as `strerror` and the address as `filename`.
