@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrm_cli import console
 from lrm_cli.batch import storage
 from lrm_cli.batch.division import carried_of, device_stages_of
 from lrm_cli.batch.versions import MISSING
@@ -280,6 +281,11 @@ def _carried(staged: _Staged, steps: Generator[Any, None, Any]) -> Generator[Any
 def _discarded_after_error(staged: _Staged) -> Iterator[None]:
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         staged.discard()
+        own_disk = any(path.is_relative_to(staged.folder) for path in staged.outputs)
+        if isinstance(error, OSError) and own_disk and console.is_disk_error(error):
+            # Not the bucket, which the command names.
+            where = f"{error.strerror} in the temporary folder {staged.folder.parent}"
+            raise OSError(error.errno, where) from error
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,24 @@ def test_a_bucket_that_takes_nothing(
     said = " ".join(capsys.readouterr().err.split())
     assert f"nothing can be written to {bucket.url}/meshes (access is denied" in said
     assert "the same command carries on" in said
+
+
+def test_a_full_temporary_folder_is_named(
+    lrm: Lrm,
+    scene: Path,
+    bucket: Bucket,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("model.formats.writing.write_mesh", full)
+    assert lrm("reconstruct", "photos", "--out", f"{bucket.url}/meshes", *FLAGS) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"No space left on device in the temporary folder {temporary}" in said
+    assert staged(temporary) == []
 
 
 def test_results_in_a_bucket_are_no_inputs(lrm: Lrm, scene: Path, bucket: Bucket) -> None:
