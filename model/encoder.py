@@ -9,11 +9,27 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from model.attention import attention
 from model.config import EncoderConfig
 
 # The statistics of ImageNet, with which DINO was trained.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class SelfAttention(nn.Module):
+    """timm's, with its parameters' names, by our `attention`."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, **_nothing: object) -> Tensor:
+        """(B, N, C) to (B, N, C); timm passes masks, of which a picture's tokens have none."""
+        parts = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(attention(*parts.unbind(0)).transpose(1, 2).flatten(2))
 
 
 class ImageEncoder(nn.Module):
@@ -36,6 +52,8 @@ class ImageEncoder(nn.Module):
             global_pool="",
             norm_layer=partial(nn.LayerNorm, eps=config.norm_eps),
         )
+        for block in self.vit.blocks:
+            block.attn = SelfAttention(config.width, config.heads)
         # No checkpoint carries these: real also while the rest is built on the meta device.
         with torch.device("cpu"):
             mean, std = (

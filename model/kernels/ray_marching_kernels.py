@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
 
-import numba
 import numpy as np
 
 from model.cameras import BOX_MAX, BOX_MIN
+from model.kernels.compiled import compiled
 
 # Optical depth behind which nothing is looked up: the rest of the light is lost in rounding.
 _DARK = 16.0
@@ -25,30 +23,21 @@ GAP_NUMBERS = len(_NO_GAP)
 _BOX_MIN, _BOX_SIDE = np.float32(BOX_MIN), np.float32(BOX_MAX - BOX_MIN)
 
 
-def _compiled(function: Callable, **options: Any) -> Callable:
-    """Compiled at its first call, and kept for later processes where there is a folder for it."""
-    compiler = functools.partial(numba.njit, nogil=True, error_model="numpy", **options)
-    try:
-        return compiler(cache=True)(function)
-    except RuntimeError:  # neither the folder of this file nor the user's can be written to
-        return compiler()(function)
-
-
 # One operation that rounds once, as it is in PyTorch: points fall into the same cells.
-@functools.partial(_compiled, fastmath={"contract"})
+@functools.partial(compiled, fastmath={"contract"})
 def _along_ray(first, step, bins):
     """Where a ray's bin lies on one axis."""
     return first + step * np.float32(bins)
 
 
-@_compiled
+@compiled
 def _part_along(place, parts):
     """Which of the box's equal parts holds a place on one axis."""
     scale = np.float32(parts) / _BOX_SIDE
     return min(max(int(place * scale - _BOX_MIN * scale), 0), parts - 1)
 
 
-@_compiled
+@compiled
 def _row_at(point, parts):
     """The row of a table (parts³, ...) at a point."""
     x, y, z = point
@@ -56,7 +45,7 @@ def _row_at(point, parts):
     return number * parts + _part_along(z, parts)
 
 
-@_compiled
+@compiled
 def _stopped(optical):
     """The share of light that an optical depth stops: 1 - exp(-x).
 
@@ -68,7 +57,7 @@ def _stopped(optical):
     return 1.0 - math.exp(-optical)
 
 
-@_compiled
+@compiled
 def _lengthened(gap, table, row, place, optical, slopes):
     """A gap with one more part behind it, of this optical depth and with the row's light."""
     clear, red, green, blue, bins, x, y, z = gap
@@ -83,13 +72,13 @@ def _lengthened(gap, table, row, place, optical, slopes):
     return clear - weight, red, green, blue, bins + weight * place, x, y, z
 
 
-@_compiled
+@compiled
 def _put(gaps, number, gap):
     for index in range(len(gap)):
         gaps[number, index] = gap[index]
 
 
-@_compiled
+@compiled
 def march(rays, sizes, blocks, cells, limits, slopes, asked, gaps, ends):
     """Walk along all rays, look up what is known, and note what is not.
 
@@ -162,7 +151,7 @@ def march(rays, sizes, blocks, cells, limits, slopes, asked, gaps, ends):
     return count
 
 
-@_compiled
+@compiled
 def composite(spacing, cells, asked, answers, gaps, ends, light, opacity):
     """Eq. 8-9 over gaps and asked samples.
 

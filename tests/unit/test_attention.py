@@ -7,42 +7,92 @@ import torch
 import torch.nn.functional as F
 
 from model import attention as module
-from model.attention import attention, attention_by_products
+from model.attention import attention
+from model.kernels import attention as products
+from model.kernels.attention import attention_by_products
 
 
 def written_out(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Eq. 10-16 in float64."""
+    """Eq. 10-16 in float64, of scores that are rounded as they are in bf16."""
     query, key, value = query.double(), key.double(), value.double()
-    scores = torch.einsum("bhnd,bhmd->bhnm", query, key) / query.shape[-1] ** 0.5
-    weights = scores.exp() / scores.exp().sum(-1, keepdim=True)
-    return torch.einsum("bhnm,bhmd->bhnd", weights, value)
+    # Scores of bf16 are rounded to its eight bits.
+    scores = torch.einsum("bhnd,bhmd->bhnm", query, key).bfloat16().double()
+    scores = scores / query.shape[-1] ** 0.5
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    return torch.einsum("bhnm,bhmd->bhnd", weights / weights.sum(-1, keepdim=True), value)
 
 
 def heads(batch: int, count: int, width: int = 16, seed: int = 0) -> torch.Tensor:
-    """(B, H = 3, N, D) as splitting heads leaves them: not contiguous."""
+    """(B, H = 3, N, D) bf16 as splitting heads leaves them: not contiguous."""
     generator = torch.Generator().manual_seed(seed)
     flat = torch.randn(batch, count, 3 * width, generator=generator)
-    return flat.unflatten(-1, (3, width)).transpose(1, 2)
+    return flat.unflatten(-1, (3, width)).transpose(1, 2).bfloat16()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [1.0, 30.0])  # of queries: 30 makes scores of some hundreds
 @pytest.mark.parametrize(("count", "keys"), [(1, 1), (7, 1100), (512, 5), (1100, 300)])
-def test_products_equal_the_written_out_formula(count: int, keys: int) -> None:
-    query, key, value = heads(2, count), heads(2, keys, seed=1), heads(2, keys, seed=2)
-    expected = written_out(query, key, value)
-    torch.testing.assert_close(
-        attention_by_products(query, key, value).double(), expected, atol=1e-5, rtol=1e-5
-    )
-    rounded = [part.bfloat16() for part in (query, key, value)]
-    error = attention_by_products(*rounded).double() - expected
-    # As close as PyTorch's kernel is, within a factor of two: bf16 has eight bits.
-    fused = F.scaled_dot_product_attention(*rounded).double() - expected
-    assert error.square().mean().sqrt() < 2 * fused.square().mean().sqrt() + 1e-6
+def test_products_equal_the_written_out_formula(
+    count: int, keys: int, size: float, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products._workers(threads)
+    monkeypatch.setattr(products, "_SCORES_AT_ONCE", 50_000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    query, key, value = heads(2, count) * size, heads(2, keys, seed=1), heads(2, keys, seed=2)
+    exact = written_out(query, key, value)
+    error = attention_by_products(query, key, value).double() - exact
+    assert error.square().mean().sqrt() < 0.004 * exact.square().mean().sqrt()
+
+
+def test_weights_sum_to_one() -> None:
+    query, key = heads(1, 600) * 10, heads(1, 900, seed=1)
+    found = attention_by_products(query, key, torch.ones_like(key))
+    torch.testing.assert_close(found, torch.ones_like(found), atol=0.004, rtol=0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_stays_none(bad: float) -> None:
+    query, key = heads(1, 20), heads(1, 30, seed=1)
+    query[0, 1, 3, 0] = bad
+    found = attention_by_products(query, key, key).isnan()
+    assert found[0, 1, 3].all()
+    assert found.sum() == found.shape[-1]
+
+
+def test_what_comes_out_does_not_depend_on_the_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    query, key = heads(2, 300), heads(2, 200, seed=1)
+    found = []
+    for threads in (1, 2, 3):
+        products._workers(threads)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            found.append(attention_by_products(query, key, key))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_threads_that_help_leave_the_number_of_threads_as_it_was() -> None:
+    before = torch.get_num_threads()
+    products._workers.cache_clear()
+    pool = products._workers(3)
+    assert torch.get_num_threads() == before
+    assert set(pool.map(lambda _: torch.get_num_threads(), range(6))) == {1}
 
 
 def test_merging_heads_needs_no_copy() -> None:
-    query = heads(1, 30).bfloat16()
+    query = heads(1, 30)
     merged = attention_by_products(query, query, query).transpose(1, 2)
     assert merged.is_contiguous()
+
+
+def test_inference_mode_holds_in_the_threads_that_help() -> None:
+    query = heads(1, 30)
+    with torch.inference_mode():
+        found = attention_by_products(query, query, query)
+    assert found.is_inference()
+    assert not attention_by_products(query, query, query).is_inference()
 
 
 def test_products_are_taken_where_they_are_faster_and_nothing_is_trained(
@@ -55,13 +105,37 @@ def test_products_are_taken_where_they_are_faster_and_nothing_is_trained(
     )
     large, small = heads(1, 1024), heads(1, 64)
     with torch.no_grad():
-        attention(*[small.bfloat16()] * 3)
-        attention(*[large] * 3)
+        attention(*[small] * 3)
+        attention(*[large.float()] * 3)
         assert not taken
-        attention(*[large.bfloat16()] * 3)
+        attention(*[large] * 3)
     assert taken == [1024]
-    attention(*[large.bfloat16().requires_grad_()] * 3)
+    attention(*[large.clone().requires_grad_()] * 3)
     monkeypatch.setattr(module, "_products_are_faster", lambda: False)
     with torch.no_grad():
-        attention(*[large.bfloat16()] * 3)
+        attention(*[large] * 3)
     assert taken == [1024]
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [((1.0, 0.5), True), ((1.0, 0.9), False)])
+def test_both_ways_are_timed(
+    seconds: tuple[float, float], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(seconds)
+    monkeypatch.setattr(module, "best_seconds", lambda _run: next(times))
+    assert module._products_are_faster.__wrapped__() is expected
+
+
+def test_without_numba_pytorch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_tensors: torch.Tensor) -> torch.Tensor:
+        raise ImportError("no numba here")
+
+    monkeypatch.setattr(module, "attention_by_products", missing)
+    with pytest.warns(UserWarning, match="compiled softmax cannot be used here: no numba here"):
+        assert not module._products_are_faster.__wrapped__()
+    monkeypatch.setattr(module, "_products_are_faster", lambda: False)
+    query = heads(1, 1024)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            attention(query, query, query), F.scaled_dot_product_attention(query, query, query)
+        )
