@@ -1,35 +1,17 @@
-"""§3.1 the image encoder: a DINO ViT through timm that hands on all of its tokens."""
+"""§3.1 the image encoder: a ViT that hands on all of its tokens; DINO's weights through timm."""
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from model.attention import attention
 from model.config import EncoderConfig
+from model.vit import VisionTransformer
 
 # The statistics of ImageNet, with which DINO was trained.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-class SelfAttention(nn.Module):
-    """timm's, with its parameters' names, by our `attention`."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, tokens: Tensor, **_nothing: object) -> Tensor:
-        """(B, N, C) to (B, N, C); timm passes masks, of which a picture's tokens have none."""
-        parts = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(attention(*parts.unbind(0)).transpose(1, 2).flatten(2))
 
 
 class ImageEncoder(nn.Module):
@@ -41,19 +23,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.vit = VisionTransformer(
-            img_size=config.image_size,
-            patch_size=config.patch_size,
-            embed_dim=config.width,
-            depth=config.layers,
-            num_heads=config.heads,
-            reg_tokens=config.registers,
-            num_classes=0,
-            global_pool="",
-            norm_layer=partial(nn.LayerNorm, eps=config.norm_eps),
-        )
-        for block in self.vit.blocks:
-            block.attn = SelfAttention(config.width, config.heads)
+        self.vit = VisionTransformer(config)
         # No checkpoint carries these: real also while the rest is built on the meta device.
         with torch.device("cpu"):
             mean, std = (
@@ -73,7 +43,7 @@ class ImageEncoder(nn.Module):
             (B, 1 + N, C) the [CLS] token and one token per patch.
         """
         images = (images - self.mean) / self.std
-        tokens = self.vit.forward_features(images.to(next(self.vit.parameters()).dtype))
+        tokens = self.vit(images.to(next(self.vit.parameters()).dtype))
         if not self.config.registers:
             return tokens
         return torch.cat([tokens[:, :1], tokens[:, 1 + self.config.registers :]], dim=1)

@@ -60,14 +60,16 @@ def initialize(model: LRM, seed: int = 0) -> None:
     nn.init.normal_(kernel, std=decoder.width**-0.5, generator=generator)
     deconvolution.weight.copy_(kernel.expand_as(deconvolution.weight))
     vit = model.encoder.vit
-    nn.init.normal_(vit.get_parameter("patch_embed.proj.weight"), std=0.02, generator=generator)
-    nn.init.normal_(vit.get_parameter("cls_token"), std=0.02, generator=generator)
+    nn.init.normal_(vit.patch_embed.proj.weight, std=0.02, generator=generator)
+    nn.init.normal_(vit.cls_token, std=0.02, generator=generator)
+    if vit.reg_token is not None:
+        nn.init.normal_(vit.reg_token, std=0.02, generator=generator)
     patches = sine_cosine_codes(
         grid_places(encoder.image_size // encoder.patch_size), encoder.width
     )
     others = torch.zeros(1 + encoder.registers, encoder.width)
-    vit.get_parameter("pos_embed").copy_(torch.cat([others, patches])[None])
-    for bias in (deconvolution.bias, vit.get_parameter("patch_embed.proj.bias")):
+    vit.pos_embed.copy_(torch.cat([others, patches])[None])
+    for bias in (deconvolution.bias, vit.patch_embed.proj.bias):
         if bias is not None:
             nn.init.zeros_(bias)
 

@@ -1,8 +1,10 @@
-"""The encoder against Hugging Face's ViT with the same weights, and its resize against a loop."""
+"""The encoder against Hugging Face's ViT and timm's, and its resize against a loop."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -78,6 +80,35 @@ def test_tokens_equal_hugging_face(encoder: ImageEncoder) -> None:
         found = encoder(images)
         expected = theirs(normalized).last_hidden_state
     assert found.shape == (2, 1 + 9, 32)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("registers", [0, 3])
+def test_tokens_equal_timm(registers: int) -> None:
+    from timm.models.vision_transformer import VisionTransformer
+
+    config = dataclasses.replace(CONFIG, registers=registers)
+    encoder = ImageEncoder(config)
+    theirs = VisionTransformer(
+        img_size=48,
+        patch_size=16,
+        embed_dim=32,
+        depth=3,
+        num_heads=4,
+        reg_tokens=registers,
+        num_classes=0,
+        global_pool="",
+        norm_layer=partial(torch.nn.LayerNorm, eps=config.norm_eps),
+    ).eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    encoder.vit.load_state_dict(theirs.state_dict(), strict=True)
+    assert list(encoder.vit.state_dict()) == list(theirs.state_dict())  # their order, too
+    images = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        found = encoder(images)
+        expected = theirs.forward_features((images - encoder.mean) / encoder.std)
+    expected = torch.cat([expected[:, :1], expected[:, 1 + registers :]], dim=1)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 

@@ -32,7 +32,7 @@ ORDER = {
             "photos",
             "conditioning",
         ),
-        *("environment", "kernels", "attention", "fused_linear", "encoder", "decoder"),
+        *("environment", "kernels", "attention", "fused_linear", "vit", "encoder", "decoder"),
         *("transfers", "triplane", "nerf", "occupancy", "rendering", "cells"),
         *("ray_marching", "field_rendering"),
         *("lrm", "fixed_camera", "graphs", "weights", "published"),
