@@ -148,6 +148,9 @@ def _launch(
 
 
 def _train_here(data: list[Path], settings: Recipe, out: Path, device: str, quiet: bool) -> None:
+    from model.environment import use_large_pages
+
+    use_large_pages()
     from model.device import choose_device
     from train.trainer import train as run_training
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from model import attention as module
-from model.attention import attention
+from model.attention import AttentionByProducts, attention
 from model.kernels import attention as products
 from model.kernels.attention import attention_by_products
 
@@ -95,35 +95,89 @@ def test_inference_mode_holds_in_the_threads_that_help() -> None:
     assert not attention_by_products(query, query, query).is_inference()
 
 
-def test_products_are_taken_where_they_are_faster_and_nothing_is_trained(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    taken = []
-    monkeypatch.setattr(module, "_products_are_faster", lambda: True)
+def test_training_by_products_gives_the_gradients_of_the_formula() -> None:
+    given = [heads(2, 70), heads(2, 50, seed=1), heads(2, 50, seed=2)]
+    weights = torch.randn(2, 3, 70, 16, generator=torch.Generator().manual_seed(3)).bfloat16()
+    parts = [part.clone().requires_grad_() for part in given]
+    exact_parts = [part.double().requires_grad_() for part in given]
+    found = AttentionByProducts.apply(*parts)
+    exact = F.scaled_dot_product_attention(*exact_parts)
+    assert found.transpose(1, 2).is_contiguous()
+    gradients = torch.autograd.grad(found, parts, weights)
+    exact_gradients = torch.autograd.grad(exact, exact_parts, weights.double())
+    for one, other in zip((found, *gradients), (exact, *exact_gradients), strict=True):
+        assert (one.double() - other).norm() < 0.01 * other.norm()
+
+
+def test_training_by_products_equals_the_fused_kernel_in_double_precision() -> None:
+    parts = [part.double().requires_grad_() for part in (heads(2, 5), heads(2, 7), heads(2, 7))]
+    assert torch.autograd.gradcheck(AttentionByProducts.apply, parts)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which way calls went, on a machine where the products are faster."""
+    ways: list[str] = []
+    for name in ("_inference_is_faster", "_training_is_faster"):
+        monkeypatch.setattr(module, name, lambda: True)
     monkeypatch.setattr(
-        module, "attention_by_products", lambda q, k, v: taken.append(q.shape[2]) or q
+        module, "attention_by_products", lambda q, _k, _v: ways.append("inference") or q
     )
+    monkeypatch.setattr(
+        AttentionByProducts, "apply", lambda q, _k, _v: ways.append("training") or q
+    )
+    return ways
+
+
+def test_products_are_taken_for_large_bf16_on_few_threads(
+    taken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     large, small = heads(1, 1024), heads(1, 64)
     with torch.no_grad():
         attention(*[small] * 3)
         attention(*[large.float()] * 3)
         assert not taken
         attention(*[large] * 3)
-    assert taken == [1024]
-    attention(*[large.clone().requires_grad_()] * 3)
-    monkeypatch.setattr(module, "_products_are_faster", lambda: False)
-    with torch.no_grad():
+        assert taken == ["inference"]
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
         attention(*[large] * 3)
-    assert taken == [1024]
+        monkeypatch.undo()
+    assert taken == ["inference"]
+
+
+def test_products_are_taken_in_training_between_two_sizes(
+    taken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for count in (100, 200, 1024):
+        attention(*[heads(1, count)] * 3)
+    assert taken == ["training"] * 2
+    monkeypatch.setattr(module, "_MOST_SCORES_TRAINED", 1 << 20)
+    attention(*[heads(1, 1024)] * 3)
+    assert taken == ["training"] * 2
+
+
+def test_pytorch_does_it_where_products_are_slower(
+    taken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_inference_is_faster", "_training_is_faster"):
+        monkeypatch.setattr(module, name, lambda: False)
+    large = heads(1, 1024)
+    expected = F.scaled_dot_product_attention(large, large, large)
+    assert torch.equal(attention(large, large, large), expected)
+    with torch.no_grad():
+        assert torch.equal(attention(large, large, large), expected)
+    assert not taken
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [((1.0, 0.5), True), ((1.0, 0.9), False)])
-def test_both_ways_are_timed(
-    seconds: tuple[float, float], expected: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("which", ["_inference_is_faster", "_training_is_faster"])
+def test_both_ways_are_run_and_timed(
+    which: str, seconds: tuple[float, float], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter(seconds)
-    monkeypatch.setattr(module, "best_seconds", lambda _run: next(times))
-    assert module._products_are_faster.__wrapped__() is expected
+    monkeypatch.setattr(module, "best_seconds", lambda run: (run(), next(times))[1])
+    with torch.no_grad():
+        assert getattr(module, which).__wrapped__() is expected
 
 
 def test_without_numba_pytorch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +186,4 @@ def test_without_numba_pytorch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "attention_by_products", missing)
     with pytest.warns(UserWarning, match="compiled softmax cannot be used here: no numba here"):
-        assert not module._products_are_faster.__wrapped__()
-    monkeypatch.setattr(module, "_products_are_faster", lambda: False)
-    query = heads(1, 1024)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            attention(query, query, query), F.scaled_dot_product_attention(query, query, query)
-        )
+        assert not module._inference_is_faster.__wrapped__()

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from model.environment import prepare_environment
+from model.environment import prepare_environment, use_large_pages
 
 NAMES = (
     "OMP_NUM_THREADS",
@@ -38,6 +38,14 @@ def test_threads_waits_pages_and_caches() -> None:
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
         "LRU_CACHE_CAPACITY": "64",
     }
+
+
+def test_training_wants_large_pages_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_large_pages()
+    assert found() == {"THP_MEM_ALLOC_ENABLE": "1"}
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    use_large_pages()
+    assert found() == {"THP_MEM_ALLOC_ENABLE": "0"}
 
 
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
