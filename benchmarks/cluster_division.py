@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster import measure
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.sleeping import Finishing
 from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.executor import Division
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", default="3,6")
     parser.add_argument("--items", type=int, default=20)
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     arguments = parser.parse_args()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster as Nodes
@@ -83,8 +84,7 @@ def main() -> None:
         "hardware": hardware(torch.device("cpu")),
         "commit": commit(),
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

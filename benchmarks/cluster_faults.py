@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks.figures import add_json_flag, report_figures
+
 ROOT = Path(__file__).parents[1]
 _FLAGS = ("--resolution", "64", "--texture", "0", "--device", "cpu", "--quiet", "--overwrite")
 _LEDGER = "results.jsonl"
@@ -206,7 +208,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--s3", action="store_true")
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     arguments = parser.parse_args()
     work = arguments.work.absolute()
     make_photos(work / "photos", arguments.photos)
@@ -221,15 +223,13 @@ def main() -> None:
         alone = lrm(str(work / "photos"), str(work / "alone"), "--jobs", str(os.cpu_count())).wait()
         figures["alone"] = {"exit_code": alone, "seconds": round(time.monotonic() - start, 1)}
         figures |= compare(storage, work / "alone", arguments.photos)
-    print(json.dumps(figures, indent=2))
 
     import torch
 
     from benchmarks.hardware import commit, hardware
 
     figures |= {"hardware": hardware(torch.device("cpu")), "commit": commit()}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    report_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster_faults import megabytes
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.sleeping import Weighing
 from lrm_cli.batch.cluster import Cluster
 from lrm_cli.batch.discovery import Input
@@ -85,7 +86,7 @@ def measure(address: str, work: Weighing, folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=1000)
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="lrm", dir="/dev/shm"))
     machines = Machines(folder, store=2 * arguments.megabytes * 10**6)
@@ -122,8 +123,7 @@ def main() -> None:
         "hardware": hardware(torch.device("cpu")),
         "commit": commit(),
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ the HTML reports together: the model's, and that of all methods compared.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import hardware
 from lrm_cli.console import EXIT_FAILED
 from lrm_cli.report.evaluation import write_comparison, write_evaluation
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("references", type=Path, help="make_dataset.py --write-references")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     parser.add_argument("--picture", type=Path, help="write the pictures here (WebP, PNG)")
     parser.add_argument("--pages", type=Path, help="write the HTML reports here; replaced if there")
     parser.add_argument("--objects", type=Path, help="only these, a name a line")
@@ -154,9 +154,8 @@ def main() -> None:
             "against_the_first": comparison_json(methods),
         }
         pictures.append(picture(methods, places))
-    if arguments.json:
-        facts = {"hardware": hardware(torch.device("cpu")), "torch": torch.__version__}
-        arguments.json.write_text(json.dumps({**figures, **facts}, indent=1) + "\n")
+    facts = {"hardware": hardware(torch.device("cpu")), "torch": torch.__version__}
+    write_figures({**figures, **facts}, arguments.json)
     if arguments.pages:
         write_pages(folders, arguments.pages)
     if arguments.picture:

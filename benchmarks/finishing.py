@@ -10,18 +10,17 @@ tell how many cores keep up with a GPU. Told besides: what travels, pickled.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pickle
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import trimesh
 
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import commit, hardware
 from model.config import preset
 from model.nerf import Field, NerfMLP
@@ -36,7 +35,7 @@ _FACES, _TEXELS = 20_000, 1024  # the command's defaults
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     arguments = parser.parse_args()
     config = preset("lrm-large")
     channels = config.triplane.channels
@@ -73,9 +72,7 @@ def main() -> None:
         "hardware": hardware(torch.device("cpu")),
         "commit": commit(),
     }
-    print(json.dumps(figures, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    report_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

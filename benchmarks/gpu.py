@@ -11,7 +11,6 @@ ui.perfetto.dev.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import commit, hardware, measured_peak, median_seconds
 from benchmarks.reconstruct import PHOTO, to_colored_triangles
 from model.device import choose_device
@@ -135,12 +135,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=BATCH_SIZES)
     parser.add_argument("--trace", type=Path, help="write the profiled pass here")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
     figures = measure(arguments)
     print(table(figures))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ same three times.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import hardware
 from model.device import choose_device
 from model.lrm import LRM
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--views", type=int, default=4, help="target views per object")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     parser.add_argument("--sheet", type=Path, help="write the contact sheet here (PNG)")
     parser.add_argument("--rows", type=int, default=12, help="objects on the contact sheet")
     arguments = parser.parse_args()
@@ -108,10 +108,7 @@ def main() -> None:
     figures["hardware"] = hardware(device)
     figures["torch"] = torch.__version__
     figures = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
+    report_figures(figures, arguments.json)
     if arguments.sheet:
         contact_sheet(results, arguments.rows).save(arguments.sheet)
 

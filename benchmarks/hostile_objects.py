@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import commit, hardware
 from benchmarks.mixed_files import kill_after, run_command
 from lrm_cli.batch.ledger import Ledger
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("objects", type=Path, help="a folder of meshes that are good")
     parser.add_argument("--work", type=Path, required=True, help="a folder that is not there yet")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
 
     work, rng = arguments.work, random.Random(arguments.seed)
@@ -108,12 +109,10 @@ def main() -> None:
         "hardware": hardware(torch.device("cpu")),
         "commit": commit(),
     }
-    print(json.dumps(figures, indent=2, ensure_ascii=False))
+    report_figures(figures, arguments.json)
     print("\nSentences:")
     for sentence, count in errors.most_common():
         print(f"  {count} × {sentence}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     raise SystemExit(1 if faults else 0)
 
 

@@ -19,7 +19,6 @@ code 1, if anything is not as it must be. It needs Linux.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -32,6 +31,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import commit, hardware
 from benchmarks.mixed_folder import make_folder
 from benchmarks.mixed_judge import (
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=Path("examples/photos"))
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
 
     work, rng = arguments.work, random.Random(arguments.seed)
@@ -178,8 +178,7 @@ def main() -> None:
         "commit": commit(),
     }
     print_table(figures)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+    write_figures(figures, arguments.json)
     raise SystemExit(1 if faults else 0)
 
 

@@ -13,13 +13,13 @@ The picture has a row each of true views, the field, and the mesh.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from benchmarks.drawing import draw
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import hardware
 from model.cameras import Cameras
 from model.device import choose_device
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
 
@@ -103,10 +103,7 @@ def main() -> None:
         figures[f"{name}_silhouette_iou"] = round(score.silhouette_iou, 4)
     figures |= {"vertices": len(mesh.vertices_world), "faces": len(mesh.faces)}
     figures |= {"hardware": hardware(device), "torch": torch.__version__}
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
+    report_figures(figures, arguments.json)
     if arguments.picture:
         rows = [torch.cat(list(views[:, :3]), dim=2) for views in (true, field_views, mesh_views)]
         pixels = (torch.cat(rows, dim=1) * 255).round().byte().permute(1, 2, 0).numpy()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import commit, hardware
 from lrm_cli.isolation import run_isolated
 from model.cameras import canonical_camera
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("list", type=Path)
     parser.add_argument("--objects", type=int, default=12)
     parser.add_argument("--views", type=int, default=8)
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     arguments = parser.parse_args()
     tasks = tasks_of(arguments.list, arguments.objects)
     rows = []
@@ -126,8 +126,7 @@ def main() -> None:
         "supersample": ObjectSettings().supersample,
         "rows": rows,
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

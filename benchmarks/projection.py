@@ -11,7 +11,6 @@ photo's, where the product leaves the photo out, are counted and left out here t
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.drawing import draw
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import hardware
 from model.cameras import normalize_cameras
 from model.device import choose_device
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=4, help="other views per object")
     parser.add_argument("--resolution", type=int, default=128, help="grid points per side")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
 
     device = choose_device(arguments.device)
@@ -89,10 +89,7 @@ def main() -> None:
         **{name: round(float(np.mean(values)), 4) for name, values in sorted(scores.items())},
         "hardware": hardware(device),
     }
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
+    report_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ meshes are compared with the nearest of the other mesh, in cells of the lattice.
 from __future__ import annotations
 
 import argparse
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import commit, hardware
 from benchmarks.originals import (
     OPENLRM,
@@ -262,7 +262,7 @@ def main() -> None:
     parser.add_argument("shape", choices=["triposr", *OPENLRM])
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--resolution", type=int, default=96, help="of the meshes' lattice")
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     arguments = parser.parse_args()
     original: Original
     with torch.inference_mode():
@@ -277,9 +277,7 @@ def main() -> None:
         "commit": commit(),
         **compare(original, arguments.resolution),
     }
-    print(json.dumps(figures, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    report_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ one, and which is what ours reconstructs. The matting and framing of photos is l
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import commit, hardware
 from benchmarks.originals import OPENLRM, config_of, load_openlrm, load_triposr
 from benchmarks.reconstruct import PHOTO, TO_COLORED_TRIANGLES, Stages, reconstruct
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("standin", type=Path)
     parser.add_argument("--share", type=float, default=0.1, help="of their lattice that is timed")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     arguments = parser.parse_args()
     device = choose_device("cpu")
     dtype = inference_dtype("auto", device, load_config(arguments.standin))
@@ -154,9 +154,7 @@ def main() -> None:
             "their_seconds_total": round(their_total, 3),
             "times_faster": round(their_total / total, 1),
         }
-    print(json.dumps(figures, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    report_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ and says so; accuracy is then not measured. `--reference-share 0` leaves the pla
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -33,6 +32,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.counting import CountingField, flops_per_point
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import PeakMemory, commit, hardware, measured_peak, synchronize
 from benchmarks.plain import PlainMesh, deviations, plain_in_own_process
 from model.device import choose_device
@@ -265,12 +265,11 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--reference-share", type=float, default=1.0)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
     figures = measure(arguments)
     print(table(figures))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

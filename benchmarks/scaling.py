@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import PeakMemory, commit, hardware, synchronize
 from benchmarks.reconstruct import PHOTO, CountingField
 from model.device import choose_device
@@ -95,7 +96,7 @@ def main() -> None:
     parser.add_argument("--resolutions", default="128,256,384,512,768,1024")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--one", type=int, help="measure this resolution only, print JSON")
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     if arguments.one:
@@ -123,8 +124,7 @@ def main() -> None:
         "resolutions": rows,
     }
     print({name: value for name, value in figures.items() if name.startswith("exponent")})
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, arguments.json)
     if arguments.plot:
         plot(rows, arguments.plot)
 

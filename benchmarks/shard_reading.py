@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import commit, hardware
 from train.dataset import TrainingSamples
 from train.recipe import load_recipe
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--workers", default="0,1,2")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--index", type=int, metavar="N")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -126,8 +127,7 @@ def main() -> None:
     }
     if told["index"]:
         print(told["index"])
-    if arguments.json:
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+    write_figures(told, arguments.json)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import commit, hardware
 from benchmarks.turntable import field_of
 from model.camera_paths import fitting_distance
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("model", help="a shipped model's name or a model's folder")
     parser.add_argument("photos", nargs="+", type=Path)
     parser.add_argument("--resolution", type=int, default=256, help="grid points per side")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
 
     device = torch.device("cpu")
@@ -132,8 +132,7 @@ def main() -> None:
         "sides": len(ELEVATIONS_DEGREES) * AZIMUTHS,
         "photos": figures,
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+    write_figures(result, arguments.json)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import commit, hardware
 from benchmarks.process_memory import ROLES, memory_of
 
@@ -71,13 +72,11 @@ def main() -> None:
         arguments, flags = arguments[:cut], arguments[cut + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="+", type=Path)
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     options = parser.parse_args(arguments)
     figures = measure(options.photos, flags)
     figures |= {"hardware": hardware(torch.device("cpu")), "commit": commit()}
-    print(json.dumps(figures, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    report_figures(figures, options.json)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import commit, hardware, measured_peak, median_seconds
 from model.cameras import Cameras, orbit
 from model.device import choose_device, choose_dtype
@@ -185,16 +184,14 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--fused-only", action="store_true", help="on a GPU, not the plain field")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe, arguments.changes)
     figures = measure(
         recipe, choose_device(arguments.device), arguments.repeats, plain=not arguments.fused_only
     )
-    text = json.dumps({"recipe": arguments.recipe, "set": arguments.changes, **figures}, indent=2)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
+    chosen = {"recipe": arguments.recipe, "set": arguments.changes}
+    report_figures({**chosen, **figures}, arguments.json)
 
 
 if __name__ == "__main__":

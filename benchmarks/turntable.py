@@ -11,7 +11,6 @@ apart.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import commit, hardware, synchronize
 from model.cameras import orbit
 from model.device import choose_device
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--size", type=int, default=256, help="of a frame, in pixels")
     parser.add_argument("--plain-frames", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     arguments = parser.parse_args()
     device = choose_device("auto")
     dtype = inference_dtype("auto", device, load_config(model_folder(arguments.model)))
@@ -116,8 +116,7 @@ def main() -> None:
         "photos": rows,
     }
     print(figures["mean"])
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ package needs: `pip install xatlas`.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import commit, hardware
 from model.cameras import Cameras, orbit
 from model.device import choose_device
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=384, help="grid points per side")
     parser.add_argument("--texture", type=int, default=1024)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
 
     cameras = orbit(8, 20, 2.5, 50)
@@ -206,10 +206,7 @@ def main() -> None:
     result["photos"] = [path.stem for path in arguments.photos]
     result["hardware"] = hardware(choose_device(arguments.device))
     result["commit"] = commit()
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
+    report_figures(result, arguments.json)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ are better than ours.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import hardware
 from model.cameras import normalize_cameras
 from model.device import choose_device
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=6, help="views per object")
     parser.add_argument("--resolution", type=int, default=96, help="grid points per side")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
 
     device = choose_device(arguments.device)
@@ -170,10 +170,7 @@ def main() -> None:
         "hardware": hardware(device),
         "torch": torch.__version__,
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.json:
-        arguments.json.write_text(text + "\n")
+    report_figures(result, arguments.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ masks, its frames enlarged. Its views are 512². Seconds are of one process, imp
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import commit, hardware
 from tests.unit.video_scene import HEIGHT, WIDTH, scene, write_colmap
 from train.videos import VideoSettings, find_videos, video_views
@@ -65,7 +65,7 @@ def measure(frames: int, factor: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=30)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    add_json_flag(parser)
     arguments = parser.parse_args()
     measure(12, 1)  # imports
     told = {
@@ -73,8 +73,7 @@ def main() -> None:
         "hardware": hardware(torch.device("cpu")),
         "commit": commit(),
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(told, indent=2) + "\n")
+    write_figures(told, arguments.json)
 
 
 if __name__ == "__main__":

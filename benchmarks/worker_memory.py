@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster_faults import make_photos, megabytes
+from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.process_memory import processes_of
 
 _SAMPLE_S = 0.05
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--items", type=int, default=500)
     parser.add_argument("--objects", type=Path)
-    parser.add_argument("--json", type=Path)
+    add_json_flag(parser)
     arguments = parser.parse_args()
     work = arguments.work.absolute()
     make_photos(work / "photos", arguments.items)
@@ -106,8 +107,7 @@ def main() -> None:
     from benchmarks.hardware import commit, hardware
 
     figures = {"rows": rows, "hardware": hardware(torch.device("cpu")), "commit": commit()}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":
