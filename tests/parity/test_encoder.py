@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -173,3 +175,15 @@ def test_no_weights_are_asked_for_when_none_are_named(monkeypatch: pytest.Monkey
 
     monkeypatch.delattr(timm, "create_model")
     ImageEncoder(CONFIG).load_pretrained()
+
+
+def test_timm_is_imported_for_starting_weights_only() -> None:
+    script = (
+        "import sys, torch, lrm_cli.reconstructor, lrm_cli.renderer, train.trainer\n"
+        "from model.config import preset\n"
+        "from model.lrm import LRM\n"
+        "LRM(preset('lrm-tiny'))\n"
+        "print(sorted({'timm', 'torchvision'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
