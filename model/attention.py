@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from model.device import best_seconds
 from model.kernels import proves_equal
-from model.kernels.attention import MOST_THREADS, attention_by_products
+from model.kernels.attention import MOST_THREADS, compiled_attention
 
 # Scores of a head below which trying and timing costs a process more than it gains.
 _FEWEST_SCORES = 1 << 20
@@ -55,7 +56,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             and torch.get_num_threads() <= MOST_THREADS
             and _inference_is_faster()
         ):
-            return attention_by_products(query, key, value)
+            return compiled_attention(query, key, value)
     return F.scaled_dot_product_attention(query, key, value)
 
 
@@ -116,17 +117,17 @@ def _merged_like(heads: Tensor) -> Tensor:
 
 @functools.cache
 def _inference_is_faster() -> bool:
-    """Try and time `attention_by_products` once, on a part of what the large models need."""
+    """Try and time `compiled_attention` once, on a part of what the large models need."""
     query, key, value = _heads_to_try(2, 1024)
 
     def error() -> float:
         exact = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
-        found = attention_by_products(query, key, value).float()
+        found = compiled_attention(query, key, value).float()
         return float((found - exact).abs().max() / exact.abs().max())
 
     with torch.no_grad():
         return proves_equal("compiled softmax", error, 4 * torch.finfo(torch.bfloat16).eps) and (
-            _is_faster(attention_by_products, query, key, value)
+            _is_faster(compiled_attention, query, key, value)
         )
 
 
@@ -138,8 +139,7 @@ def _training_is_faster() -> bool:
     def both_ways(attend: Callable[..., Tensor]) -> Callable[..., object]:
         return lambda *parts: torch.autograd.grad(attend(*parts).sum(), parts)
 
-    with torch.enable_grad():
-        return _is_faster(both_ways(AttentionByProducts.apply), *heads, than=both_ways(_FUSED))
+    return _is_faster(both_ways(AttentionByProducts.apply), *heads, than=both_ways(_FUSED))
 
 
 _FUSED: Callable[..., Tensor] = F.scaled_dot_product_attention
@@ -148,8 +148,18 @@ _FUSED: Callable[..., Tensor] = F.scaled_dot_product_attention
 def _is_faster(
     attend: Callable[..., object], *heads: Tensor, than: Callable[..., object] = _FUSED
 ) -> bool:
-    fused = best_seconds(lambda: than(*heads))
-    return best_seconds(lambda: attend(*heads)) < _FASTER * fused
+    """Whether one way takes clearly less time than the other.
+
+    In a thread of its own: what holds for the caller's operations alone, autocast and hooks of
+    what is saved for the way back, such as activation checkpointing has, must not see these.
+    """
+
+    def time_both() -> bool:
+        fused = best_seconds(lambda: than(*heads))
+        return best_seconds(lambda: attend(*heads)) < _FASTER * fused
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(time_both).result()
 
 
 def _heads_to_try(heads: int, count: int) -> list[Tensor]:

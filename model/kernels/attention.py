@@ -29,7 +29,7 @@ MOST_THREADS = 16  # more would wait for Python
 _SCORES_AT_ONCE = 3 << 19  # of a thread; 3 MB
 
 
-def attention_by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def compiled_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(query · keyᵀ / √D) · value, without gradients.
 
     Args:

@@ -96,6 +96,8 @@ def card_of(published: Published, download: Download) -> str:
 @contextlib.contextmanager
 def _quiet_client() -> Iterator[None]:
     """The client's log of each of its tries is kept from the terminal: the last one's counts."""
+    import huggingface_hub.utils  # noqa: F401  (it sets its log up then)
+
     log = logging.getLogger("huggingface_hub")
     level = log.level
     log.setLevel(logging.ERROR)

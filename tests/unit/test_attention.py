@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from model import attention as module
 from model.attention import AttentionByProducts, attention
 from model.kernels import attention as products
-from model.kernels.attention import attention_by_products
+from model.kernels.attention import compiled_attention
 
 
 def written_out(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -40,13 +40,13 @@ def test_products_equal_the_written_out_formula(
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     query, key, value = heads(2, count) * size, heads(2, keys, seed=1), heads(2, keys, seed=2)
     exact = written_out(query, key, value)
-    error = attention_by_products(query, key, value).double() - exact
+    error = compiled_attention(query, key, value).double() - exact
     assert error.square().mean().sqrt() < 0.004 * exact.square().mean().sqrt()
 
 
 def test_weights_sum_to_one() -> None:
     query, key = heads(1, 600) * 10, heads(1, 900, seed=1)
-    found = attention_by_products(query, key, torch.ones_like(key))
+    found = compiled_attention(query, key, torch.ones_like(key))
     torch.testing.assert_close(found, torch.ones_like(found), atol=0.004, rtol=0)
 
 
@@ -54,7 +54,7 @@ def test_weights_sum_to_one() -> None:
 def test_what_is_no_number_stays_none(bad: float) -> None:
     query, key = heads(1, 20), heads(1, 30, seed=1)
     query[0, 1, 3, 0] = bad
-    found = attention_by_products(query, key, key).isnan()
+    found = compiled_attention(query, key, key).isnan()
     assert found[0, 1, 3].all()
     assert found.sum() == found.shape[-1]
 
@@ -68,7 +68,7 @@ def test_what_comes_out_does_not_depend_on_the_number_of_threads(
         products._workers(threads)
         with monkeypatch.context() as patch:
             patch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-            found.append(attention_by_products(query, key, key))
+            found.append(compiled_attention(query, key, key))
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
 
@@ -83,16 +83,16 @@ def test_threads_that_help_leave_the_number_of_threads_as_it_was() -> None:
 
 def test_merging_heads_needs_no_copy() -> None:
     query = heads(1, 30)
-    merged = attention_by_products(query, query, query).transpose(1, 2)
+    merged = compiled_attention(query, query, query).transpose(1, 2)
     assert merged.is_contiguous()
 
 
 def test_inference_mode_holds_in_the_threads_that_help() -> None:
     query = heads(1, 30)
     with torch.inference_mode():
-        found = attention_by_products(query, query, query)
+        found = compiled_attention(query, query, query)
     assert found.is_inference()
-    assert not attention_by_products(query, query, query).is_inference()
+    assert not compiled_attention(query, query, query).is_inference()
 
 
 def test_training_by_products_gives_the_gradients_of_the_formula() -> None:
@@ -121,7 +121,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("_inference_is_faster", "_training_is_faster"):
         monkeypatch.setattr(module, name, lambda: True)
     monkeypatch.setattr(
-        module, "attention_by_products", lambda q, _k, _v: ways.append("inference") or q
+        module, "compiled_attention", lambda q, _k, _v: ways.append("inference") or q
     )
     monkeypatch.setattr(
         AttentionByProducts, "apply", lambda q, _k, _v: ways.append("training") or q
@@ -180,10 +180,20 @@ def test_both_ways_are_run_and_timed(
         assert getattr(module, which).__wrapped__() is expected
 
 
+def test_what_is_timed_is_not_seen_by_the_caller_s_hooks() -> None:
+    saved = []
+    with (
+        torch.autograd.graph.saved_tensors_hooks(saved.append, lambda _: torch.empty(0)),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        module._training_is_faster.__wrapped__()
+    assert not saved
+
+
 def test_without_numba_pytorch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_tensors: torch.Tensor) -> torch.Tensor:
         raise ImportError("no numba here")
 
-    monkeypatch.setattr(module, "attention_by_products", missing)
+    monkeypatch.setattr(module, "compiled_attention", missing)
     with pytest.warns(UserWarning, match="compiled softmax cannot be used here: no numba here"):
         assert not module._inference_is_faster.__wrapped__()
