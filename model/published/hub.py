@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,15 +95,14 @@ def card_of(published: Published, download: Download) -> str:
 @contextlib.contextmanager
 def _quiet_client() -> Iterator[None]:
     """The client's log of each of its tries is kept from the terminal: the last one's counts."""
-    import huggingface_hub.utils  # noqa: F401  (it sets its log up then)
+    from huggingface_hub.utils import logging
 
-    log = logging.getLogger("huggingface_hub")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        log.setLevel(level)
+        logging.set_verbosity(level)
 
 
 def _download(published: Published, revision: str | None) -> Download:
