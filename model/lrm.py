@@ -34,6 +34,7 @@ class LRM(nn.Module):
             config.triplane.upsample,
             config.decoder.token_resolution,
             config.triplane.axes,
+            config.triplane.smoothing,
         )
         self.nerf = NerfMLP(config.nerf, 3 * config.triplane.channels)
 

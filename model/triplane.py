@@ -22,6 +22,7 @@ class TriplaneUpsampler(nn.Module):
 
     Args:
         axes: along which the network writes each plane; see `TriplaneConfig.axes`.
+        smoothing: how often planes are smoothed; see `TriplaneConfig.smoothing`.
     """
 
     def __init__(
@@ -31,20 +32,31 @@ class TriplaneUpsampler(nn.Module):
         upsample: int,
         token_resolution: int,
         axes: tuple[str, str, str] = TriplaneConfig.axes,
+        smoothing: int = 0,
     ) -> None:
         super().__init__()
         self.token_resolution = token_resolution
         self.axes = axes
+        self.smoothing = smoothing
         self.deconvolution = nn.ConvTranspose2d(width, channels, upsample, stride=upsample)
 
     def forward(self, tokens: Tensor) -> Tensor:
         side = self.token_resolution
         grid = tokens.unflatten(1, (3, side, side)).flatten(0, 1).permute(0, 3, 1, 2)
-        planes = self.deconvolution(grid).unflatten(0, (-1, 3))
+        planes = self.deconvolution(grid)
+        for _ in range(self.smoothing):
+            planes = _smoothed(planes)
+        planes = planes.unflatten(0, (-1, 3))
         if self.axes == TriplaneConfig.axes:
             return planes
         turned = [_turn(planes[:, index], axes) for index, axes in enumerate(self.axes)]
         return torch.stack(turned, dim=1)
+
+
+def _smoothed(planes: Tensor) -> Tensor:
+    """(B, C, R, R) by [1 2 1] / 4 along rows and columns, edges repeated: means of two, twice."""
+    padded = F.pad(planes, (1, 1, 1, 1), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(padded, 2, stride=1), 2, stride=1)
 
 
 def _turn(plane: Tensor, axes: str) -> Tensor:

@@ -132,3 +132,19 @@ def test_features_fade_to_zero_within_a_texel_of_the_outermost_centres() -> None
     assert matrix.shape == (6, 6)
     torch.testing.assert_close(matrix.sum(1), torch.ones(6))
     torch.testing.assert_close(matrix[:, 1:-1].sum(1), xy)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_smoothing_is_the_binomial_filter_with_edges_repeated(times: int) -> None:
+    plain = TriplaneUpsampler(6, 2, 3, 4).double()
+    smoothing = TriplaneUpsampler(6, 2, 3, 4, smoothing=times).double()
+    smoothing.load_state_dict(plain.state_dict())
+    tokens = torch.randn(2, 3 * 16, 6, dtype=torch.float64)
+    expected = plain(tokens).detach().numpy()
+    for _ in range(times):
+        for axis in (-2, -1):
+            padding = [(0, 0)] * 5
+            padding[axis] = (1, 1)
+            padded = np.moveaxis(np.pad(expected, padding, mode="edge"), axis, 0)
+            expected = np.moveaxis((padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4, 0, axis)
+    np.testing.assert_allclose(smoothing(tokens).detach().numpy(), expected, atol=1e-12)
