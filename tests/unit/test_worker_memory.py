@@ -21,7 +21,7 @@ needs_proc = pytest.mark.skipif(
     sys.platform != "linux", reason="the process is asked through /proc"
 )
 ITEMS = 36
-MOST_MB = 40.0  # of growth; where code is kept for each size it is about 0.6 MB of each
+MOST_MB = 20.0  # of growth; where code is kept for each size it is about 0.6 MB of each
 
 
 def outcomes_of(work: Work, contents: list[str], folder: Path) -> list[Outcome]:
