@@ -28,6 +28,7 @@ _FEWEST_SCORES = 1 << 20
 # Scores of an item between which training by products was seen to be faster: starting operations
 # costs too much below, scores fall out of the caches above.
 _FEWEST_SCORES_TRAINED, _MOST_SCORES_TRAINED = 1 << 16, 1 << 24
+_FUSED: Callable[..., Tensor] = F.scaled_dot_product_attention
 _FASTER = 0.8  # times the seconds of PyTorch's kernel: what chance decides shall stay as it is
 
 
@@ -57,7 +58,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             and _inference_is_faster()
         ):
             return compiled_attention(query, key, value)
-    return F.scaled_dot_product_attention(query, key, value)
+    return _FUSED(query, key, value)
 
 
 class AttentionByProducts(torch.autograd.Function):
@@ -118,17 +119,16 @@ def _merged_like(heads: Tensor) -> Tensor:
 @functools.cache
 def _inference_is_faster() -> bool:
     """Try and time `compiled_attention` once, on a part of what the large models need."""
-    query, key, value = _heads_to_try(2, 1024)
+    heads = _heads_to_try(2, 1024)
 
     def error() -> float:
-        exact = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
-        found = compiled_attention(query, key, value).float()
+        exact = _FUSED(*(part.float() for part in heads))
+        found = compiled_attention(*heads).float()
         return float((found - exact).abs().max() / exact.abs().max())
 
-    with torch.no_grad():
-        return proves_equal("compiled softmax", error, 4 * torch.finfo(torch.bfloat16).eps) and (
-            _is_faster(compiled_attention, query, key, value)
-        )
+    return proves_equal("compiled softmax", error, 4 * torch.finfo(torch.bfloat16).eps) and (
+        _is_faster(lambda: compiled_attention(*heads), lambda: _FUSED(*heads))
+    )
 
 
 @functools.cache
@@ -136,27 +136,22 @@ def _training_is_faster() -> bool:
     """Time `AttentionByProducts` once, both ways, on what a small model needs."""
     heads = [part.requires_grad_() for part in _heads_to_try(4, 512)]
 
-    def both_ways(attend: Callable[..., Tensor]) -> Callable[..., object]:
-        return lambda *parts: torch.autograd.grad(attend(*parts).sum(), parts)
+    def both_ways(attend: Callable[..., Tensor]) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(attend(*heads).sum(), heads)
 
-    return _is_faster(both_ways(AttentionByProducts.apply), *heads, than=both_ways(_FUSED))
-
-
-_FUSED: Callable[..., Tensor] = F.scaled_dot_product_attention
+    return _is_faster(both_ways(AttentionByProducts.apply), both_ways(_FUSED))
 
 
-def _is_faster(
-    attend: Callable[..., object], *heads: Tensor, than: Callable[..., object] = _FUSED
-) -> bool:
-    """Whether one way takes clearly less time than the other.
+def _is_faster(ours: Callable[[], object], fused: Callable[[], object]) -> bool:
+    """Whether ours takes clearly less time.
 
     In a thread of its own: what holds for the caller's operations alone, autocast and hooks of
     what is saved for the way back, such as activation checkpointing has, must not see these.
     """
 
     def time_both() -> bool:
-        fused = best_seconds(lambda: than(*heads))
-        return best_seconds(lambda: attend(*heads)) < _FASTER * fused
+        fused_seconds = best_seconds(fused)
+        return best_seconds(ours) < _FASTER * fused_seconds
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(time_both).result()

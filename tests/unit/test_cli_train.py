@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -88,3 +89,21 @@ def test_what_cannot_be_is_told_before_anything_is_written(
     assert lrm("train", *arguments) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_training_asks_for_large_pages(
+    ball_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "")  # so that it is as before when the test ends
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    found = []
+
+    def run_training(*_: object) -> bool:
+        found.append(os.environ.get("THP_MEM_ALLOC_ENABLE"))
+        return True
+
+    monkeypatch.setattr("train.trainer.train", run_training)
+    assert (
+        lrm("train", ball_data, "--recipe", "lrm-tiny", "--out", tmp_path, "--device", "cpu") == 0
+    )
+    assert found == ["1"]

@@ -176,15 +176,6 @@ def test_wrong_loops_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
         assert chosen() == "RayMarcher"
 
 
-def test_no_folder_for_compiled_code_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    from numba.core.caching import CacheImpl
-
-    from model.kernels.compiled import compiled
-
-    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-    assert compiled(lambda number: number + 1)(2) == 3
-
-
 def test_numba_is_imported_by_whoever_renders_a_field_only() -> None:
     script = (
         "import sys, lrm_cli.reconstructor, lrm_cli.renderer, model.lrm, model.scenes\n"
