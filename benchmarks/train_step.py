@@ -3,11 +3,11 @@
     python -m benchmarks.train_step --recipe lrm-large --set run.micro_batch_size=4 [--json FILE]
 
 Samples are random: what a step costs does not depend on them. Measured, each in the same run:
-the whole step (network, rendering, perceptual term, optimiser); the network alone, forward and
-backward; rendering alone (the field at every sample, compositing, the loss), plain and with the
-kernels where the device has Triton; and the peak of memory, with rays in chunks (deferred
-back-propagation) and all at once. FLOPs are the useful ones of `lrm train --plan`, so that what is
-computed twice to save memory counts once.
+the whole step (network, rendering, perceptual term, optimiser), on a GPU replayed as a graph, too;
+the network alone, forward and backward; rendering alone (the field at every sample, compositing,
+the loss), plain and with the kernels where the device has Triton; and the peak of memory, with rays
+in chunks (deferred back-propagation) and all at once. FLOPs are the useful ones of `lrm train
+--plan`, so that what is computed twice to save memory counts once.
 
 The perceptual network has random weights here: its cost is the same. Without the package lpips,
 `--set loss.perceptual=none` leaves it out.
@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.figures import add_json_flag, report_figures
 from benchmarks.hardware import commit, hardware, measured_peak, median_seconds
@@ -37,6 +38,7 @@ from train.optimizer import GuardedSteps, build_optimizer
 from train.parallel import Group, arrange
 from train.plan import GPUS
 from train.recipe import Recipe, load_recipe
+from train.recorded_step import RecordedStep
 from train.step import training_step
 
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
@@ -112,6 +114,22 @@ class Bench:
         self.gradients(query)
         self.steps.step(1e-5)
 
+    def recorded_step(self, query: FieldQuery) -> Callable[[], None]:
+        """The step as training takes it on a CUDA device: replayed as a graph."""
+
+        def part(batch: Sample, weight: float) -> dict[str, Tensor]:
+            perceptual, recipe = self.perceptual, self.recipe
+            return training_step(self.model, batch, recipe, perceptual, self.dtype, query, weight)
+
+        recorded = RecordedStep(part, self.steps.parameters())
+
+        def step() -> None:
+            recorded(self.batch, 1.0)
+            self.steps.step(1e-5)
+
+        step()  # the second one of its kind is recorded
+        return step
+
     def peak_memory_gb(self, run: Callable[[], object]) -> float | None:
         """Of one run, what lasts included; None where it does not fit or cannot be told."""
         if self.device.type != "cuda":
@@ -173,6 +191,18 @@ def measure(
             "memory_all_rays_at_once_gb": bench.peak_memory_gb(
                 partial(bench.gradients, query, rays_per_chunk=1 << 40)
             ),
+        }
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        step = bench.recorded_step(query_fused)
+        seconds = median_seconds(step, device, repeats)
+        figures["recorded"] = {
+            "step_s": seconds,
+            "samples_per_s": bench.count / seconds,
+            "share_of_measured_peak": total / seconds / peak,
+            "share_of_datasheet": datasheet and total / seconds / datasheet.bf16_flops_per_s,
+            "memory_gb": torch.cuda.max_memory_reserved(device) / 1e9,
         }
     return figures
 

@@ -95,7 +95,7 @@ def optical_spacing(spacing_world: Tensor, samples: int, density_per: DensityUni
     """(..., 1) what densities are multiplied with, for bins (..., 1) long that share a ray."""
     if density_per == "length":
         return spacing_world
-    return (spacing_world > 0) / torch.tensor(samples).to(spacing_world)
+    return (spacing_world > 0).to(spacing_world) / samples
 
 
 def render_view(

@@ -56,13 +56,19 @@ class Sample:
 
     def to(self, device: torch.device) -> Sample:
         """Without waiting for the copies, where the memory is pinned."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Sample:
         """What a loader asks of its batches where there is a GPU."""
-        return self._map(torch.Tensor.pin_memory)
+        return self.map(torch.Tensor.pin_memory)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Sample:
+    def tensors(self) -> list[Tensor]:
+        """All of them, in the same order always."""
+        cameras = [self.cameras.camera_to_world, self.cameras.intrinsics]
+        return [self.image, *cameras, self.points_image, self.jitter, self.target_rgba]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Sample:
+        """Each tensor changed."""
         return Sample(
             change(self.image),
             Cameras(change(self.cameras.camera_to_world), change(self.cameras.intrinsics)),

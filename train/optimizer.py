@@ -61,11 +61,15 @@ class GuardedSteps:
     def __init__(self, optimizer: torch.optim.AdamW, config: OptimizerConfig) -> None:
         self.optimizer = optimizer
         self.config = config
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        parameters = self.parameters()
         spread = [p for p in parameters if isinstance(p, DTensor)]
         whole = [p for p in parameters if not isinstance(p, DTensor)]
         self._kinds = [kind for kind in (spread, whole) if kind]
         self.skipped = torch.zeros(2, device=parameters[0].device)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that are trained."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def step(self, rate: float) -> Tensor:
         """Clip, step where the gradient is sound, forget the gradients.
@@ -113,8 +117,14 @@ class AveragedWeights:
     def update(self, step: int) -> None:
         """Take in the weights after `step` steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        spread: list[tuple[Tensor, Tensor]] = []
+        whole: list[tuple[Tensor, Tensor]] = []  # operations on lists take tensors of one kind only
         for name, parameter in self._parameters.items():
-            self.values[name].lerp_(parameter.detach(), 1 - decay)
+            pair = self.values[name], parameter.detach()
+            (spread if isinstance(parameter, DTensor) else whole).append(pair)
+        for pairs in filter(None, (spread, whole)):
+            values, parameters = zip(*pairs, strict=True)
+            torch._foreach_lerp_(values, parameters, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -113,7 +113,10 @@ def arrange(model: LRM, config: RunConfig, group: Group, device: torch.device) -
     for layer in layers:
         if config.activation_checkpointing:
             layer.forward = functools.partial(  # type: ignore[method-assign]
-                checkpoint, layer.forward, use_reentrant=False
+                checkpoint,
+                layer.forward,
+                use_reentrant=False,
+                preserve_rng_state=False,  # nothing in a layer is random
             )
         if config.compile:
             layer.forward = torch.compile(layer.forward)  # type: ignore[method-assign]

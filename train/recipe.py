@@ -106,6 +106,9 @@ class RunConfig:
     # spread over the processes.
     parallel: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
+    # On a CUDA device a part of a step is recorded once and its kernels are started together; not
+    # under fsdp.
+    cuda_graph: bool = True
     # The field's kernels (model.kernels) in place of plain PyTorch. auto: on a CUDA device, where
     # they prove equal and faster when the run starts.
     fused_field: Literal["auto", "on", "off"] = "auto"

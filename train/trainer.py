@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from model.device import choose_dtype
@@ -21,7 +22,7 @@ from model.lrm import LRM
 from model.weights import load_model
 from train.card import model_card
 from train.checkpoint import Checkpoints, Training, write_recipe
-from train.dataset import TrainingSamples
+from train.dataset import Sample, TrainingSamples
 from train.field_query import choose_query
 from train.loading import Parts
 from train.losses import build_perceptual, psnr
@@ -34,6 +35,7 @@ from train.parallel import (
     sum_gradients_over_parts,
 )
 from train.recipe import Recipe
+from train.recorded_step import PartOfStep, RecordedStep
 from train.runlog import RunLog, Since
 from train.shards import ShardReader
 from train.step import idle_step, training_step, zero_terms
@@ -92,6 +94,13 @@ def train(
     dtype = choose_dtype(config.dtype, device)
     query = choose_query(recipe, model.nerf, device, dtype)
     parts = Parts(samples, recipe, group, training.step, total)
+
+    def part_of_step(samples: Sample, weight: float) -> dict[str, Tensor]:
+        return training_step(model, samples, recipe, perceptual, dtype, query, weight)
+
+    take_part: PartOfStep = part_of_step
+    if config.cuda_graph and device.type == "cuda" and not is_spread(model):
+        take_part = RecordedStep(part_of_step, steps.parameters())
     if group.leads:
         run.mkdir(parents=True, exist_ok=True)
         write_recipe(run, recipe)
@@ -112,9 +121,7 @@ def train(
                 sum_gradients_over_parts(model, last=part == parts.per_step - 1)
                 weight = parts.weight(batch)
                 if batch.samples is not None:
-                    found = training_step(
-                        model, batch.samples.to(device), recipe, perceptual, dtype, query, weight
-                    )
+                    found = take_part(batch.samples.to(device), weight)
                     terms = {name: value + found[name] for name, value in terms.items()}
                 elif is_spread(model):
                     idle_step(model, device)

@@ -57,6 +57,7 @@ ORDER = {
             "deferred",
             "field_query",
             "step",
+            "recorded_step",
             "optimizer",
             "parallel",
             "loading",

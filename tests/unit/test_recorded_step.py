@@ -1,0 +1,190 @@
+"""A part of a step, recorded and replayed: the bookkeeping with a stand-in, the rest on a GPU."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model.cameras import Cameras
+from model.initialization import initialize
+from model.lrm import LRM
+from tests.balls import write_balls
+from tests.conftest import make_tiny_recipe
+from tests.runs import change, log_of
+from train.dataset import Sample, TrainingSamples
+from train.field_query import query_fused, query_plain
+from train.recipe import Recipe
+from train.recorded_step import PartOfStep, RecordedStep
+from train.shards import ShardReader
+from train.step import training_step
+from train.trainer import train
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def samples(count: int, value: float) -> Sample:
+    def full(*shape: int) -> Tensor:
+        return torch.full((count, *shape), value)
+
+    return Sample(
+        full(3, 2, 2), Cameras(full(1, 4, 4), full(1, 4)), full(1, 1, 2), full(1, 1, 1), full(1, 4)
+    )
+
+
+class StandinRecording:
+    """Reads one place and writes others, as a graph does."""
+
+    made = 0
+
+    def __init__(
+        self, step: PartOfStep, parameters: Sequence[nn.Parameter], batch: Sample, weight: float
+    ) -> None:
+        type(self).made += 1
+        assert all(p.grad is None for p in parameters)
+        self.step, self.parameters, self.weight = step, parameters, weight
+        self.source = batch.map(torch.clone)
+        self.gradients = [torch.full_like(p, torch.nan) for p in parameters]
+        self.replays = 0
+
+    def replay(self, batch: Sample) -> dict[str, Tensor]:
+        self.replays += 1
+        for place, tensor in zip(self.source.tensors(), batch.tensors(), strict=True):
+            place.copy_(tensor)
+        kept = [p.grad for p in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad = None
+        terms = self.step(self.source, self.weight)
+        for parameter, place, grad in zip(self.parameters, self.gradients, kept, strict=True):
+            assert parameter.grad is not None
+            place.copy_(parameter.grad)
+            parameter.grad = grad
+        return terms
+
+
+@pytest.fixture
+def parameters() -> list[nn.Parameter]:
+    return [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))]
+
+
+@pytest.fixture
+def step(parameters: list[nn.Parameter]) -> PartOfStep:
+    """Its gradients are the sum of the pictures times the weight."""
+
+    def step(batch: Sample, weight: float) -> dict[str, Tensor]:
+        loss = batch.image.sum() * weight * sum(p.sum() for p in parameters)
+        loss.backward()
+        return {"loss": loss.detach()}
+
+    return step
+
+
+def test_gradients_of_parts_add_up(parameters: list[nn.Parameter], step: PartOfStep) -> None:
+    recordings = []
+
+    def record(*arguments: object) -> StandinRecording:
+        recordings.append(StandinRecording(*arguments))  # type: ignore[arg-type]
+        return recordings[0]
+
+    recorded = RecordedStep(step, parameters, record)
+    for _ in range(3):
+        expected = 0.0
+        for count, value, weight in [(2, 1.0, 0.4), (2, 3.0, 0.4), (1, 5.0, 0.2), (2, 7.0, 0.4)]:
+            terms = recorded(samples(count, value), weight)
+            expected += 12 * count * value * weight
+            assert terms["loss"] == pytest.approx(12 * count * value * weight * 5)
+        for parameter in parameters:
+            assert parameter.grad is not None
+            torch.testing.assert_close(parameter.grad, torch.full_like(parameter, expected))
+            parameter.grad = None
+    assert len(recordings) == 1
+    assert recordings[0].replays == 8  # of nine parts of its kind, the first was not recorded yet
+
+
+def test_a_part_of_another_size_may_come_first(
+    parameters: list[nn.Parameter], step: PartOfStep
+) -> None:
+    recorded = RecordedStep(step, parameters, StandinRecording)
+    before = StandinRecording.made
+    for count in (1, 2, 1, 2):
+        recorded(samples(count, 1.0), 1.0)
+    assert StandinRecording.made == before
+    recorded(samples(2, 1.0), 1.0)
+    assert StandinRecording.made == before + 1
+
+
+def test_what_cannot_be_recorded_is_called_and_told_once(
+    parameters: list[nn.Parameter], step: PartOfStep
+) -> None:
+    def record(_step: PartOfStep, parameters: Sequence[nn.Parameter], *_: object) -> None:
+        parameters[0].grad = torch.full((2,), torch.nan)  # half a recording's
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    recorded = RecordedStep(step, parameters, record)  # type: ignore[arg-type]
+    recorded(samples(1, 1.0), 1.0)
+    with pytest.warns(UserWarning, match="as a CUDA graph: operation not permitted .* capturing$"):
+        recorded(samples(1, 1.0), 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recorded(samples(1, 1.0), 1.0)
+    assert parameters[0].grad is not None
+    torch.testing.assert_close(parameters[0].grad, torch.full((2,), 36.0))
+
+
+def gpu_recipe(**run: object) -> Recipe:
+    recipe = change(make_tiny_recipe(), "run", steps=6, batch_size=4, **run)
+    return change(recipe, "data", workers=0)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("query", [query_plain, query_fused])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_replay_has_the_gradients_of_a_call(
+    query: Callable[..., object], dtype: torch.dtype, tmp_path: Path
+) -> None:
+    write_balls(tmp_path, count=2, views=3, size=32)
+    recipe = gpu_recipe()
+    reader = ShardReader([tmp_path], split="train")
+    source = TrainingSamples(reader, recipe.data, recipe.model.encoder.image_size, seed=0)
+    model = LRM(recipe.model)
+    initialize(model, seed=0)
+    model.cuda()
+    parameters = list(model.parameters())
+
+    def step(batch: Sample, weight: float) -> dict[str, Tensor]:
+        return training_step(model, batch, recipe, None, dtype, query, weight)  # type: ignore[arg-type]
+
+    recorded = RecordedStep(step, parameters)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for index in range(5):
+            batch = Sample.collate([source.read(2 * index), source.read(2 * index + 1)])
+            results = []
+            for take in (step, recorded):
+                terms = {k: v.clone() for k, v in take(batch.to(torch.device("cuda")), 0.5).items()}
+                gradients = [p.grad.clone() for p in parameters if p.grad is not None]
+                results.append((terms, gradients))
+                for parameter in parameters:
+                    parameter.grad = None
+            torch.testing.assert_close(results[1], results[0], rtol=2e-2, atol=1e-4)
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("micro", [None, 2, 3])
+def test_a_run_with_a_graph_learns_what_one_without_does(micro: int | None, tmp_path: Path) -> None:
+    write_balls(tmp_path / "data", count=3, views=3, size=32)
+    losses = []
+    for name, graph in (("graph", True), ("plain", False)):
+        recipe = gpu_recipe(cuda_graph=graph, micro_batch_size=micro, log_every=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            train([tmp_path / "data"], recipe, tmp_path / name, torch.device("cuda"), quiet=True)
+
+        losses.append([line["loss"] for line in log_of(tmp_path / name)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

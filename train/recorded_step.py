@@ -1,0 +1,155 @@
+"""Forward and backward of a part of a step as one CUDA graph: two thousand kernels, one start.
+
+A small model's kernels take the GPU less time than starting them takes the CPU. A graph is a
+recording of kernels and of the memory that they use: it reads its samples in one place and leaves
+its gradients in another.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from train.dataset import Sample
+
+# Samples and their weight in the step to terms of the loss; gradients are added to the parameters'.
+PartOfStep = Callable[[Sample, float], dict[str, Tensor]]
+
+_WARM_UPS = 3  # libraries choose their kernels and take their memory in the first calls
+
+
+class StepRecording(Protocol):
+    """A recorded part of a step.
+
+    Attributes:
+        gradients: a replay's, one for each parameter; the next replay overwrites them.
+    """
+
+    gradients: list[Tensor]
+
+    def replay(self, batch: Sample) -> dict[str, Tensor]:
+        """The terms for other samples, as many; the next replay overwrites them."""
+        ...
+
+
+Recorder = Callable[[PartOfStep, Sequence[nn.Parameter], Sample, float], StepRecording]
+
+
+@dataclass
+class CudaStepRecording:
+    """The kernels of a part of a step.
+
+    Attributes:
+        source: what they read.
+        terms: what they write besides gradients.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    source: Sample
+    terms: dict[str, Tensor]
+    gradients: list[Tensor]
+
+    @classmethod
+    def of(
+        cls, step: PartOfStep, parameters: Sequence[nn.Parameter], batch: Sample, weight: float
+    ) -> CudaStepRecording:
+        """Of a step that waits for nothing, on a CUDA device; the parameters have no gradients.
+
+        Raises:
+            RuntimeError: the step cannot be recorded.
+        """
+        device = batch.image.device
+        with torch.cuda.device(device):
+            source = batch.map(torch.clone)
+            stream = torch.cuda.Stream(device)
+            stream.wait_stream(torch.cuda.current_stream(device))
+            # Around the recording too, which leaves its stream the current one where it fails.
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UPS):
+                    step(source, weight)
+                    _take_gradients(parameters)
+                stream.synchronize()
+                graph = torch.cuda.CUDAGraph()
+                # The loader's threads may go on using the device meanwhile.
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    terms = step(source, weight)
+        gradients = [g for g in _take_gradients(parameters) if g is not None]
+        if len(gradients) != len(parameters):
+            raise RuntimeError("it leaves some parameters without gradient")
+        return cls(graph, source, terms, gradients)
+
+    def replay(self, batch: Sample) -> dict[str, Tensor]:
+        """See `StepRecording`; on the current stream."""
+        for place, tensor in zip(self.source.tensors(), batch.tensors(), strict=True):
+            place.copy_(tensor)
+        self.graph.replay()
+        return self.terms
+
+
+class RecordedStep:
+    """A `PartOfStep` that is recorded once, when as many samples weigh as much a second time.
+
+    Parts of another size or weight are worked out kernel by kernel, and so is everything where the
+    step cannot be recorded, which a warning says once.
+
+    Args:
+        parameters: those that the step gives gradients.
+        record: makes the recording.
+    """
+
+    def __init__(
+        self,
+        step: PartOfStep,
+        parameters: Sequence[nn.Parameter],
+        record: Recorder = CudaStepRecording.of,
+    ) -> None:
+        self._step = step
+        self._parameters = parameters
+        self._record = record
+        self._kind: tuple[int, float] | None = None  # of the last part, or of what was recorded
+        self._recording: StepRecording | None = None
+        self._works = True
+
+    def __call__(self, batch: Sample, weight: float) -> dict[str, Tensor]:
+        """What the step gives; with a recording, the terms are good until the next call."""
+        kind = (len(batch.image), weight)
+        if self._recording is None and self._works and kind == self._kind:
+            self._try_to_record(batch, weight)
+        if self._recording is None or kind != self._kind:
+            self._kind = self._kind if self._recording else kind
+            return self._step(batch, weight)
+        gradients = self._recording.gradients
+        before = [p.grad for p in self._parameters if p.grad is not None]
+        if before and before[0] is gradients[0]:  # of the part before, where this one's will be
+            before = list(torch._foreach_mul(gradients, 1.0))
+        terms = self._recording.replay(batch)
+        if before:
+            torch._foreach_add_(gradients, before)
+        _set_gradients(self._parameters, gradients)
+        return terms
+
+    def _try_to_record(self, batch: Sample, weight: float) -> None:
+        before = _take_gradients(self._parameters)
+        try:
+            self._recording = self._record(self._step, self._parameters, batch, weight)
+        except Exception as failure:  # drivers and libraries raise many kinds
+            self._works = False
+            reason = str(failure).partition("\n")[0] or type(failure).__name__
+            warnings.warn(f"steps cannot be replayed as a CUDA graph: {reason}", stacklevel=3)
+        _set_gradients(self._parameters, before)
+
+
+def _take_gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor | None]:
+    gradients = [p.grad for p in parameters]
+    _set_gradients(parameters, [None] * len(gradients))
+    return gradients
+
+
+def _set_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
