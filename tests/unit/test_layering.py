@@ -50,6 +50,7 @@ ORDER = {
             "shards",
             "shard_writing",
             "shard_tools",
+            "pictures",
             "dataset",
         ),
         *(
