@@ -17,6 +17,7 @@ from model.cameras import (
     random_rotation,
     turn_cameras,
 )
+from train.decoded import DecodedPictures
 from train.pictures import composite_on_white, object_box, resize, resized_regions
 from train.recipe import DataConfig
 from train.shards import ShardReader, UnreadableObjectError
@@ -120,6 +121,10 @@ class TrainingSamples(Dataset[Sample | str]):
             kept = " or ".join(kind for kind, count in copies.items() if count)
             raise ValueError(f"the data holds no object of the training split that is {kept}")
         self.reader = reader
+        self._images = reader.images
+        if config.cache_gb:
+            views = [record.views if copies[record.kind] else 0 for record in reader.records]
+            self._images = DecodedPictures(reader, views, config.cache_gb).images
         self.config = config
         self.image_size = image_size
         self.seed = seed
@@ -148,7 +153,7 @@ class TrainingSamples(Dataset[Sample | str]):
         usable = self._usable_views(record, cameras.intrinsics.shape[0])
         wanted = self.config.views
         views = rng.choice(usable, size=wanted, replace=wanted > len(usable))
-        pictures = self.reader.images(record, views.tolist())
+        pictures = self._images(record, views.tolist())
         cameras = self._pose(
             cameras[torch.from_numpy(views)], self.reader.records[record].kind, rng
         )

@@ -51,6 +51,7 @@ ORDER = {
             "shard_writing",
             "shard_tools",
             "pictures",
+            "decoded",
             "dataset",
         ),
         *(
