@@ -9,7 +9,7 @@ from model.cameras import Cameras
 from model.formats.meshes import MeshPart, TexturedMesh
 from model.rasterizing import render
 from model.surface import Mesh
-from train.dataset import composite_on_white
+from train.pictures import composite_on_white
 
 
 def draw(mesh: Mesh, cameras: Cameras, size: int) -> Tensor:

@@ -26,9 +26,9 @@ from model.device import choose_device
 from model.nerf import Field
 from model.surface import extract_mesh
 from model.weights import load_model
-from train.dataset import composite_on_white, resize
 from train.heldout import predict_views, score_views
 from train.objects import ObjectSettings, ObjectTask, object_views
+from train.pictures import composite_on_white, resize
 from train.recipe import load_recipe
 from train.shard_writing import ShardWriter
 from train.shards import ShardReader

@@ -26,8 +26,8 @@ from model.nerf import Field
 from model.surface import extract_mesh
 from model.surface.projection import SILHOUETTE_FIT, FramedPhoto
 from model.weights import load_model
-from train.dataset import composite_on_white, resize
 from train.heldout import score_views
+from train.pictures import composite_on_white, resize
 from train.shards import ShardReader
 
 

@@ -30,7 +30,7 @@ from model.lrm import LRM
 from model.surface import extract_mesh
 from model.surface.upright import find_elevation
 from model.weights import load_model
-from train.dataset import composite_on_white, resize
+from train.pictures import composite_on_white, resize
 from train.shards import ShardReader
 
 WAVES = 8  # of the noise that bends meshes

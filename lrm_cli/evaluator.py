@@ -178,7 +178,7 @@ def _picture(path: Path) -> Tensor:
     import torch
 
     from model.decoding import read_photo
-    from train.dataset import composite_on_white
+    from train.pictures import composite_on_white
 
     pixels = np.array(read_photo(path).convert("RGBA"))[None]
     picture: torch.Tensor = composite_on_white(pixels)[0, :3]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -15,10 +14,11 @@ from model.cameras import (
     Cameras,
     Normalization,
     normalize_cameras,
-    pixel_centers,
     random_rotation,
     turn_cameras,
 )
+from train.decoded import DecodedPictures
+from train.pictures import composite_on_white, object_box, resize, resized_regions
 from train.recipe import DataConfig
 from train.shards import ShardReader, UnreadableObjectError
 
@@ -127,6 +127,10 @@ class TrainingSamples(Dataset[Sample | str]):
             kept = " or ".join(kind for kind, count in copies.items() if count)
             raise ValueError(f"the data holds no object of the training split that is {kept}")
         self.reader = reader
+        self._images = reader.images
+        if config.cache_gb:
+            views = [record.views if copies[record.kind] else 0 for record in reader.records]
+            self._images = DecodedPictures(reader, views, config.cache_gb).images
         self.config = config
         self.image_size = image_size
         self.seed = seed
@@ -155,24 +159,18 @@ class TrainingSamples(Dataset[Sample | str]):
         usable = self._usable_views(record, cameras.intrinsics.shape[0])
         wanted = self.config.views
         views = rng.choice(usable, size=wanted, replace=wanted > len(usable))
-        pictures = self.reader.images(record, views.tolist())
+        pictures = self._images(record, views.tolist())
         cameras = self._pose(
             cameras[torch.from_numpy(views)], self.reader.records[record].kind, rng
         )
-        on_white = composite_on_white(pictures)
-        image = resize(on_white[:1], self.image_size)[0, :3]
+        image = resize(composite_on_white(pictures[:1])[:, :3], self.image_size)[0]
         resolution = int(rng.integers(self.config.resolution_min, self.config.resolution_max + 1))
-        targets = resize(on_white, resolution)
-        rays = [self._choose_pixels(t[3].numpy(), rng) for t in targets]
-        pixels = torch.from_numpy(np.stack(rays))  # (V, N) flat indices
-        colors = targets.flatten(2).transpose(1, 2)  # (V, r², 4)
-        points = pixel_centers(resolution, resolution).flatten(0, 1)
+        choose = self._crops if self.config.rays == "crop" else self._scattered
+        pixels, colors = choose(pictures, resolution, rng)
+        points = (pixels[..., ::-1].astype(np.float32) + np.float32(0.5)) / np.float32(resolution)
+        jitter = rng.random((*pixels.shape[:2], 1), dtype=np.float32)
         return Sample(
-            image,
-            cameras,
-            points[pixels],
-            torch.from_numpy(rng.random((*pixels.shape, 1), dtype=np.float32)),
-            colors.gather(1, pixels[..., None].expand(-1, -1, 4)),
+            image, cameras, torch.from_numpy(points), torch.from_numpy(jitter), colors.contiguous()
         )
 
     def record_at(self, index: int) -> int:
@@ -199,51 +197,47 @@ class TrainingSamples(Dataset[Sample | str]):
             return turn_cameras(cameras, random_rotation(rng))
         return cameras
 
-    def _choose_pixels(self, alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(crop²,) flat pixel indices of one view of (r, r) alpha."""
-        side, crop = alpha.shape[0], self.config.crop
-        top, bottom, left, right = object_box(alpha)
-        if self.config.rays == "scattered":
-            aimed = rng.random(crop * crop) < self.config.object_share
-            rows = np.where(
-                aimed,
-                rng.integers(top, bottom, crop * crop),
-                rng.integers(0, side, crop * crop),
-            )
-            columns = np.where(
-                aimed,
-                rng.integers(left, right, crop * crop),
-                rng.integers(0, side, crop * crop),
-            )
-            return rows * side + columns
+    def _crops(
+        self, pictures: np.ndarray, resolution: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Tensor]:
+        """A square region of each of (V, H, W, 4) views: row and column of its pixels (V, N, 2),
+        and their colours (V, N, 4)."""
+        crop = self.config.crop
+        corners = np.array([self._choose_corner(picture, resolution, rng) for picture in pictures])
+        inside = np.stack(np.divmod(np.arange(crop * crop), crop), axis=1)  # (N, 2)
+        colors = resized_regions(pictures, corners, crop, resolution)
+        return corners[:, None] + inside, colors.flatten(2).transpose(1, 2)
+
+    def _choose_corner(
+        self, picture: np.ndarray, resolution: int, rng: np.random.Generator
+    ) -> tuple[int, int]:
+        """Row and column where the region of one (H, W, 4) view starts."""
+        crop = self.config.crop
+        last = resolution - crop
         if rng.random() < self.config.object_share:
-            middle = np.array([rng.integers(top, bottom), rng.integers(left, right)])
-            row, column = np.clip(middle - crop // 2, 0, side - crop).tolist()
-        else:
-            row, column = rng.integers(0, side - crop + 1, size=2).tolist()
-        rows = np.arange(row, row + crop)
-        return (rows[:, None] * side + np.arange(column, column + crop)).ravel()
+            alpha = torch.from_numpy(picture[None, None, ..., 3].astype(np.float32)) / 255
+            top, bottom, left, right = object_box(resize(alpha, resolution)[0, 0].numpy())
+            row, column = int(rng.integers(top, bottom)), int(rng.integers(left, right))
+            return min(max(row - crop // 2, 0), last), min(max(column - crop // 2, 0), last)
+        row, column = rng.integers(0, last + 1, size=2).tolist()
+        return row, column
 
+    def _scattered(
+        self, pictures: np.ndarray, resolution: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Tensor]:
+        """Single pixels of each of (V, H, W, 4) views: row and column (V, N, 2), and their
+        colours (V, N, 4)."""
+        targets = resize(composite_on_white(pictures), resolution)
+        pixels = np.stack([self._scatter(target[3].numpy(), rng) for target in targets])
+        flat = torch.from_numpy(pixels @ [resolution, 1])  # (V, N)
+        colors = targets.flatten(2).transpose(1, 2)  # (V, r², 4)
+        return pixels, colors.gather(1, flat[..., None].expand(-1, -1, 4))
 
-def object_box(alpha: np.ndarray) -> tuple[int, int, int, int]:
-    """top, bottom, left, right (ends excluded) of what is not transparent; all if nothing is."""
-    rows, columns = np.flatnonzero(alpha.max(1) > 0.01), np.flatnonzero(alpha.max(0) > 0.01)
-    if rows.size == 0:
-        return 0, alpha.shape[0], 0, alpha.shape[1]
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
-def composite_on_white(pictures: np.ndarray) -> Tensor:
-    """(V, H, W, 4) uint8 with straight alpha to (V, 4, H, W) float: colour on white, alpha."""
-    rgba = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-    alpha = rgba[:, 3:]
-    return torch.cat([rgba[:, :3] * alpha + (1 - alpha), alpha], dim=1)
-
-
-def resize(pictures: Tensor, size: int) -> Tensor:
-    """(V, C, H, W) to (V, C, size, size), antialiased when it shrinks."""
-    if pictures.shape[-1] == size and pictures.shape[-2] == size:
-        return pictures
-    return F.interpolate(
-        pictures, size=(size, size), mode="bilinear", align_corners=False, antialias=True
-    ).clamp(0, 1)
+    def _scatter(self, alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(N, 2) row and column of pixels of one view of (r, r) alpha."""
+        side, count = alpha.shape[0], self.config.crop**2
+        top, bottom, left, right = object_box(alpha)
+        aimed = rng.random(count) < self.config.object_share
+        rows = np.where(aimed, rng.integers(top, bottom, count), rng.integers(0, side, count))
+        columns = np.where(aimed, rng.integers(left, right, count), rng.integers(0, side, count))
+        return np.stack([rows, columns], axis=1)

@@ -16,8 +16,8 @@ from model.cameras import Cameras, normalize_cameras
 from model.lrm import LRM
 from model.rendering import render_view
 from model.triplane import sample_planes
-from train.dataset import composite_on_white, resize
 from train.losses import psnr
+from train.pictures import composite_on_white, resize
 from train.shards import ShardReader
 
 

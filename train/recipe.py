@@ -44,6 +44,9 @@ class DataConfig:
     # Share of crops or rays that are aimed at the object's bounding box; the rest fall anywhere.
     object_share: float = 0.0
     workers: int = 4
+    # Decoded views are kept in a file in TMPDIR of up to so many GB, one for each process, so that
+    # small data that is trained on for many epochs is decoded once; 0: none.
+    cache_gb: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.crop <= self.resolution_min <= self.resolution_max:
@@ -52,7 +55,7 @@ class DataConfig:
                 f"data.resolution_max {self.resolution_max} must not fall"
             )
         _require_at_least(1, "data", self, "views")
-        _require_at_least(0, "data", self, "workers synthetic_copies video_copies")
+        _require_at_least(0, "data", self, "workers synthetic_copies video_copies cache_gb")
         if self.synthetic_copies == self.video_copies == 0:
             raise ValueError("data.synthetic_copies and data.video_copies are both 0")
         if self.views_per_object is not None:

@@ -36,6 +36,7 @@ from train.packing import BLOCK, places_of
 from train.splits import Split, with_exclusions
 
 _INDEX_NAMES = re.compile(r"index(\.\d+-of-\d+)?\.jsonl")
+_FORMATS = ("PNG", "WEBP")  # named, they are found without asking a dozen decoders
 _HEADS_KEPT = 4096  # with 32 views one takes about 10 kB
 _NEEDED = ("uid", "split", "kind", "views", "shard", "start", "size", "head")
 
@@ -209,7 +210,10 @@ class ShardReader:
         """
         form = self._head(index).format
         names = [f"{view:03d}.{form}" for view in views]
-        return np.stack([np.asarray(self._picture(index, name).convert("RGBA")) for name in names])
+        pictures = [self._picture(index, name) for name in names]
+        return np.stack(
+            [np.asarray(p if p.mode == "RGBA" else p.convert("RGBA")) for p in pictures]
+        )
 
     def maps(self, index: int, name: str, views: Sequence[int]) -> NDArray[Any]:
         """(len(views), H, W, …) these views' maps of a name, as their files hold them.
@@ -223,7 +227,7 @@ class ShardReader:
     def _picture(self, index: int, name: str) -> Image.Image:
         with self._naming(index, name):
             start, size = self._head(index).places[name]
-            picture = Image.open(io.BytesIO(self._read(index, start, size)))
+            picture = Image.open(io.BytesIO(self._read(index, start, size)), formats=_FORMATS)
             picture.load()
             return picture
 

@@ -26,7 +26,7 @@ from tests.runs import (
 )
 from train import trainer as trainer_module
 from train.card import model_card
-from train.dataset import composite_on_white
+from train.pictures import composite_on_white
 from train.recipe import DataConfig, OptimizerConfig, Recipe
 from train.shards import ShardReader
 

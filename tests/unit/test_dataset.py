@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import torch
 
 from model.cameras import Cameras, rays_through_pixels
 from tests.balls import FOCAL, Ball, ball_views, look_at_origin, write_balls
-from train.dataset import Sample, TrainingSamples, composite_on_white, object_box, resize
+from train.dataset import Sample, TrainingSamples
+from train.pictures import composite_on_white, object_box, resize, resized_regions
 from train.recipe import DataConfig
 from train.shard_writing import ShardWriter
 from train.shards import ShardReader
@@ -131,6 +133,53 @@ def test_resolutions_are_random_in_their_range_and_crops_stay_inside(ball_data: 
         assert (points > 0).all()
         assert (points < 1).all()
     assert resolutions == set(range(10, 15))
+
+
+# The first two pixels of each view, as column and row of a picture of so many pixels, and where in
+# its bin the first ray's points lie. A run that is resumed must see what it would have seen before.
+DRAWN = {
+    ("crop", 7): (
+        11,
+        [[1, 2, 2, 2], [2, 7, 3, 7], [3, 5, 4, 5], [2, 6, 3, 6]],
+        [0.20055783, 0.28643751, 0.66367990, 0.51415497],
+    ),
+    ("scattered", 0): (
+        39,
+        [[18, 21, 16, 14], [0, 16, 38, 29], [17, 35, 10, 11], [18, 7, 35, 23]],
+        [0.05689645, 0.95546627, 0.46733356, 0.12079710],
+    ),
+}
+
+
+@pytest.mark.parametrize(("rays", "index"), DRAWN)
+def test_what_is_drawn_for_an_index_is_what_was_written_down(
+    ball_data: Path, rays: Literal["crop", "scattered"], index: int
+) -> None:
+    config = DataConfig(
+        views=4, resolution_min=10, resolution_max=40, crop=4, rays=rays, object_share=0.5
+    )
+    sample = samples_of(ball_data, config)[index]
+    resolution, pixels, jitter = DRAWN[rays, index]
+    found = sample.points_image[:, :2] * resolution - 0.5
+    torch.testing.assert_close(found.flatten(1), torch.tensor(pixels).float(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(sample.jitter[:, 0, 0], torch.tensor(jitter))
+
+
+@pytest.mark.parametrize(("size", "side"), [(9, 9), (16, 5), (23, 1), (32, 7), (40, 21), (70, 6)])
+def test_regions_are_those_of_the_whole_resized_pictures(size: int, side: int) -> None:
+    rng = np.random.default_rng(size)
+    pictures = rng.integers(0, 256, (5, 40, 32, 4), dtype=np.uint8)
+    last = size - side
+    corners = np.array([[0, 0], [last, last], [0, last], [last // 2, last // 3], [last, 0]])
+    whole = resize(composite_on_white(pictures), size)
+    expected = torch.stack(
+        [
+            picture[:, row : row + side, column : column + side]
+            for picture, (row, column) in zip(whole, corners.tolist(), strict=True)
+        ]
+    )
+    found = resized_regions(pictures, corners, side, size)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
 def test_scattered_rays_are_aimed_at_the_object(ball_data: Path) -> None:

@@ -50,6 +50,8 @@ ORDER = {
             "shards",
             "shard_writing",
             "shard_tools",
+            "pictures",
+            "decoded",
             "dataset",
         ),
         *(

@@ -161,6 +161,7 @@ def test_the_last_set_counts() -> None:
         ("optimizer.lr=-1e-3", "optimizer.lr is -0.001; it must be at least 0"),
         ("data.views=0", "data.views is 0; it must be at least 1"),
         ("data.object_share=1.5", "data.object_share is 1.5"),
+        ("data.cache_gb=-1", "data.cache_gb is -1"),
         ("data.resolution_min=8", "data.resolution_min 8 and data.resolution_max"),
         ("loss.perceptual=vgg", "recipe.loss.perceptual is 'vgg'; it must be one of lpips"),
         ("loss.perceptual=ssim", "data.rays must be 'crop', not 'scattered'"),

@@ -22,10 +22,10 @@ from model.cameras import (
 from model.config import ViewConfig
 from model.formats.meshes import TexturedMesh
 from model.rasterizing import render
-from train.dataset import composite_on_white
 from train.evaluation.protocol import Protocol, Views
 from train.evaluation.shapes import Shape
 from train.objects import paper_cameras
+from train.pictures import composite_on_white
 from train.shards import ShardReader
 
 
