@@ -17,6 +17,7 @@ from model.cameras import (
     random_rotation,
     turn_cameras,
 )
+from train.augmentation import mirrored, random_recoloring, recolored
 from train.decoded import DecodedPictures
 from train.pictures import composite_on_white, object_box, resize, resized_regions
 from train.recipe import DataConfig
@@ -159,19 +160,24 @@ class TrainingSamples(Dataset[Sample | str]):
         usable = self._usable_views(record, cameras.intrinsics.shape[0])
         wanted = self.config.views
         views = rng.choice(usable, size=wanted, replace=wanted > len(usable))
-        pictures = self._images(record, views.tolist())
-        cameras = self._pose(
-            cameras[torch.from_numpy(views)], self.reader.records[record].kind, rng
-        )
-        image = resize(composite_on_white(pictures[:1])[:, :3], self.image_size)[0]
+        pictures, cameras = self._images(record, views.tolist()), cameras[torch.from_numpy(views)]
+        # Draws of their own: without augmentation samples are what they would be without this.
+        augment = np.random.default_rng((self.seed, 3, index))
+        if augment.random() < self.config.mirrored:
+            pictures, cameras = mirrored(pictures, cameras)
+        cameras = self._pose(cameras, self.reader.records[record].kind, rng)
+        image = resize(composite_on_white(pictures[:1]), self.image_size)[0]
         resolution = int(rng.integers(self.config.resolution_min, self.config.resolution_max + 1))
         choose = self._crops if self.config.rays == "crop" else self._scattered
         pixels, colors = choose(pictures, resolution, rng)
         points = (pixels[..., ::-1].astype(np.float32) + np.float32(0.5)) / np.float32(resolution)
         jitter = rng.random((*pixels.shape[:2], 1), dtype=np.float32)
-        return Sample(
-            image, cameras, torch.from_numpy(points), torch.from_numpy(jitter), colors.contiguous()
-        )
+        if self.config.recolored:
+            change = random_recoloring(self.config.recolored, augment)
+            colors = recolored(colors, change)
+            image = recolored(image.permute(1, 2, 0), change).permute(2, 0, 1)
+        image, colors = image[:3].contiguous(), colors.contiguous()
+        return Sample(image, cameras, torch.from_numpy(points), torch.from_numpy(jitter), colors)
 
     def record_at(self, index: int) -> int:
         """Which of the reader's records sample `index` shows."""

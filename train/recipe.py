@@ -43,6 +43,11 @@ class DataConfig:
     rays: Literal["crop", "scattered"] = "crop"
     # Share of crops or rays that are aimed at the object's bounding box; the rest fall anywhere.
     object_share: float = 0.0
+    # Augmentation, not in the paper: the share of samples that are seen in a mirror; and how far
+    # colours may change, the same way in all views of a sample (1: hues by a quarter turn,
+    # brightness and saturation by a factor of 0.6 to 1.6).
+    mirrored: float = 0.0
+    recolored: float = 0.0
     workers: int = 4
     # Decoded views are kept in a file in TMPDIR of up to so many GB, one for each process, so that
     # small data that is trained on for many epochs is decoded once; 0: none.
@@ -60,8 +65,9 @@ class DataConfig:
             raise ValueError("data.synthetic_copies and data.video_copies are both 0")
         if self.views_per_object is not None:
             _require_at_least(1, "data", self, "views_per_object")
-        if not 0 <= self.object_share <= 1:
-            raise ValueError(f"data.object_share is {self.object_share}; it must lie in 0..1")
+        for name in ("object_share", "mirrored", "recolored"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.{name} is {getattr(self, name)}; it must lie in 0..1")
 
 
 @dataclass(frozen=True)

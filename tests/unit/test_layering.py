@@ -52,6 +52,7 @@ ORDER = {
             "shard_tools",
             "pictures",
             "decoded",
+            "augmentation",
             "dataset",
         ),
         *(
