@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model.initialization import initialize
-from model.kernels.field import fused_field
+from model.kernels.field import SUMS_IN_MEMORY, SUMS_IN_REGISTERS, Backward, fused_field
 from model.lrm import LRM
 from tests.balls import write_balls
 from tests.conftest import make_tiny_recipe
@@ -47,6 +47,24 @@ def test_half_precision_is_as_near_as_it_can_be() -> None:
     # fp16: the interpreter computes with numpy, which has no bf16.
     points = points_on_rays(side=4, samples=8)
     check_fused_field(points, make_mlp(), 5e-3, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("registers", [True, False])
+@pytest.mark.parametrize(("tiles", "tile_samples"), [(1, 8), (2, 8), (4, 2), (1, 16)])
+def test_all_ways_backwards(private: bool, registers: bool, tiles: int, tile_samples: int) -> None:
+    way = Backward(registers, private, tiles, tile_samples, warps=4, programs=2)
+    points = points_on_rays(side=4, samples=17)  # 3 or 9 tiles
+    check_fused_field(points, make_mlp(), 1e-5, resolution=8, row=4, way=way)
+
+
+@pytest.mark.parametrize("way", [SUMS_IN_REGISTERS, SUMS_IN_MEMORY])
+def test_a_loss_that_is_no_number_is_seen_in_all_gradients(way: Backward) -> None:
+    mlp = make_mlp()
+    planes = torch.randn(1, 3, 5, 8, 8, requires_grad=True)
+    raw = fused_field(planes, points_on_rays(4, 8), mlp.linear_layers(), 4, way)
+    for gradient in torch.autograd.grad(raw.sum() * torch.nan, [planes, *mlp.parameters()]):
+        assert gradient.isnan().any()
 
 
 def test_no_rays() -> None:
