@@ -138,7 +138,7 @@ def _down(
         d_weight = tl.dot(tl.trans(active), d_hidden, d_weight, input_precision=PRECISION)
         d_active = tl.dot(d_hidden, tl.trans(weight), input_precision=PRECISION)
         before += (tl.where(active > 0, d_active, 0.0),)
-    # So few that none need be read first, for which all threads would wait.
+    # Not read first, even where it is private: for so few all threads would wait.
     _add(d_biases_ptr + layer * W + channel, d_bias, PRIVATE=False)
     return d_weight, before
 
