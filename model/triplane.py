@@ -77,7 +77,9 @@ def sample_planes(planes: Tensor, points_world: Tensor, padding: PlanePadding = 
     Returns:
         (B, N, 3 C).
     """
-    grid = torch.stack([points_world[..., axes] for axes in PLANE_AXES], dim=1)
+    places = points_world.unbind(-1)
+    # Not points_world[..., (a, b)]: its index would be copied to the device each time.
+    grid = torch.stack([torch.stack([places[a], places[b]], -1) for a, b in PLANE_AXES], dim=1)
     features = F.grid_sample(
         planes.flatten(0, 1),
         grid.flatten(0, 1)[:, :, None].to(planes.dtype),

@@ -22,6 +22,7 @@ FieldQuery = Callable[[NerfMLP, Tensor, Tensor, int | None], tuple[Tensor, Tenso
 # same dtype are, and a little.
 _TIMES_AS_FAR, _FAR = 2.0, 1e-3
 _REPEATS = 5
+_POINTS_TO_TRY = 1 << 20  # of fewer the device has had enough before all were started
 
 
 def query_plain(
@@ -71,7 +72,10 @@ def choose_query(
 def faster_if_equal(
     recipe: Recipe, mlp: NerfMLP, device: torch.device, dtype: torch.dtype, fused: FieldQuery
 ) -> FieldQuery:
-    """The faster one of plain and fused; plain, with a warning, where fused fails or differs."""
+    """The faster one of plain and fused; plain, with a warning, where fused fails or differs.
+
+    They are compared on rays of as many samples as a part of a step has, or a million points.
+    """
     try:
         exact, _ = _try(query_plain, recipe, mlp, device, torch.float32)
         plain, plain_s = _try(query_plain, recipe, mlp, device, dtype)
@@ -120,7 +124,7 @@ def _try(
 
 
 def _chunk(recipe: Recipe, mlp: NerfMLP, device: torch.device) -> tuple[Tensor, Tensor, int | None]:
-    """Random planes of one sample, points of a chunk of its rays, and how long rows are.
+    """Random planes of some samples, points of a chunk of their rays, and how long rows are.
 
     Rays lie as the recipe's do: the kernels are made for neighbours and slow for scattered ones.
     """
@@ -138,12 +142,14 @@ def _chunk(recipe: Recipe, mlp: NerfMLP, device: torch.device) -> tuple[Tensor, 
     rays = slice(0, recipe.run.rays_per_chunk)
     enter, leave = (t[rays] for t in intersect_box(origins, directions))
     samples = recipe.run.samples_per_ray
+    part = min(recipe.run.micro_batch_size or recipe.run.batch_size, recipe.run.batch_size)
+    count = max(1, min(part, _POINTS_TO_TRY // (len(enter) * samples)))
     distances = enter + (leave - enter) * (torch.arange(samples, device=device) + 0.5) / samples
     points = origins[rays, None] + directions[rays, None] * distances[..., None]
     resolution = config.decoder.token_resolution * config.triplane.upsample
-    shape = (1, 3, config.triplane.channels, resolution, resolution)
+    shape = (count, 3, config.triplane.channels, resolution, resolution)
     planes = torch.randn(shape, generator=generator, device=device)
-    return planes.requires_grad_(), points[None], row
+    return planes.requires_grad_(), points.expand(count, -1, -1, -1), row
 
 
 def _wait(device: torch.device) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.cameras import canonical_camera, intersect_box, pixel_centers, rays_through_pixels
 from model.config import NerfConfig
-from model.kernels.field import Backward, fused_field
+from model.kernels.field import fused_field
 from model.nerf import Field, NerfMLP
 from model.triplane import sample_planes
 
@@ -62,7 +62,6 @@ def check_fused_field(
     resolution: int = 20,
     row: int | None = None,
     dtype: torch.dtype = torch.float32,
-    way: Backward | None = None,
 ) -> None:
     """Values and all gradients: as near to float64 as plain PyTorch of the same dtype.
 
@@ -76,7 +75,7 @@ def check_fused_field(
     planes = planes.to(device).requires_grad_()
     points = points.to(device)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-        fused = fused_field(planes, points, mlp.linear_layers(), row, way)
+        fused = fused_field(planes, points, mlp.linear_layers(), row)
         plain = plain_raw(planes, points, mlp).float()
     assert fused.dtype == torch.float32
     exact = planes.detach().double().requires_grad_()

@@ -5,15 +5,13 @@ Triton decides when it is imported whether it interprets, which other tests must
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import field_kernels
 from model.initialization import initialize
-from model.kernels.field import SUMS_IN_MEMORY, SUMS_IN_REGISTERS, Backward, fused_field
+from model.kernels.field import fused_field
 from model.lrm import LRM
 from tests.balls import write_balls
 from tests.conftest import make_tiny_recipe
@@ -21,7 +19,7 @@ from tests.runs import change
 from tests.unit.fused_field import check_fused_field, make_mlp, points_on_rays
 from train.dataset import Sample, TrainingSamples
 from train.field_query import FieldQuery, query_fused, query_plain
-from train.recipe import Recipe, load_recipe
+from train.recipe import Recipe
 from train.shards import ShardReader
 from train.step import training_step
 
@@ -51,20 +49,10 @@ def test_half_precision_is_as_near_as_it_can_be() -> None:
     check_fused_field(points, make_mlp(), 5e-3, dtype=torch.float16)
 
 
-@pytest.mark.parametrize("private", [True, False])
-@pytest.mark.parametrize("registers", [True, False])
-@pytest.mark.parametrize(("tiles", "tile_samples"), [(1, 8), (2, 8), (4, 2), (1, 16)])
-def test_all_ways_backwards(private: bool, registers: bool, tiles: int, tile_samples: int) -> None:
-    way = Backward(registers, private, tiles, tile_samples, warps=4, programs=2)
-    points = points_on_rays(side=4, samples=17)  # 3 or 9 tiles
-    check_fused_field(points, make_mlp(), 1e-5, resolution=8, row=4, way=way)
-
-
-@pytest.mark.parametrize("way", [SUMS_IN_REGISTERS, SUMS_IN_MEMORY])
-def test_a_loss_that_is_no_number_is_seen_in_all_gradients(way: Backward) -> None:
+def test_a_loss_that_is_no_number_is_seen_in_all_gradients() -> None:
     mlp = make_mlp()
     planes = torch.randn(1, 3, 5, 8, 8, requires_grad=True)
-    raw = fused_field(planes, points_on_rays(4, 8), mlp.linear_layers(), 4, way)
+    raw = fused_field(planes, points_on_rays(side=4, samples=8), mlp.linear_layers(), row=4)
     for gradient in torch.autograd.grad(raw.sum() * torch.nan, [planes, *mlp.parameters()]):
         assert gradient.isnan().any()
 
@@ -81,28 +69,6 @@ def test_what_it_does_not_take(layers: int, width: int) -> None:
     mlp = make_mlp(layers, width)
     with pytest.raises(ValueError, match=f"{layers} layers of width {width}"):
         fused_field(torch.zeros(1, 3, 5, 4, 4), torch.zeros(1, 1, 1, 3), mlp.linear_layers())
-
-
-def test_the_ways_that_the_benchmark_times(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "figures.json"
-    arguments = ["--tiny", "--device", "cpu", "--json", str(file)]
-    monkeypatch.setattr("sys.argv", ["field_kernels", *arguments])
-    field_kernels.main()
-    figures, told = json.loads(file.read_text("utf-8")), capsys.readouterr().out
-    for shape in ("lrm-large", "lrm-tiny"):
-        assert f"{shape}: 0.000128 M points, forward" in told
-        assert [way["error"] < 1e-5 for way in figures[shape]["backward"]] == [True] * 3
-
-
-def test_a_way_that_fails_is_told_and_the_others_are_timed() -> None:
-    recipe = load_recipe("lrm-tiny", ["data.views=1", "data.crop=4", "run.samples_per_ray=4"])
-    question = field_kernels.Question.random(recipe, 1, torch.device("cpu"))
-    odd = field_kernels.SHARED_SUMS._replace(tile_samples=3)  # no power of two
-    figures = field_kernels.measure(question, [odd, field_kernels.SHARED_SUMS], repeats=1)
-    assert [way.get("error") for way in figures["backward"]] == [0.0, None]
-    assert "  failed  " in field_kernels.table("odd", figures).splitlines()[-1]
 
 
 @pytest.mark.parametrize("rays", ["crop", "scattered"])

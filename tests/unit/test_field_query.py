@@ -53,6 +53,34 @@ def test_the_faster_one_is_taken(
     assert faster_if_equal(tiny_recipe, mlp, CPU, torch.float32, query_plain) is query_plain
 
 
+@pytest.mark.parametrize(
+    ("run", "samples"),
+    [
+        ({"batch_size": 8}, 8),
+        ({"batch_size": 8, "micro_batch_size": 2}, 2),
+        ({"batch_size": 99}, 12),
+    ],
+)
+def test_they_are_tried_on_as_many_samples_as_training_asks_for(
+    run: dict[str, int],
+    samples: int,
+    tiny_recipe: Recipe,
+    mlp: NerfMLP,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("train.field_query._POINTS_TO_TRY", 12 * 6**2 * 8 + 1)
+    asked = set()
+
+    def fused(
+        mlp: NerfMLP, planes: Tensor, points: Tensor, row: int | None
+    ) -> tuple[Tensor, Tensor]:
+        asked.add((*planes.shape[:1], *points.shape))
+        return query_plain(mlp, planes, points, row)
+
+    faster_if_equal(change(tiny_recipe, "run", **run), mlp, CPU, torch.float32, fused)
+    assert asked == {(samples, samples, 6**2, 8, 3)}
+
+
 def wrong_values(
     mlp: NerfMLP, planes: Tensor, points: Tensor, row: int | None
 ) -> tuple[Tensor, Tensor]:

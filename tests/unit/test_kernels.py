@@ -12,9 +12,7 @@ triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from model.kernels.field import SUMS_IN_MEMORY, SUMS_IN_REGISTERS, Backward  # noqa: E402
-from model.kernels.field_backward_kernels import backward_kernel  # noqa: E402
-from model.kernels.field_kernels import forward_kernel  # noqa: E402
+from model.kernels import field_kernels  # noqa: E402
 from tests.unit.fused_field import check_fused_field, make_mlp, points_on_rays  # noqa: E402
 from tests.unit.interpreting import run_interpreted  # noqa: E402
 
@@ -25,15 +23,13 @@ def test_equal_to_plain_pytorch_in_the_interpreter() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("way", [None, SUMS_IN_REGISTERS, SUMS_IN_MEMORY])
-def test_compiles_for_gpus_without_one(capability: int, way: Backward | None) -> None:
-    """A100 and H100 machine code, with lrm-large's sizes: the forward pass and ways back."""
-    function = backward_kernel if way else forward_kernel
-    constants = {"W": 64, "L": 8, "PRECISION": "tf32", "TILE_SAMPLES": 8}
-    if way:
-        constants |= {"K": way.tiles, "REGISTERS": way.registers, "PRIVATE": way.private}
-        constants["TILE_SAMPLES"] = way.tile_samples
-    sizes = {"copies", "tiles", "rays", "row", "samples", "R"}
+@pytest.mark.parametrize("kernel", ["forward_kernel", "backward_kernel"])
+def test_compiles_for_gpus_without_one(capability: int, kernel: str) -> None:
+    """A100 and H100 machine code, with lrm-large's sizes."""
+    function = getattr(field_kernels, kernel)
+    constants = {"W": 64, "L": 8, "COPIES": 16, "PRECISION": "tf32"}
+    constants = {name: v for name, v in constants.items() if name in function.arg_names}
+    sizes = {"tiles", "rays", "row", "samples", "R"}
     in_float32 = {"points_ptr", "raw_ptr"} | {n for n in function.arg_names if n[:2] == "d_"}
     signature = {
         name: "constexpr"
@@ -48,7 +44,7 @@ def test_compiles_for_gpus_without_one(capability: int, way: Backward | None) ->
     compiled = triton.compile(
         ASTSource(function, signature, constants),
         target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": way.warps if way else 4},
+        options={"num_warps": 4},
     )
     assert compiled.asm["cubin"]
     assert compiled.metadata.shared <= 160 * 1024  # of an A100's multiprocessor
@@ -58,15 +54,8 @@ def test_compiles_for_gpus_without_one(capability: int, way: Backward | None) ->
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(
-    ("dtype", "tolerance", "way"),
-    [
-        (torch.float32, 1e-5, None),
-        (torch.bfloat16, 1e-2, SUMS_IN_REGISTERS),
-        (torch.bfloat16, 1e-2, SUMS_IN_MEMORY),
-    ],
-)
-def test_on_a_gpu(dtype: torch.dtype, tolerance: float, way: Backward | None) -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+def test_on_a_gpu(dtype: torch.dtype, tolerance: float) -> None:
     mlp = make_mlp(layers=10, width=64, channels=80).cuda()
     points = points_on_rays(side=32, samples=128, batch=2)
-    check_fused_field(points, mlp, tolerance, 64, row=32, dtype=dtype, way=way)
+    check_fused_field(points, mlp, tolerance, 64, row=32, dtype=dtype)
