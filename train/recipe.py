@@ -116,7 +116,7 @@ class RunConfig:
     parallel: Literal["ddp", "fsdp"] = "ddp"
     compile: bool = False
     # On a CUDA device a part of a step is recorded once and its kernels are started together; not
-    # under fsdp.
+    # under fsdp, and not where it takes more than half of the memory.
     cuda_graph: bool = True
     # The field's kernels (model.kernels) in place of plain PyTorch. auto: on a CUDA device, where
     # they prove equal and faster when the run starts.

@@ -37,7 +37,8 @@ class StepRecording(Protocol):
         ...
 
 
-Recorder = Callable[[PartOfStep, Sequence[nn.Parameter], Sample, float], StepRecording]
+# None: a recording would take memory that other parts need.
+Recorder = Callable[[PartOfStep, Sequence[nn.Parameter], Sample, float], StepRecording | None]
 
 
 @dataclass
@@ -57,13 +58,18 @@ class CudaStepRecording:
     @classmethod
     def of(
         cls, step: PartOfStep, parameters: Sequence[nn.Parameter], batch: Sample, weight: float
-    ) -> CudaStepRecording:
+    ) -> CudaStepRecording | None:
         """Of a step that waits for nothing, on a CUDA device; the parameters have no gradients.
+
+        None where one that went before took more than half of the device's memory: a recording
+        keeps what it uses, and parts of other sizes need theirs beside it.
 
         Raises:
             RuntimeError: the step cannot be recorded.
         """
         device = batch.image.device
+        if 2 * torch.cuda.max_memory_allocated(device) > torch.cuda.mem_get_info(device)[1]:
+            return None
         with torch.cuda.device(device):
             source = batch.map(torch.clone)
             stream = torch.cuda.Stream(device)
@@ -95,7 +101,7 @@ class RecordedStep:
     """A `PartOfStep` that is recorded once, when as many samples weigh as much a second time.
 
     Parts of another size or weight are worked out kernel by kernel, and so is everything where the
-    step cannot be recorded, which a warning says once.
+    step is not recorded; that it cannot be a warning says once.
 
     Args:
         parameters: those that the step gives gradients.
@@ -137,6 +143,7 @@ class RecordedStep:
         before = _take_gradients(self._parameters)
         try:
             self._recording = self._record(self._step, self._parameters, batch, weight)
+            self._works = self._recording is not None
         except Exception as failure:  # drivers and libraries raise many kinds
             self._works = False
             reason = str(failure).partition("\n")[0] or type(failure).__name__

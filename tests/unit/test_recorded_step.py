@@ -19,7 +19,7 @@ from tests.runs import change, log_of
 from train.dataset import Sample, TrainingSamples
 from train.field_query import query_fused, query_plain
 from train.recipe import Recipe
-from train.recorded_step import PartOfStep, RecordedStep
+from train.recorded_step import CudaStepRecording, PartOfStep, RecordedStep
 from train.shards import ShardReader
 from train.step import training_step
 from train.trainer import train
@@ -133,6 +133,28 @@ def test_what_cannot_be_recorded_is_called_and_told_once(
         recorded(samples(1, 1.0), 1.0)
     assert parameters[0].grad is not None
     torch.testing.assert_close(parameters[0].grad, torch.full((2,), 36.0))
+
+
+def test_without_a_recording_it_is_the_step(
+    parameters: list[nn.Parameter], step: PartOfStep
+) -> None:
+    asked = []
+    recorded = RecordedStep(step, parameters, lambda *arguments: asked.append(arguments))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(4):
+            recorded(samples(1, 1.0), 1.0)
+    assert len(asked) == 1
+    assert parameters[0].grad is not None
+    torch.testing.assert_close(parameters[0].grad, torch.full((2,), 48.0))
+
+
+def test_what_takes_half_of_the_memory_is_not_recorded(
+    parameters: list[nn.Parameter], step: PartOfStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 41)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (39, 80))
+    assert CudaStepRecording.of(step, parameters, samples(1, 1.0), 1.0) is None
 
 
 def gpu_recipe(**run: object) -> Recipe:
