@@ -185,7 +185,8 @@ class Checkpoints:
     def restore(self, training: Training) -> None:
         """Go on from the newest checkpoint that can be read; nothing for a new run.
 
-        The folder must be the user's own: a checkpoint's index is a pickle.
+        Settings that are not those of before are told in a warning. The folder must be the user's
+        own: a checkpoint's index is a pickle.
 
         Raises:
             ValueError: none of the checkpoints can be read, or they are another model's.
@@ -195,8 +196,8 @@ class Checkpoints:
             place = self.folder / name
             try:
                 state = json.loads((place / STATE_NAME).read_text())
-                before = recipe_from_dict(state["recipe"]).model
-                if before.architecture() != self.recipe.model.architecture():
+                before = recipe_from_dict(state["recipe"])
+                if before.model.architecture() != self.recipe.model.architecture():
                     raise ValueError(
                         f"{self.run} holds a run of another model (its {RECIPE_NAME} tells "
                         "which); choose another --out, or the same recipe"
@@ -213,6 +214,10 @@ class Checkpoints:
             training.steps.skipped = torch.tensor(
                 state["skipped_steps"], device=training.steps.skipped.device
             )
+            if self.group.leads and (changes := before.changes_to(self.recipe)):
+                warnings.warn(
+                    f"the run goes on with other settings: {', '.join(changes)}", stacklevel=2
+                )
             return
         if names:
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -174,6 +175,11 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
+    def changes_to(self, other: Recipe) -> list[str]:
+        """The settings that another recipe has otherwise, each as `key old → new`."""
+        own, others = dict(_dotted(self.to_dict())), dict(_dotted(other.to_dict()))
+        return [f"{key} {own[key]} → {others[key]}" for key in own if own[key] != others[key]]
+
 
 def recipe_names() -> list[str]:
     """The recipes that ship, `ablations/…` among them."""
@@ -263,6 +269,15 @@ def _set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(values, dict):
             raise ValueError(f"--set {key}: {parent} is not a group of settings")
     values[last] = value
+
+
+def _dotted(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Single settings with their dotted keys."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{above}{key}.")
+        else:
+            yield above + key, value
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

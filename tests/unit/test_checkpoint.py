@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from model.weights import load_model
 from train.checkpoint import Checkpoints, Training, write_recipe
 from train.optimizer import AveragedWeights, GuardedSteps, build_optimizer
 from train.parallel import Group
-from train.recipe import Recipe, recipe_from_dict
+from train.recipe import LossConfig, Recipe, recipe_from_dict
 
 
 def new_training(recipe: Recipe, seed: int) -> Training:
@@ -197,4 +198,10 @@ def test_other_settings_may_change(tiny_recipe: Recipe, tmp_path: Path) -> None:
     training = new_training(tiny_recipe, 0)
     take_step(training, 1)
     save(training, tiny_recipe, tmp_path)
-    assert restored(with_run(tiny_recipe, steps=99), tmp_path).step == 1
+    told = "goes on with other settings: loss.mask_weight 0.5 → 0.0, run.steps 6 → 99$"
+    other = dataclasses.replace(tiny_recipe, loss=LossConfig(perceptual="none"))
+    with pytest.warns(UserWarning, match=told):
+        assert restored(with_run(other, steps=99), tmp_path).step == 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the run goes on")
+        assert restored(tiny_recipe, tmp_path).step == 1
