@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from model.lrm import parameter_counts
-from train.recipe import Recipe
+from train.recipe import DataConfig, Recipe
 
 # Appendix D.6: CLIP similarity, SSIM and LPIPS without the LPIPS objective, against table 2's
 # baseline.
@@ -39,6 +39,7 @@ def model_card(recipe: Recipe, data: list[Path], objects: int, step: int, steps:
         f"| data | {', '.join(path.name for path in data)}: {objects} training objects |",
         f"| steps | {step} of {steps}, {recipe.run.batch_size} samples each |",
         f"| views per sample | {recipe.data.views}, the input view among them |",
+        f"| augmentation | {_augmentation(recipe.data)} |",
         f"| started from | {start} |",
         f"| optimiser | AdamW, {optimizer.lr:g}, cosine, {optimizer.warmup_steps} warm-up steps |",
         f"| perceptual term | {loss.perceptual} |",
@@ -50,3 +51,9 @@ def model_card(recipe: Recipe, data: list[Path], objects: int, step: int, steps:
         instead = "" if loss.perceptual == "none" else f", with {loss.perceptual} in its place"
         lines.append(_WITHOUT_LPIPS.format(instead=instead))
     return "\n".join(lines)
+
+
+def _augmentation(data: DataConfig) -> str:
+    mirrored = [f"{data.mirrored:.0%} of the samples in a mirror"] if data.mirrored else []
+    recolored = [f"colours changed (`data.recolored` {data.recolored:g})"] if data.recolored else []
+    return ", ".join(mirrored + recolored) or "none"

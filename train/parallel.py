@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime
 import functools
 import os
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,9 @@ from torch.utils.checkpoint import checkpoint
 
 from model.lrm import LRM
 from train.recipe import RunConfig
+
+# Said where `run.compile` meets float32 products: there are few of them, small and so on purpose.
+warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores .* available but not enabled")
 
 # A lost node ends the job after this, not after NCCL's half hour.
 COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=3)

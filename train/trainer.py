@@ -95,8 +95,8 @@ def train(
     query = choose_query(recipe, model.nerf, device, dtype)
     parts = Parts(samples, recipe, group, training.step, total)
 
-    def part_of_step(samples: Sample, weight: float) -> dict[str, Tensor]:
-        return training_step(model, samples, recipe, perceptual, dtype, query, weight)
+    def part_of_step(batch: Sample, weight: float) -> dict[str, Tensor]:
+        return training_step(model, batch, recipe, perceptual, dtype, query, weight)
 
     take_part: PartOfStep = part_of_step
     if config.cuda_graph and device.type == "cuda" and not is_spread(model):

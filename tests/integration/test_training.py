@@ -111,9 +111,15 @@ def test_the_card_says_that_lpips_is_missing(
 ) -> None:
     card = (finished / "README.md").read_text()
     assert "6 of 6, 2 samples each" in card
+    assert "| augmentation | none |" in card
     assert "5 training objects" in card
     assert "without the LPIPS objective" in card
     assert "87.8 to 74.7" in card  # table 2's baseline and D.6, CLIP similarity
+    changed = change(tiny_recipe, "data", mirrored=0.5, recolored=0.3)
+    changed_card = model_card(changed, [ball_data], 5, 6, 6)
+    assert (
+        "| 50% of the samples in a mirror, colours changed (`data.recolored` 0.3) |" in changed_card
+    )
     other = model_card(change(tiny_recipe, "loss", perceptual="lpips"), [ball_data], 5, 6, 6)
     assert "without the LPIPS" not in other
 
