@@ -184,7 +184,7 @@ def test_what_precision_costs(make: Callable[[], Field]) -> None:
     assert errors["tf32x3"] < 1e-3
     assert errors["tf32x3"] < 10 * errors["ieee"]
     assert errors["tf32"] > 0.02
-    assert errors["bf16"] > 0.5
+    assert errors["bf16"] > 0.1  # more than a surface may move by, a tenth of a cell
 
 
 def points_near_surface(field: Field, count: int) -> Tensor:
