@@ -40,7 +40,12 @@ class DecodedPictures:
         Args:
             views: how many of each of the reader's records there are to keep.
             gigabytes: what the file may take.
+
+        Raises:
+            ValueError: the system cannot read at a place of a file that others read as well.
         """
+        if not hasattr(os, "pread"):  # Windows
+            raise ValueError("data.cache_gb must be 0 on this system, which has no pread")
         self._reader = reader
         self._starts = np.cumsum([0, *views])
         self._shape = _first_shape(reader, views)
@@ -93,8 +98,11 @@ class DecodedPictures:
         """Fill (H, W, 4) with what is kept, if it is."""
         if place >= self._places or os.pread(self._file, 1, place) != b"\1":
             return False
-        start = self._places + place * self._size
-        return os.preadv(self._file, [picture.data], start) == self._size
+        content = os.pread(self._file, self._size, self._places + place * self._size)
+        if len(content) != self._size:
+            return False
+        picture[...] = np.frombuffer(content, dtype=np.uint8).reshape(self._shape)
+        return True
 
     def _keep(self, place: int, picture: NDArray[np.uint8]) -> None:
         """Write (H, W, 4), if there is room."""

@@ -182,3 +182,11 @@ def test_views_of_another_size_are_not_kept(tmp_path: Path) -> None:
             found = decoded.images(record, [2, 0])
             assert found.shape == (2, size, size, 4)
             assert np.array_equal(found, reader.images(record, [2, 0]))
+
+
+def test_a_system_that_cannot_share_a_file(
+    ball_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pread")
+    with pytest.raises(ValueError, match=r"data\.cache_gb must be 0 on this system"):
+        DecodedPictures(ShardReader(ball_data, "train"), [6] * 5, 1.0)
