@@ -118,7 +118,7 @@ def _launch(
     """Return where this process is to train; end the command where others are."""
     import shlex
 
-    from train import launch
+    from train import launch, slurm
     from train.parallel import Group
     from train.shards import ShardReader
 
@@ -135,10 +135,10 @@ def _launch(
     command = launch.own_command(sys.argv[1:])
     if isinstance(chosen, launch.StartProcesses):
         raise typer.Exit(launch.start_processes(chosen.count, command))
-    script = launch.write_script(chosen, out, command)
+    script = slurm.write_script(chosen, out, command)
     if submit:
         with console.usage_errors():
-            job = launch.submit(script, os.environ)
+            job = slurm.submit(script, os.environ)
         console.result(f"Slurm's job {job} will train; its log and checkpoints go to {out}")
     else:
         console.result(

@@ -20,16 +20,12 @@ from train.launch import (
     Here,
     Launch,
     StartProcesses,
-    WriteScript,
     choose_launch,
-    first_host,
     gpus_of_this_machine,
     own_command,
-    slurm_variables,
     start_processes,
-    submit,
-    write_script,
 )
+from train.slurm import WriteScript, first_host, slurm_variables, submit, write_script
 
 STEP = {
     "SLURM_JOB_ID": "4711",

@@ -66,7 +66,17 @@ ORDER = {
             "loading",
             "heldout",
         ),
-        *("validation", "card", "checkpoint", "runlog", "costs", "plan", "trainer", "launch"),
+        *(
+            "validation",
+            "card",
+            "checkpoint",
+            "runlog",
+            "costs",
+            "plan",
+            "trainer",
+            "slurm",
+            "launch",
+        ),
         *("evaluation",),
     ],
     "lrm_cli": [
