@@ -98,7 +98,7 @@ class CudaStepRecording:
 
 
 class RecordedStep:
-    """A `PartOfStep` that is recorded once, when as many samples weigh as much a second time.
+    """A `PartOfStep` that is recorded at the first part as large and heavy as an earlier one.
 
     Parts of another size or weight are worked out kernel by kernel, and so is everything where the
     step is not recorded; that it cannot be a warning says once.
@@ -117,17 +117,19 @@ class RecordedStep:
         self._step = step
         self._parameters = parameters
         self._record = record
-        self._kind: tuple[int, float] | None = None  # of the last part, or of what was recorded
+        self._seen: set[tuple[int, float]] = set()  # sizes and weights
+        self._recorded: tuple[int, float] | None = None  # those of the recording
         self._recording: StepRecording | None = None
         self._works = True
 
     def __call__(self, batch: Sample, weight: float) -> dict[str, Tensor]:
         """What the step gives; with a recording, the terms are good until the next call."""
         kind = (len(batch.image), weight)
-        if self._recording is None and self._works and kind == self._kind:
+        if self._recording is None and self._works and kind in self._seen:
             self._try_to_record(batch, weight)
-        if self._recording is None or kind != self._kind:
-            self._kind = self._kind if self._recording else kind
+            self._recorded = kind
+        self._seen.add(kind)
+        if self._recording is None or kind != self._recorded:
             return self._step(batch, weight)
         gradients = self._recording.gradients
         before = [p.grad for p in self._parameters if p.grad is not None]

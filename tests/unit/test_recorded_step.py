@@ -39,12 +39,9 @@ def samples(count: int, value: float) -> Sample:
 class StandinRecording:
     """Reads one place and writes others, as a graph does."""
 
-    made = 0
-
     def __init__(
         self, step: PartOfStep, parameters: Sequence[nn.Parameter], batch: Sample, weight: float
     ) -> None:
-        type(self).made += 1
         assert all(p.grad is None for p in parameters)
         self.step, self.parameters, self.weight = step, parameters, weight
         self.source = batch.map(torch.clone)
@@ -105,16 +102,30 @@ def test_gradients_of_parts_add_up(parameters: list[nn.Parameter], step: PartOfS
     assert recordings[0].replays == 8  # of nine parts of its kind, the first was not recorded yet
 
 
-def test_a_part_of_another_size_may_come_first(
-    parameters: list[nn.Parameter], step: PartOfStep
+@pytest.mark.parametrize(
+    ("counts", "recorded_size", "replays"), [((3, 1, 3, 1, 3), 3, 2), ((1, 2, 2, 2, 1), 2, 2)]
+)
+def test_the_first_size_that_comes_again_is_recorded(
+    counts: tuple[int, ...],
+    recorded_size: int,
+    replays: int,
+    parameters: list[nn.Parameter],
+    step: PartOfStep,
 ) -> None:
-    recorded = RecordedStep(step, parameters, StandinRecording)
-    before = StandinRecording.made
-    for count in (1, 2, 1, 2):
+    recordings = []
+
+    def record(*arguments: object) -> StandinRecording:
+        recordings.append(StandinRecording(*arguments))  # type: ignore[arg-type]
+        return recordings[0]
+
+    recorded = RecordedStep(step, parameters, record)
+    for count in counts:
         recorded(samples(count, 1.0), 1.0)
-    assert StandinRecording.made == before
-    recorded(samples(2, 1.0), 1.0)
-    assert StandinRecording.made == before + 1
+    (recording,) = recordings
+    assert len(recording.source.image) == recorded_size
+    assert recording.replays == replays
+    assert parameters[0].grad is not None
+    torch.testing.assert_close(parameters[0].grad, torch.full((2,), 12.0 * sum(counts)))
 
 
 def test_what_cannot_be_recorded_is_called_and_told_once(
