@@ -114,8 +114,8 @@ class Bench:
         self.gradients(query)
         self.steps.step(1e-5)
 
-    def recorded_step(self, query: FieldQuery) -> Callable[[], None]:
-        """The step as training takes it on a CUDA device: replayed as a graph."""
+    def recorded_step(self, query: FieldQuery) -> Callable[[], None] | None:
+        """The step as `lrm train` takes it on a CUDA device: replayed as a graph, if it can be."""
 
         def part(batch: Sample, weight: float) -> dict[str, Tensor]:
             perceptual, recipe = self.perceptual, self.recipe
@@ -127,8 +127,9 @@ class Bench:
             recorded(self.batch, 1.0)
             self.steps.step(1e-5)
 
-        step()  # the second one of its kind is recorded
-        return step
+        for _ in range(2):  # the second one of its kind is recorded
+            step()
+        return step if recorded.recording else None
 
     def peak_memory_gb(self, run: Callable[[], object]) -> float | None:
         """Of one run, what lasts included; None where it does not fit or cannot be told."""
@@ -196,6 +197,8 @@ def measure(
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         step = bench.recorded_step(query_fused)
+        if step is None:
+            return figures
         seconds = median_seconds(step, device, repeats)
         figures["recorded"] = {
             "step_s": seconds,

@@ -1,4 +1,4 @@
-"""The network as one CUDA graph: its thousand kernels are started at once instead of one by one.
+"""CUDA graphs, of the network above all: its thousand kernels are started at once, not one by one.
 
 Starting them takes the CPU longer than a small batch takes the GPU. A graph is a recording of
 kernels and of the memory that they use, so there is one for each shape of batch, which reads one
@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,32 @@ from model.lrm import LRM
 from model.nerf import Field
 
 _WARM_UPS = 3  # libraries choose their kernels and take their memory in the first calls
+
+Result = TypeVar("Result")
+
+
+def record_kernels(
+    function: Callable[[], Result], device: torch.device
+) -> tuple[torch.cuda.CUDAGraph, Result]:
+    """The kernels that a function starts, which waits for nothing, and what it returned meanwhile:
+    tensors in whose places replays leave their results.
+
+    Raises:
+        RuntimeError: the function cannot be recorded.
+    """
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        # Around the recording too, which leaves its stream the current one where it fails.
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                function()
+            stream.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            # Other threads may go on using the device meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                result = function()
+    return graph, result
 
 
 class Recording(Protocol):
@@ -56,17 +82,7 @@ class CudaRecording:
         # Also where called in inference mode: the next call may not be.
         with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(x.device):
             source = torch.empty_like(x).copy_(x)
-            stream = torch.cuda.Stream(x.device)
-            stream.wait_stream(torch.cuda.current_stream(x.device))
-            # Around the recording too, which leaves its stream the current one where it fails.
-            with torch.cuda.stream(stream):
-                for _ in range(_WARM_UPS):
-                    function(source)
-                stream.synchronize()
-                graph = torch.cuda.CUDAGraph()
-                # Other threads may go on using the device meanwhile.
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                    result = function(source)
+            graph, result = record_kernels(lambda: function(source), x.device)
         return cls(graph, source, result, torch.cuda.Event())
 
     def replay(self, x: Tensor) -> Tensor:

@@ -15,12 +15,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from model.graphs import record_kernels
 from train.dataset import Sample
 
 # Samples and their weight in the step to terms of the loss; gradients are added to the parameters'.
 PartOfStep = Callable[[Sample, float], dict[str, Tensor]]
-
-_WARM_UPS = 3  # libraries choose their kernels and take their memory in the first calls
 
 
 class StepRecording(Protocol):
@@ -61,8 +60,8 @@ class CudaStepRecording:
     ) -> CudaStepRecording | None:
         """Of a step that waits for nothing, on a CUDA device; the parameters have no gradients.
 
-        None where one that went before took more than half of the device's memory: a recording
-        keeps what it uses, and parts of other sizes need theirs beside it.
+        None where the process has held more than half of the device's memory: a recording keeps
+        what it uses, and parts of other sizes need theirs beside it.
 
         Raises:
             RuntimeError: the step cannot be recorded.
@@ -70,24 +69,14 @@ class CudaStepRecording:
         device = batch.image.device
         if 2 * torch.cuda.max_memory_allocated(device) > torch.cuda.mem_get_info(device)[1]:
             return None
-        with torch.cuda.device(device):
-            source = batch.map(torch.clone)
-            stream = torch.cuda.Stream(device)
-            stream.wait_stream(torch.cuda.current_stream(device))
-            # Around the recording too, which leaves its stream the current one where it fails.
-            with torch.cuda.stream(stream):
-                for _ in range(_WARM_UPS):
-                    step(source, weight)
-                    _take_gradients(parameters)
-                stream.synchronize()
-                graph = torch.cuda.CUDAGraph()
-                # The loader's threads may go on using the device meanwhile.
-                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                    terms = step(source, weight)
-        gradients = [g for g in _take_gradients(parameters) if g is not None]
-        if len(gradients) != len(parameters):
+        source = batch.map(torch.clone)
+        graph, (terms, gradients) = record_kernels(
+            lambda: (step(source, weight), _take_gradients(parameters)), device
+        )
+        found = [gradient for gradient in gradients if gradient is not None]
+        if len(found) != len(parameters):
             raise RuntimeError("it leaves some parameters without gradient")
-        return cls(graph, source, terms, gradients)
+        return cls(graph, source, terms, found)
 
     def replay(self, batch: Sample) -> dict[str, Tensor]:
         """See `StepRecording`; on the current stream."""
@@ -106,6 +95,9 @@ class RecordedStep:
     Args:
         parameters: those that the step gives gradients.
         record: makes the recording.
+
+    Attributes:
+        recording: None before there is one.
     """
 
     def __init__(
@@ -119,23 +111,23 @@ class RecordedStep:
         self._record = record
         self._seen: set[tuple[int, float]] = set()  # sizes and weights
         self._recorded: tuple[int, float] | None = None  # those of the recording
-        self._recording: StepRecording | None = None
+        self.recording: StepRecording | None = None
         self._works = True
 
     def __call__(self, batch: Sample, weight: float) -> dict[str, Tensor]:
         """What the step gives; with a recording, the terms are good until the next call."""
         kind = (len(batch.image), weight)
-        if self._recording is None and self._works and kind in self._seen:
+        if self.recording is None and self._works and kind in self._seen:
             self._try_to_record(batch, weight)
             self._recorded = kind
         self._seen.add(kind)
-        if self._recording is None or kind != self._recorded:
+        if self.recording is None or kind != self._recorded:
             return self._step(batch, weight)
-        gradients = self._recording.gradients
+        gradients = self.recording.gradients
         before = [p.grad for p in self._parameters if p.grad is not None]
         if before and before[0] is gradients[0]:  # of the part before, where this one's will be
             before = list(torch._foreach_mul(gradients, 1.0))
-        terms = self._recording.replay(batch)
+        terms = self.recording.replay(batch)
         if before:
             torch._foreach_add_(gradients, before)
         _set_gradients(self._parameters, gradients)
@@ -144,8 +136,8 @@ class RecordedStep:
     def _try_to_record(self, batch: Sample, weight: float) -> None:
         before = _take_gradients(self._parameters)
         try:
-            self._recording = self._record(self._step, self._parameters, batch, weight)
-            self._works = self._recording is not None
+            self.recording = self._record(self._step, self._parameters, batch, weight)
+            self._works = self.recording is not None
         except Exception as failure:  # drivers and libraries raise many kinds
             self._works = False
             reason = str(failure).partition("\n")[0] or type(failure).__name__

@@ -172,9 +172,10 @@ def random_deep_field() -> Field:
     return field
 
 
-@pytest.mark.parametrize("make", [trained_field, random_deep_field])
+# A tenth of a cell is what a surface may move by.
+@pytest.mark.parametrize(("make", "bf16"), [(trained_field, 0.1), (random_deep_field, 0.5)])
 @torch.no_grad()
-def test_what_precision_costs(make: Callable[[], Field]) -> None:
+def test_what_precision_costs(make: Callable[[], Field], bf16: float) -> None:
     """How far products of fewer bits move a surface, in cells of a lattice of 384 points."""
     torch.manual_seed(0)
     field = make()
@@ -184,7 +185,7 @@ def test_what_precision_costs(make: Callable[[], Field]) -> None:
     assert errors["tf32x3"] < 1e-3
     assert errors["tf32x3"] < 10 * errors["ieee"]
     assert errors["tf32"] > 0.02
-    assert errors["bf16"] > 0.1  # more than a surface may move by, a tenth of a cell
+    assert errors["bf16"] > bf16
 
 
 def points_near_surface(field: Field, count: int) -> Tensor:

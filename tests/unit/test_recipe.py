@@ -162,6 +162,8 @@ def test_the_last_set_counts() -> None:
         ("data.views=0", "data.views is 0; it must be at least 1"),
         ("data.object_share=1.5", "data.object_share is 1.5"),
         ("data.cache_gb=-1", "data.cache_gb is -1"),
+        ("data.mirrored=2", "data.mirrored is 2"),
+        ("data.recolored=-0.1", "data.recolored is -0.1"),
         ("data.resolution_min=8", "data.resolution_min 8 and data.resolution_max"),
         ("loss.perceptual=vgg", "recipe.loss.perceptual is 'vgg'; it must be one of lpips"),
         ("loss.perceptual=ssim", "data.rays must be 'crop', not 'scattered'"),

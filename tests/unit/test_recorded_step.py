@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -168,6 +169,26 @@ def test_what_takes_half_of_the_memory_is_not_recorded(
     assert CudaStepRecording.of(step, parameters, samples(1, 1.0), 1.0) is None
 
 
+def test_a_recording_takes_the_gradients_and_leaves_none(
+    parameters: list[nn.Parameter], step: PartOfStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a pretended device: what is recorded runs, as the warm-ups before it do."""
+    for name in ("device", "Stream", "stream", "current_stream", "CUDAGraph", "graph"):
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (79, 80))
+    recording = CudaStepRecording.of(step, parameters, samples(1, 1.0), 1.0)
+    assert recording is not None
+    assert all(parameter.grad is None for parameter in parameters)
+    for gradient, parameter in zip(recording.gradients, parameters, strict=True):
+        torch.testing.assert_close(gradient, torch.full_like(parameter, 12.0))  # of one run
+    assert recording.replay(samples(1, 3.0)) is recording.terms
+    assert torch.equal(recording.source.image, samples(1, 3.0).image)
+    unused = nn.Parameter(torch.ones(1))
+    with pytest.raises(RuntimeError, match="some parameters without gradient"):
+        CudaStepRecording.of(step, [*parameters, unused], samples(1, 1.0), 1.0)
+
+
 def gpu_recipe(**run: object) -> Recipe:
     recipe = change(make_tiny_recipe(), "run", steps=6, batch_size=4, **run)
     return change(recipe, "data", workers=0)
@@ -205,19 +226,29 @@ def test_a_replay_has_the_gradients_of_a_call(
                 for parameter in parameters:
                     parameter.grad = None
             torch.testing.assert_close(results[1], results[0], rtol=2e-2, atol=1e-4)
+    assert recorded.recording is not None
 
 
 @pytest.mark.gpu
 @needs_gpu
-@pytest.mark.parametrize("micro", [None, 2, 3])
-def test_a_run_with_a_graph_learns_what_one_without_does(micro: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("micro", "replays"), [(None, 5), (2, 11), (3, 5)])
+def test_a_run_with_a_graph_learns_what_one_without_does(
+    micro: int | None, replays: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_balls(tmp_path / "data", count=3, views=3, size=32)
+    replay, replayed = CudaStepRecording.replay, []
+
+    def counted(self: CudaStepRecording, batch: Sample) -> dict[str, Tensor]:
+        replayed.append(len(batch.image))
+        return replay(self, batch)
+
+    monkeypatch.setattr(CudaStepRecording, "replay", counted)
     losses = []
     for name, graph in (("graph", True), ("plain", False)):
         recipe = gpu_recipe(cuda_graph=graph, micro_batch_size=micro, log_every=1)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*CUDA graph")
             train([tmp_path / "data"], recipe, tmp_path / name, torch.device("cuda"), quiet=True)
-
         losses.append([line["loss"] for line in log_of(tmp_path / name)])
+    assert replayed == [micro or 4] * replays  # none of the run without
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
