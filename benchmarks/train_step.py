@@ -34,7 +34,7 @@ from train.costs import flops_per_sample
 from train.dataset import Sample
 from train.field_query import FieldQuery, query_fused, query_plain
 from train.losses import Perceptual
-from train.optimizer import GuardedSteps, build_optimizer
+from train.optimizer import GuardedSteps, build_optimizers
 from train.parallel import Group, arrange
 from train.plan import GPUS
 from train.recipe import Recipe, load_recipe
@@ -91,7 +91,7 @@ class Bench:
         self.model = LRM(recipe.model)
         initialize(self.model)
         arrange(self.model.to(device), recipe.run, Group(), device)
-        self.steps = GuardedSteps(build_optimizer(self.model, recipe.optimizer), recipe.optimizer)
+        self.steps = GuardedSteps(build_optimizers(self.model, recipe.optimizer), recipe.optimizer)
         self.batch = random_batch(recipe, self.count, device)
         self.perceptual = random_perceptual(recipe, device)
 
@@ -135,7 +135,7 @@ class Bench:
         """Of one run, what lasts included; None where it does not fit or cannot be told."""
         if self.device.type != "cuda":
             return None
-        self.steps.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self.device)
         try:

@@ -38,6 +38,10 @@ class LRM(nn.Module):
         )
         self.nerf = NerfMLP(config.nerf, 3 * config.triplane.channels)
 
+    def layers(self) -> list[nn.Module]:
+        """Those of both transformers, in the order in which they work."""
+        return [*self.encoder.vit.blocks, *self.decoder.layers]
+
     def forward(self, images: Tensor, cameras: Cameras) -> Tensor:
         """Planes (B, 3, C, R, R) of pictures (B, 3, H, W) in 0..1 taken by (B,) or (1,) cameras."""
         image_tokens = self.encoder(images)

@@ -9,6 +9,8 @@ import torch
 from model.lrm import parameter_counts
 from train.recipe import DataConfig, Recipe
 
+_OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon and AdamW"}
+
 # Appendix D.6: CLIP similarity, SSIM and LPIPS without the LPIPS objective, against table 2's
 # baseline.
 _WITHOUT_LPIPS = """\
@@ -41,7 +43,8 @@ def model_card(recipe: Recipe, data: list[Path], objects: int, step: int, steps:
         f"| views per sample | {recipe.data.views}, the input view among them |",
         f"| augmentation | {_augmentation(recipe.data)} |",
         f"| started from | {start} |",
-        f"| optimiser | AdamW, {optimizer.lr:g}, cosine, {optimizer.warmup_steps} warm-up steps |",
+        f"| optimiser | {_OPTIMIZERS[optimizer.name]}, {optimizer.lr:g}, cosine, "
+        f"{optimizer.warmup_steps} warm-up steps |",
         f"| perceptual term | {loss.perceptual} |",
         f"| mask term | {loss.mask_weight:g} |",
         f"| torch | {torch.__version__} |",

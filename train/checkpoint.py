@@ -60,18 +60,12 @@ class Training:
 
     def tensors(self) -> dict[str, Any]:
         """By name, sharing memory with the parts; loading writes into these."""
-        optimizer = self.steps.optimizer
-        found: dict[str, Any] = {"model": {}, "exp_avg": {}, "exp_avg_sq": {}, "steps_taken": {}}
+        found: dict[str, Any] = {"model": {}}
         for name, parameter in self.model.named_parameters():
-            moments = optimizer.state[parameter]
-            if not moments:  # AdamW makes them at its first step only
-                moments["step"] = torch.zeros((), device=parameter.device)
-                moments["exp_avg"] = torch.zeros_like(parameter.detach())
-                moments["exp_avg_sq"] = torch.zeros_like(parameter.detach())
             found["model"][name] = parameter.detach()
-            found["exp_avg"][name] = moments["exp_avg"]
-            found["exp_avg_sq"][name] = moments["exp_avg_sq"]
-            found["steps_taken"][name] = moments["step"]
+            for kind, value in self.steps.moments(parameter).items():
+                kind = "steps_taken" if kind == "step" else kind
+                found.setdefault(kind, {})[name] = value
         if self.average is not None:
             found["average"] = self.average.values
         return found
@@ -201,6 +195,12 @@ class Checkpoints:
                     raise ValueError(
                         f"{self.run} holds a run of another model (its {RECIPE_NAME} tells "
                         "which); choose another --out, or the same recipe"
+                    )
+                if before.optimizer.name != self.recipe.optimizer.name:
+                    raise ValueError(
+                        f"{self.run} holds a run with optimizer.name {before.optimizer.name}, "
+                        f"which keeps other moments than {self.recipe.optimizer.name}; choose "
+                        "another --out, or the same optimizer"
                     )
                 self._load(training, place)
             except (CheckpointException, OSError, KeyError, json.JSONDecodeError) as error:

@@ -9,10 +9,16 @@ Legend: M image tokens, N triplane tokens, L layers, S samples of a ray.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+
 from model.conditioning import CAMERA_FEATURES
+from model.config import LrmConfig
+from model.lrm import LRM
+from train.optimizer import hidden_matrices
 from train.recipe import Recipe
 
 # VGG-16's convolutions, LPIPS's backbone: a pooling stands between two blocks, and each block's
@@ -125,6 +131,12 @@ def flops_per_sample(recipe: Recipe) -> tuple[PartFlops, ...]:
     return tuple(part for part in parts if part.forward)  # some models lack some
 
 
+@functools.cache
+def _hidden_parameters(config: LrmConfig) -> int:
+    with torch.device("meta"):
+        return sum(matrix.numel() for matrix in hidden_matrices(LRM(config)))
+
+
 def memory_per_gpu(
     recipe: Recipe, gpus: int, micro_batch: int, parameters: dict[str, int]
 ) -> Memory:
@@ -138,10 +150,13 @@ def memory_per_gpu(
     spread = gpus if run.parallel == "fsdp" else 1
     # FSDP leaves gradients whole until the last micro batch's are added.
     whole_gradients = spread == 1 or micro_batch < run.batch_size // gpus
+    moments = 2 * total
+    if recipe.optimizer.name == "muon":  # which keeps one where AdamW keeps two
+        moments -= 4 * _hidden_parameters(recipe.model)
     lasting = {
         "weights": total // spread,
         "gradients": total if whole_gradients else total // spread,
-        "AdamW's moments": 2 * total // spread,
+        "the optimizer's moments": moments // spread,
     }
     if run.ema_decay:
         lasting["averaged weights (EMA)"] = total // spread

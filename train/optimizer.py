@@ -1,5 +1,7 @@
 """Appendix B: AdamW in two groups, cosine schedule with linear warm-up, clipping.
 
+In place of AdamW the matrices of the transformers' layers may have `train.muon`.
+
 Nothing here waits for the device: whether a step is sound is decided and counted there.
 """
 
@@ -13,11 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from model.lrm import LRM
+from train.muon import Muon
 from train.recipe import OptimizerConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW; weight decay only on weights that are neither biases nor in layer norms (App. B)."""
+def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.AdamW | Muon]:
+    """What steps the parameters, each of them one: AdamW, and Muon where the recipe says so.
+
+    Weight decay only on weights that are neither biases nor in layer norms (App. B).
+    """
+    hidden = hidden_matrices(model) if config.name == "muon" else []
+    by_muon = {id(matrix) for matrix in hidden}
     plain = {
         id(p)
         for module in model.modules()
@@ -27,10 +36,10 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
     # A fused step takes tensors of one kind only: those that FSDP spreads, or whole ones.
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and id(parameter) not in by_muon:
             kind = (id(parameter) in plain, isinstance(parameter, DTensor))
             groups.setdefault(kind, []).append(parameter)
-    return torch.optim.AdamW(
+    adamw = torch.optim.AdamW(
         [
             {"params": groups[kind], "weight_decay": 0.0 if kind[0] else config.weight_decay}
             for kind in sorted(groups)
@@ -39,6 +48,19 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
         betas=(config.beta1, config.beta2),
         fused=True,
     )
+    if not hidden:
+        return [adamw]
+    return [adamw, Muon(hidden, config.lr, config.momentum, config.weight_decay)]
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """What Muon steps: the weights of linear layers within the transformers."""
+    assert isinstance(model, LRM)
+    modules = [module for layer in model.layers() for module in layer.modules()]
+    matrices = [
+        module.get_parameter("weight") for module in modules if isinstance(module, nn.Linear)
+    ]
+    return [matrix for matrix in matrices if matrix.requires_grad]
 
 
 def learning_rate(step: int, total_steps: int, config: OptimizerConfig) -> float:
@@ -58,8 +80,8 @@ class GuardedSteps:
         skipped: (2,) steps not taken: in all, and in a row up to now.
     """
 
-    def __init__(self, optimizer: torch.optim.AdamW, config: OptimizerConfig) -> None:
-        self.optimizer = optimizer
+    def __init__(self, optimizers: list[torch.optim.AdamW | Muon], config: OptimizerConfig) -> None:
+        self.optimizers = optimizers
         self.config = config
         parameters = self.parameters()
         spread = [p for p in parameters if isinstance(p, DTensor)]
@@ -69,7 +91,19 @@ class GuardedSteps:
 
     def parameters(self) -> list[nn.Parameter]:
         """All that are trained."""
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
+        return [p for o in self.optimizers for group in o.param_groups for p in group["params"]]
+
+    def moments(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """What is kept of a parameter's gradients, by name; steps change it in place."""
+        adamw, *muon = self.optimizers
+        if muon and parameter in muon[0].state:
+            return muon[0].state[parameter]
+        kept = adamw.state[parameter]
+        if not kept:  # AdamW makes them at its first step only
+            kept["step"] = torch.zeros((), device=parameter.device)
+            kept["exp_avg"] = torch.zeros_like(parameter.detach())
+            kept["exp_avg_sq"] = torch.zeros_like(parameter.detach())
+        return kept
 
     def step(self, rate: float) -> Tensor:
         """Clip, step where the gradient is sound, forget the gradients.
@@ -80,13 +114,14 @@ class GuardedSteps:
         norm = self._norm()
         for kind in self._kinds:
             nn.utils.clip_grads_with_norm_(kind, self.config.clip_norm, norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         bad = (~(norm <= self.config.skip_norm)).float()  # true for NaN too
-        # What a gradient scaler tells a fused optimiser: leave everything as it is.
-        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            # What a gradient scaler tells a fused optimiser: leave everything as it is.
+            optimizer.found_inf = bad  # type: ignore[union-attr]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self.skipped = torch.stack([self.skipped[0] + bad, (self.skipped[1] + 1) * bad])
         return norm
 

@@ -113,7 +113,7 @@ def arrange(model: LRM, config: RunConfig, group: Group, device: torch.device) -
     Raises:
         ValueError: fsdp is asked of a single process.
     """
-    layers = [*model.encoder.vit.blocks, *model.decoder.layers]
+    layers = model.layers()
     for layer in layers:
         if config.activation_checkpointing:
             layer.forward = functools.partial(  # type: ignore[method-assign]

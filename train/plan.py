@@ -181,8 +181,10 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
     ]
     share = plan.batch_size // plan.gpus
     largest = f"{plan.largest_micro_batch} of a GPU's {share}"
-    # Weights and both moments are read and written, gradients read, all of them float32.
-    update_s = 7 * plan.memory.lasting["weights"] / plan.gpu.bandwidth_bytes_per_s
+    # Weights and moments are read and written, gradients read, all of them float32.
+    lasting = plan.memory.lasting
+    update_bytes = 3 * lasting["weights"] + 2 * lasting["the optimizer's moments"]
+    update_s = update_bytes / plan.gpu.bandwidth_bytes_per_s
     return [
         *rows,
         ("largest micro batch that fits", largest if plan.largest_micro_batch else "none"),
@@ -193,7 +195,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ),
         ("steps", f"{plan.steps:,} of {plan.batch_size:,} samples"),
         ("time per step", f"{plan.step_s:.3g} s; the all-reduce is not modelled"),
-        ("  AdamW on all weights reads and writes for at least", f"{update_s * 1e3:.1f} ms"),
+        ("  the optimizer reads and writes for at least", f"{update_s * 1e3:.1f} ms"),
         ("useful FLOPs of the run", f"{plan.run_flops:.2e}"),
         ("whole run", f"{plan.days:.3g} days, {plan.days * 24 * plan.gpus:,.0f} GPU hours"),
         (

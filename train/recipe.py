@@ -84,7 +84,10 @@ class LossConfig:
 class OptimizerConfig:
     """Appendix B. β₁ and the final learning rate are not in the paper."""
 
+    # muon: the matrices of the transformers' layers take steps of train.muon, all else AdamW's.
+    name: Literal["adamw", "muon"] = "adamw"
     lr: float = 4e-4
+    momentum: float = 0.95  # of muon
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.05

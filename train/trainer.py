@@ -26,7 +26,7 @@ from train.dataset import Sample, TrainingSamples
 from train.field_query import choose_query
 from train.loading import Parts
 from train.losses import build_perceptual, psnr
-from train.optimizer import AveragedWeights, GuardedSteps, build_optimizer, learning_rate
+from train.optimizer import AveragedWeights, GuardedSteps, build_optimizers, learning_rate
 from train.parallel import (
     arrange,
     is_spread,
@@ -87,7 +87,7 @@ def train(
     if not checkpoints.names():
         start_weights(model, recipe)
     arrange(model.to(device), config, group, device)
-    steps = GuardedSteps(build_optimizer(model, recipe.optimizer), recipe.optimizer)
+    steps = GuardedSteps(build_optimizers(model, recipe.optimizer), recipe.optimizer)
     average = AveragedWeights(model, config.ema_decay) if config.ema_decay else None
     training = Training(model, steps, average)
     checkpoints.restore(training)

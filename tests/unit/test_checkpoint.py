@@ -16,7 +16,7 @@ from model.initialization import initialize
 from model.lrm import LRM
 from model.weights import load_model
 from train.checkpoint import Checkpoints, Training, write_recipe
-from train.optimizer import AveragedWeights, GuardedSteps, build_optimizer
+from train.optimizer import AveragedWeights, GuardedSteps, build_optimizers
 from train.parallel import Group
 from train.recipe import LossConfig, Recipe, recipe_from_dict
 
@@ -24,7 +24,7 @@ from train.recipe import LossConfig, Recipe, recipe_from_dict
 def new_training(recipe: Recipe, seed: int) -> Training:
     model = LRM(recipe.model)
     initialize(model, seed)
-    steps = GuardedSteps(build_optimizer(model, recipe.optimizer), recipe.optimizer)
+    steps = GuardedSteps(build_optimizers(model, recipe.optimizer), recipe.optimizer)
     decay = recipe.run.ema_decay
     return Training(model, steps, AveragedWeights(model, decay) if decay else None)
 

@@ -7,14 +7,14 @@ import torch
 
 from model.config import LrmConfig
 from model.lrm import LRM
-from train.optimizer import AveragedWeights, GuardedSteps, build_optimizer, learning_rate
+from train.optimizer import AveragedWeights, GuardedSteps, build_optimizers, learning_rate
 from train.recipe import OptimizerConfig
 
 
 def test_biases_and_norms_do_not_decay(tiny_config: LrmConfig) -> None:
     model = LRM(tiny_config)
     names = {id(p): name for name, p in model.named_parameters()}
-    optimizer = build_optimizer(model, OptimizerConfig())
+    (optimizer,) = build_optimizers(model, OptimizerConfig())
     decayed, plain = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0.0]
     assert decayed | plain == set(names.values())
@@ -27,7 +27,7 @@ def test_biases_and_norms_do_not_decay(tiny_config: LrmConfig) -> None:
 def test_one_step_is_adamw() -> None:
     model = torch.nn.Linear(1, 1)
     weight, bias = model.weight.item(), model.bias.item()
-    optimizer = build_optimizer(model, OptimizerConfig(lr=0.1))
+    (optimizer,) = build_optimizers(model, OptimizerConfig(lr=0.1))
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.95)
     model.weight.grad, model.bias.grad = torch.tensor([[3.0]]), torch.tensor([-7.0])
     optimizer.step()
@@ -69,7 +69,7 @@ def test_a_run_shorter_than_its_warm_up() -> None:
 def guarded(skip_norm: float = 100.0) -> tuple[torch.nn.Linear, GuardedSteps]:
     model = torch.nn.Linear(2, 1)
     config = OptimizerConfig(skip_norm=skip_norm, clip_norm=1.0)
-    return model, GuardedSteps(build_optimizer(model, config), config)
+    return model, GuardedSteps(build_optimizers(model, config), config)
 
 
 def set_gradient(model: torch.nn.Linear, weight: list[float], bias: float) -> None:
@@ -81,7 +81,7 @@ def test_the_norm_is_of_all_gradients_before_clipping() -> None:
     set_gradient(model, [2.0, 3.0], 6.0)
     assert float(steps.step(1e-3)) == pytest.approx(7.0)
     assert model.weight.grad is None
-    moments = steps.optimizer.state[model.weight]["exp_avg"]  # (1 - β₁) times what was clipped
+    moments = steps.moments(model.weight)["exp_avg"]  # (1 - β₁) times what was clipped
     assert moments[0].tolist() == pytest.approx([0.1 * 2 / 7, 0.1 * 3 / 7])
 
 
@@ -91,14 +91,14 @@ def test_unsound_gradients_change_nothing_and_are_counted(bad: float) -> None:
     set_gradient(model, [2.0, 3.0], 6.0)
     steps.step(1e-3)
     weight = model.weight.detach().clone()
-    moments = {k: v.clone() for k, v in steps.optimizer.state[model.weight].items()}
+    moments = {k: v.clone() for k, v in steps.moments(model.weight).items()}
     for row in (1, 2):
         set_gradient(model, [bad, 0.0], 0.0)
         steps.step(1e-3)
         assert steps.skipped.tolist() == [row, row]
     assert torch.equal(model.weight, weight)
     for name, value in moments.items():
-        assert torch.equal(steps.optimizer.state[model.weight][name], value), name
+        assert torch.equal(steps.moments(model.weight)[name], value), name
     set_gradient(model, [99.0, 0.0], 0.0)
     steps.step(1e-3)
     assert steps.skipped.tolist() == [2, 0]

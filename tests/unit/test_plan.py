@@ -37,7 +37,7 @@ from train.plan import (
     plan_rows,
     plan_training,
 )
-from train.recipe import DataConfig, LossConfig, Recipe, RunConfig
+from train.recipe import DataConfig, LossConfig, OptimizerConfig, Recipe, RunConfig
 
 A100, H200 = GPUS["a100"], GPUS["h200"]
 
@@ -270,7 +270,7 @@ def test_processes_share_what_fsdp_spreads() -> None:
         for p in ("ddp", "fsdp")
     )
     # Two micro batches of eight: FSDP holds whole gradients from one to the next.
-    names = ["weights", "gradients", "AdamW's moments", "averaged weights (EMA)"]
+    names = ["weights", "gradients", "the optimizer's moments", "averaged weights (EMA)"]
     assert [ddp.lasting[n] for n in names] == [4 * total, 4 * total, 8 * total, 4 * total]
     assert [fsdp.lasting[n] for n in names] == [
         *(4 * total // 64, 4 * total, 8 * total // 64, 4 * total // 64)
@@ -279,6 +279,20 @@ def test_processes_share_what_fsdp_spreads() -> None:
     assert whole.lasting["gradients"] == 4 * total // 64
     assert (ddp.exchange, fsdp.exchange) == (4 * total, 0)
     assert plan(Recipe(), gpus=1).memory.exchange == 0
+
+
+def test_muon_keeps_one_moment_of_the_matrices_it_steps() -> None:
+    adamw, muon = (
+        plan(dataclasses.replace(Recipe(), optimizer=OptimizerConfig(name=name))).memory.lasting[
+            "the optimizer's moments"
+        ]
+        for name in ("adamw", "muon")
+    )
+    width, image_width = 1024, 768  # a multiply by MLP_mod's two layers in each of three norms
+    cross = 2 * width**2 + 2 * width * image_width
+    decoder = cross + 4 * width**2 + 8 * width**2
+    modulation = 3 * (width**2 + 2 * width**2)
+    assert adamw - muon == 4 * (16 * (decoder + modulation) + 12 * 12 * image_width**2)
 
 
 def test_the_largest_micro_batch_is_the_last_that_fits() -> None:
