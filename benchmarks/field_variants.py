@@ -2,11 +2,13 @@
 
     python3 -m benchmarks.field_variants OUT.json [--deadline 60] [--only WORD ...] [--tiny]
 
-16.8 million points of real rays, bf16. First all ways are compiled, side by side, on a row of
-rays; then they are timed one after the other, the most promising first, until the deadline. A way
-that fails is told and the others go on. Gradients are compared with the present kernel's; the ways
-"without ..." leave something out, to see what it takes, and are wrong. The file is written anew
-after every way.
+16.8 million points of real rays, bf16. First all ways are compiled and tried on a few rays, side
+by side and each in a process of its own, so that a compiler that aborts, a wrong address or a
+hanging kernel ends that way alone; Triton's cache hands on what was compiled. (If none succeeds,
+they are tried in this process.) Then they are timed one after the other, the most promising first,
+until the deadline. A way that fails is told and the others go on. Gradients are compared with the
+present kernel's; the ways "without ..." leave something out, to see what it takes, and are wrong.
+The file is written anew after every way.
 
 On a CPU everything is tiny, for Triton's interpreter (TRITON_INTERPRET=1).
 """
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -43,32 +47,36 @@ FORWARD_WAYS = {
     "groups of 2, 4 samples": Forward(2, stages=2, registers=96, samples=4),
     "present, 3 programs": Forward(registers=168),
 }
+# Names: how the weights' gradient is added, stages of loops, programs a multiprocessor.
 _THREE = Backward(2, registers=168, programs=3)
+_QUIET = {"biases": "descriptor"}
 BACKWARD_WAYS = {
     "present": Backward(),
-    "pointers, no stages, 3": _THREE._replace(sums="pointers", stages=1),
     "tma, no stages, 3": _THREE._replace(stages=1),
+    "pointers, no stages, 3": _THREE._replace(sums="pointers", stages=1),
+    "tma also of biases, no stages, 3": _THREE._replace(stages=1, **_QUIET),
+    "tma also of biases, 3 stages, 2": Backward(2, **_QUIET),
     "tma, 2 stages, 3": _THREE._replace(stages=2),
-    "pointers, 2 stages, 3": _THREE._replace(sums="pointers", stages=2),
     "tma, 3 stages, 2": Backward(2),
+    "tma, no stages, 3, chunks": _THREE._replace(stages=1, chunks=True),
+    "tma, recompute, no stages, 3": _THREE._replace(stages=1, recompute=True),
+    "present, no stages, 3": Backward(stages=1, registers=168, programs=3),
+    "tma, 4 samples, no stages, 4": Backward(2, samples=4, stages=1, registers=128, programs=4),
     "tma, no stages, 2": Backward(2, stages=1),
-    "tma, 4 samples, no stages, 4": Backward(
-        2, samples=4, stages=1, registers=128, programs=4
-    ),
     "without sums of weights, no stages, 3": _THREE._replace(sums="none", stages=1),
     "without planes, no stages, 3": _THREE._replace(planes=False, stages=1),
-    "tma, recompute, no stages, 3": _THREE._replace(stages=1, recompute=True),
-    "tma, 64 copies, no stages, 3": _THREE._replace(stages=1, copies=64),
+    "pointers, 2 stages, 3": _THREE._replace(sums="pointers", stages=2),
+    "tma, groups of 4, no stages, 3": _THREE._replace(group=4, stages=1),
     "tma, groups of 1, no stages, 4": Backward(1, stages=1, registers=128, programs=4),
-    "present, no stages, 3": Backward(stages=1, registers=168, programs=3),
-    "present, 2 stages, 3": Backward(stages=2, registers=168, programs=3),
+    "tma, 64 copies, no stages, 3": _THREE._replace(stages=1, copies=64),
     "tma, 2 tiles, no stages, 2": Backward(2, tiles=2, stages=1),
     "tma, 16 samples, 8 warps, 2": Backward(
-        2, samples=16, warps=8, stages=1, registers=128, programs=2, warp_sums=False
+        2, samples=16, warps=8, stages=1, registers=128, biases="plain"
     ),
-    "tma, plain sums of biases, no stages, 3": _THREE._replace(stages=1, warp_sums=False),
+    "tma, recompute, no stages, 2": Backward(2, stages=1, recompute=True),
+    "present, 2 stages, 3": Backward(stages=2, registers=168, programs=3),
     "pointers, 3 stages, 2": Backward(2, sums="pointers"),
-    "tma, 4 copies, no stages, 3": _THREE._replace(stages=1, copies=4),
+    "tma, plain sums of biases, no stages, 3": _THREE._replace(stages=1, biases="plain"),
 }
 
 
@@ -171,12 +179,37 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip()[:300]}"
 
 
+def all_ways() -> dict[str, Forward | Backward]:
+    """By "forward NAME" and "backward NAME": the baselines, then the most promising first."""
+    ways: dict[str, Forward | Backward] = {}
+    for kind, among in (("forward", FORWARD_WAYS), ("backward", BACKWARD_WAYS)):
+        ways |= {f"{kind} {name}": way for name, way in among.items()}
+    return ways
+
+
+def try_apart(name: str, tiny: bool, seconds: float) -> str | None:
+    """Try a way in a process of its own; why it failed, or None."""
+    command = [sys.executable, "-m", "benchmarks.field_variants", "-", "--try", name]
+    try:
+        done = subprocess.run(
+            command + ["--tiny"] * tiny, capture_output=True, text=True, timeout=max(seconds, 1)
+        )
+    except subprocess.TimeoutExpired:
+        return "not compiled and tried in time"
+    if done.returncode == 0:
+        return None
+    last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
+    return f"exit status {done.returncode}: {' '.join(last)[:300]}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--deadline", type=float, default=60, help="seconds since the start")
     parser.add_argument("--only", nargs="*", default=(), help="ways whose names have one of these")
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--processes", type=int, default=14)
+    parser.add_argument("--try", dest="name", help="for itself: only try this way on a few rays")
     arguments = parser.parse_args()
     start = time.perf_counter()
 
@@ -186,14 +219,24 @@ def main() -> None:
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     tiny = arguments.tiny or not cuda
+    if arguments.name:
+        Question.random(device, tiny).some().ask(all_ways()[arguments.name])
+        if cuda:
+            torch.cuda.synchronize()
+        return
+    ways = {
+        name: way
+        for name, way in all_ways().items()
+        if name.endswith(" present")
+        or not arguments.only
+        or any(word in name for word in arguments.only)
+    }
+    pool = ThreadPoolExecutor(arguments.processes)
+    tries: dict[str, Future[str | None]] = {
+        name: pool.submit(try_apart, name, tiny, 0.6 * arguments.deadline) for name in ways
+    }
     question = Question.random(device, tiny)
     few = question.some()
-    ways: list[tuple[str, Forward | Backward]] = [
-        (name, way)
-        for among in (FORWARD_WAYS, BACKWARD_WAYS)
-        for name, way in among.items()
-        if name == "present" or not arguments.only or any(w in name for w in arguments.only)
-    ]
     figures: dict[str, Any] = {
         "hardware": torch.cuda.get_device_name() if cuda else "CPU, interpreted",
         "torch": torch.__version__,
@@ -204,39 +247,48 @@ def main() -> None:
     def tell(entry: dict[str, Any]) -> None:
         figures["ways"].append(entry)
         arguments.out.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-        words = [f"{passed():5.1f} s", entry["pass"].ljust(8), entry["name"].ljust(42)]
+        words = [f"{passed():5.1f} s", entry["name"].ljust(50)]
         if "failure" in entry:
             words.append(entry["failure"])
         else:
             words.append(f"{entry['ms']:8.3f} ms  error {entry['error']:.1e}")
-            words += [f"{name} {entry[name]}" for name in ("registers", "spills", "shared") if name in entry]
+            names = [name for name in ("registers", "spills", "shared") if name in entry]
+            words += [f"{name} {entry[name]}" for name in names]
         print("  ".join(words), flush=True)
 
-    # In order, so that a deadline takes the least promising ones.
-    pool = ThreadPoolExecutor(12 if cuda else 1)
-    compiled: list[Future[Any]] = [pool.submit(few.ask, way) for _, way in ways]
-    wait(compiled, timeout=max(1.0, 0.6 * arguments.deadline - passed()))
-    print(f"{passed():5.1f} s  {sum(f.done() for f in compiled)} of {len(ways)} compiled", flush=True)
+    wait(tries.values(), timeout=max(1.0, 0.6 * arguments.deadline - passed()))
+    failures = {
+        name: future.result() if future.done() else "not compiled and tried in time"
+        for name, future in tries.items()
+    }
+    pool.shutdown(wait=False, cancel_futures=True)
+    good = sum(failure is None for failure in failures.values())
+    print(f"{passed():5.1f} s  {good} of {len(ways)} compiled and tried", flush=True)
+    if not good:
+        print(
+            f"the first failure: {next(iter(failures.values()))}; in this process then", flush=True
+        )
+        failures = dict.fromkeys(ways)
     expected: dict[type, list[Tensor]] = {}
-    for (name, way), future in zip(ways, compiled, strict=True):
-        entry = {"pass": type(way).__name__.lower(), "name": name, "way": way._asdict()}
-        if passed() > arguments.deadline:
-            tell({**entry, "failure": "not timed: the deadline"})
-            continue
-        if not future.done():
-            tell({**entry, "failure": "not compiled in time"})
+    for name, way in ways.items():
+        entry: dict[str, Any] = {"name": name, "way": way._asdict()}
+        failure = failures[name]
+        if failure is None and passed() > arguments.deadline:
+            failure = "not timed: the deadline"
+        if failure is not None:
+            tell({**entry, "failure": failure})
             continue
         try:
-            future.result()
+            if not good:
+                few.ask(way)
             found = question.ask(way)
             expected.setdefault(type(way), found)
             error = error_between(found, expected[type(way)])
             del found
             ms = least_milliseconds(lambda way=way: question.ask(way), device, tiny)
             tell({**entry, "ms": ms, "error": error, **resources(field.LAST_KERNEL)})
-        except Exception as failure:  # compilers and drivers raise many kinds
-            tell({**entry, "failure": reason(failure)})
-    pool.shutdown(wait=False, cancel_futures=True)
+        except Exception as failed:  # compilers and drivers raise many kinds
+            tell({**entry, "failure": reason(failed)})
 
 
 if __name__ == "__main__":

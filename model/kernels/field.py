@@ -40,6 +40,7 @@ from model.kernels.field_kernels import (
     forward_kernel,
 )
 
+
 class Forward(NamedTuple):
     """A way of the forward pass; the losers go.
 
@@ -63,9 +64,11 @@ class Backward(NamedTuple):
         group_down: the same on the way down.
         tiles: at once, which share an addition to the weights' gradient.
         sums: how these are added: by "descriptor" (TMA) or "pointers"; "none": not at all.
-        warp_sums: each warp adds its own part of the biases' gradient. For four warps.
+        biases: how their gradient is added: each warp its own part by "pointers" or by
+            "descriptor", which takes four warps; or "plain", all warps together.
         recompute: keep every second layer's input only.
         planes: False: no gradient of the planes.
+        chunks: a program takes tiles that follow each other.
         registers: the most that a thread may have.
         programs: a multiprocessor.
     """
@@ -75,9 +78,10 @@ class Backward(NamedTuple):
     samples: int = 8
     tiles: int = 1
     sums: str = "descriptor"
-    warp_sums: bool = True
+    biases: str = "pointers"
     recompute: bool = False
     planes: bool = True
+    chunks: bool = False
     warps: int = 4
     stages: int = 3
     registers: int | None = None
@@ -132,7 +136,12 @@ def field_gradients(
     layers, width = biases.shape
     tiles = _tiles(points, row, way.samples)
     programs = min(triton.cdiv(tiles, way.tiles), way.programs * _processors(points.device))
+    sums_by, biases_by = way.sums, way.biases
+    if points.device.type != "cuda":  # the interpreter has no additions by descriptors
+        sums_by = "pointers" if sums_by == "descriptor" else sums_by
+        biases_by = "pointers" if biases_by == "descriptor" else biases_by
     rows_of_biases = layers + 1 if way.group else layers
+    rows_of_biases *= 4 if biases_by == "descriptor" else 1
     d_planes, d_weights, d_biases, d_out_weight = (
         torch.zeros(shape, dtype=torch.float32, device=points.device)
         for shape in (
@@ -153,30 +162,38 @@ def field_gradients(
             *tensors, *sums, *sizes, COPIES=way.copies, **_settings(weights, way)
         )
     else:
-        how = way.sums
-        if how == "descriptor" and points.device.type != "cuda":
-            how = "pointers"  # the interpreter has no additions by descriptors
-        descriptor = None
-        if how == "descriptor":
-            rows = d_weights.view(-1, width)
-            descriptor = TensorDescriptor.from_tensor(rows, [width, width])
+        by_descriptors = (
+            (sums_by, d_weights, [width, width]),
+            (biases_by, d_biases, [4, width]),
+        )
+        descriptors = [
+            TensorDescriptor.from_tensor(sums.view(-1, width), block)
+            if by == "descriptor"
+            else None
+            for by, sums, block in by_descriptors
+        ]
         LAST_KERNEL = backward_by_groups[(programs,)](
             *tensors,
             *sums,
-            descriptor,
+            *descriptors,
             *sizes,
             COPIES=way.copies,
             G=way.group,
             G_DOWN=way.group_down,
             SAMPLES=way.samples,
             K=way.tiles,
-            SUMS=how,
-            WARP_SUMS=way.warp_sums,
+            SUMS=sums_by,
+            BIASES=biases_by,
             RECOMPUTE=kept < layers,
             PLANES=way.planes,
+            CHUNKS=way.chunks,
             **_settings(weights, way),
         )
-    return [d_planes, d_weights.sum(0), d_biases[:, -layers:].sum(0), d_out_weight.sum(0)]
+    d_biases = d_biases.view(
+        way.copies, -1, rows_of_biases // (layers + 1) if way.group else 1, width
+    )
+    d_biases = d_biases.sum((0, 2))[-layers:]
+    return [d_planes, d_weights.sum(0), d_biases, d_out_weight.sum(0)]
 
 
 class _FusedField(torch.autograd.Function):

@@ -453,19 +453,22 @@ def forward_by_groups(
 
 
 @triton.jit
-def _add_sums(sums_ptr, values, WARP_SUMS: tl.constexpr):
-    """Adds the sums over the first axis of values (P, W) to (W,) in memory."""
+def _add_sums(sums_ptr, descriptor, row, values, BIASES: tl.constexpr):
+    """Adds the sums over the first axis of values (P, W) to a row of those in memory."""
     P: tl.constexpr = values.shape[0]
     W: tl.constexpr = values.shape[1]
     channel = tl.arange(0, W)
-    if WARP_SUMS:
+    if BIASES == "plain":
+        tl.atomic_add(sums_ptr + row * W + channel, tl.sum(values, axis=0), sem="relaxed")
+    else:
         # A warp has 16 rows of each 64 of a product's result: none waits for another one.
         sums = tl.sum(tl.reshape(values, (P // 64, 4, 16, W)), axis=0)
         sums = tl.sum(sums, axis=1)
-        places = tl.broadcast_to(channel[None, :], (4, W))
-        tl.atomic_add(sums_ptr + places, sums, sem="relaxed")
-    else:
-        tl.atomic_add(sums_ptr + channel, tl.sum(values, axis=0), sem="relaxed")
+        if BIASES == "descriptor":
+            descriptor.atomic_add([row * 4, 0], sums)
+        else:
+            places = row * W + tl.broadcast_to(channel[None, :], (4, W))
+            tl.atomic_add(sums_ptr + places, sums, sem="relaxed")
 
 
 @triton.jit
@@ -493,12 +496,13 @@ def _down(
     d_weights_ptr,
     descriptor,
     d_biases_ptr,
+    biases_descriptor,
     tiles,
     W: tl.constexpr,
     L: tl.constexpr,
     PRECISION: tl.constexpr,
     SUMS: tl.constexpr,
-    WARP_SUMS: tl.constexpr,
+    BIASES: tl.constexpr,
 ):
     """One of the L layers backwards: gradients (P, W) of what the layer before puts out."""
     dtype = weights_ptr.dtype.element_ty
@@ -506,15 +510,13 @@ def _down(
     weight = tl.load(weights_ptr + layer * W * W + channel[:, None] * W + channel[None, :])
     d_weight = tl.zeros((W, W), tl.float32)
     for k in tl.static_range(len(d_hiddens)):
-        d_weight = tl.dot(
-            tl.trans(actives[k]), d_hiddens[k], d_weight, input_precision=PRECISION
-        )
+        d_weight = tl.dot(tl.trans(actives[k]), d_hiddens[k], d_weight, input_precision=PRECISION)
     _add_weights(d_weights_ptr, descriptor, copy * L + layer, d_weight, tiles, W, SUMS)
     before: tl.tuple = ()
     for k in tl.static_range(len(d_hiddens)):
         d_active = tl.dot(d_hiddens[k], tl.trans(weight), input_precision=PRECISION)
         d_before = tl.where(actives[k] > 0, d_active, 0.0)
-        _add_sums(d_biases_ptr + (copy * (L + 1) + layer) * W, d_before, WARP_SUMS)
+        _add_sums(d_biases_ptr, biases_descriptor, copy * (L + 1) + layer, d_before, BIASES)
         before += (d_before.to(dtype),)
     return before
 
@@ -533,6 +535,7 @@ def backward_by_groups(
     d_out_weight_ptr,
     active_ptr,  # (programs, K, L, P, W)
     d_weights_descriptor,  # of (COPIES L W, W) in blocks (W, W); None unless SUMS needs it
+    d_biases_descriptor,  # of (COPIES (L + 1) 4, W) in blocks (4, W); None unless BIASES needs it
     tiles,
     rays,
     row,
@@ -547,9 +550,10 @@ def backward_by_groups(
     SAMPLES: tl.constexpr,
     K: tl.constexpr,  # tiles at once
     SUMS: tl.constexpr,
-    WARP_SUMS: tl.constexpr,
+    BIASES: tl.constexpr,
     RECOMPUTE: tl.constexpr,  # keeps what every second layer reads; L is even, K is 1
     PLANES: tl.constexpr,  # False: no gradient of the planes, to see what it takes
+    CHUNKS: tl.constexpr,  # a program takes tiles that follow each other
 ):
     P: tl.constexpr = RAY_SIDE * RAY_SIDE * SAMPLES
     program = tl.program_id(0)
@@ -560,7 +564,11 @@ def backward_by_groups(
     own = tl.arange(0, P)[:, None] * W + channel[None, :]
     dtype = weights_ptr.dtype.element_ty
     d_last = tl.zeros((W, OUT_COLUMNS), tl.float32)  # of all the program's tiles
-    for first in range(program * K, tiles, tl.num_programs(0) * K):
+    begin, end, advance = program * K, tiles, tl.num_programs(0) * K
+    if CHUNKS:
+        share = tl.cdiv(tl.cdiv(tiles, K), tl.num_programs(0)) * K
+        begin, end, advance = program * share, tl.minimum(program * share + share, tiles), K
+    for first in range(begin, end, advance):
         d_hiddens: tl.tuple = ()
         for k in tl.static_range(K):
             batch, points, valid = _tile_of(first + k, rays, row, samples, SAMPLES)
@@ -592,7 +600,7 @@ def backward_by_groups(
             out_weight = tl.load(out_weight_ptr + out_places)
             d_active = tl.dot(d_raw, tl.trans(out_weight), input_precision=PRECISION)
             d_hidden = tl.where(active > 0, d_active, 0.0)
-            _add_sums(d_biases_ptr + (copy * (L + 1) + L) * W, d_hidden, WARP_SUMS)
+            _add_sums(d_biases_ptr, d_biases_descriptor, copy * (L + 1) + L, d_hidden, BIASES)
             d_hiddens += (d_hidden.to(dtype),)
         tl.debug_barrier()  # other threads read what was stored
 
@@ -604,11 +612,13 @@ def backward_by_groups(
                 upper = tl.maximum(hidden, 0.0).to(dtype)
                 d_hiddens = _down(
                     *(d_hiddens, (upper,), 2 * pair + 1, copy, weights_ptr, d_weights_ptr),
-                    *(d_weights_descriptor, d_biases_ptr, tiles, W, L, PRECISION, SUMS, WARP_SUMS),
+                    *(d_weights_descriptor, d_biases_ptr, d_biases_descriptor, tiles, W, L),
+                    *(PRECISION, SUMS, BIASES),
                 )
                 d_hiddens = _down(
                     *(d_hiddens, (lower,), 2 * pair, copy, weights_ptr, d_weights_ptr),
-                    *(d_weights_descriptor, d_biases_ptr, tiles, W, L, PRECISION, SUMS, WARP_SUMS),
+                    *(d_weights_descriptor, d_biases_ptr, d_biases_descriptor, tiles, W, L),
+                    *(PRECISION, SUMS, BIASES),
                 )
         else:
             for step in range(L):
@@ -618,7 +628,8 @@ def backward_by_groups(
                     actives += (tl.load(active_ptr + (k * L + layer) * P * W + own),)
                 d_hiddens = _down(
                     *(d_hiddens, actives, layer, copy, weights_ptr, d_weights_ptr),
-                    *(d_weights_descriptor, d_biases_ptr, tiles, W, L, PRECISION, SUMS, WARP_SUMS),
+                    *(d_weights_descriptor, d_biases_ptr, d_biases_descriptor, tiles, W, L),
+                    *(PRECISION, SUMS, BIASES),
                 )
         for k in tl.static_range(K):
             batch, points, valid = _tile_of(first + k, rays, row, samples, SAMPLES)
@@ -632,6 +643,4 @@ def backward_by_groups(
             elif tiles < 0:  # never
                 tl.store(active_ptr + own, d_hiddens[k])
         tl.debug_barrier()  # all have read, before the next tile overwrites
-    tl.atomic_add(
-        d_out_weight_ptr + copy * W * OUT_COLUMNS + out_places, d_last, sem="relaxed"
-    )
+    tl.atomic_add(d_out_weight_ptr + copy * W * OUT_COLUMNS + out_places, d_last, sem="relaxed")
