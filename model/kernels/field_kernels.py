@@ -253,3 +253,394 @@ def backward_kernel(
         _add_gradient_of_planes(d_plane_ptr, point_ptr, d_hidden, points, valid, R, W, PRECISION)
         tl.debug_barrier()  # all have read, before the next tile overwrites
     tl.atomic_add(d_out_weight_ptr + out_places, d_last, sem="relaxed")
+
+
+# ---- Variants, of which the losers go. G is the number of patches that a product takes at once.
+
+
+@triton.jit
+def _tile_of(number, rays, row, samples, SAMPLES: tl.constexpr):
+    """A tile's place in the batch, its points' numbers (P,) among (N, S), which of them exist.
+
+    Rays are pixels in rows of so many; a tile takes the samples of a square of them.
+    """
+    squares_a_row = tl.cdiv(row, RAY_SIDE)
+    squares = squares_a_row * tl.cdiv(tl.cdiv(rays, row), RAY_SIDE)
+    runs = tl.cdiv(samples, SAMPLES)
+    batch, within = number // (squares * runs), number % (squares * runs)
+    square, run = within // runs, within % runs
+    point = tl.arange(0, RAY_SIDE * RAY_SIDE * SAMPLES)
+    pixel = point // SAMPLES
+    column = square % squares_a_row * RAY_SIDE + pixel % RAY_SIDE
+    ray = (square // squares_a_row * RAY_SIDE + pixel // RAY_SIDE) * row + column
+    sample = run * SAMPLES + point % SAMPLES
+    valid = (column < row) & (ray < rays) & (sample < samples)
+    return batch.to(tl.int64), ray * samples + sample, valid
+
+
+@triton.jit
+def _lesser(ax, ay, az, bx, by, bz, cx, cy, cz, dx, dy, dz):
+    """The lesser of two tuples of six, one by one."""
+    return (
+        tl.minimum(ax, cx),
+        tl.minimum(ay, cy),
+        tl.minimum(az, cz),
+        tl.minimum(bx, dx),
+        tl.minimum(by, dy),
+        tl.minimum(bz, dz),
+    )
+
+
+@triton.jit
+def _begin_and_count(least, greatest):
+    """The first texel along an axis between two places, and how many patches reach the last one."""
+    first = tl.floor(least).to(tl.int32)
+    texels = tl.ceil(greatest).to(tl.int32) + 1 - first
+    return first, tl.maximum(texels + _PATCH_SIDE - 1, 0) // _PATCH_SIDE
+
+
+@triton.jit
+def _boxes(x, y, z, valid):
+    """Along x, y, z: the first texel that the valid points (P,) read, and the number of patches."""
+    least_x, least_y, least_z, most_x, most_y, most_z = tl.reduce(
+        (
+            tl.where(valid, x, 1e6),
+            tl.where(valid, y, 1e6),
+            tl.where(valid, z, 1e6),
+            tl.where(valid, -x, 0.0),
+            tl.where(valid, -y, 0.0),
+            tl.where(valid, -z, 0.0),
+        ),
+        0,
+        _lesser,
+    )
+    x0, nx = _begin_and_count(least_x, -most_x)
+    y0, ny = _begin_and_count(least_y, -most_y)
+    z0, nz = _begin_and_count(least_z, -most_z)
+    return x0, y0, z0, nx, ny, nz
+
+
+@triton.jit
+def _texels(number, cell, x0, y0, z0, nx, ny, nz):
+    """Of the texels of patches with a number, at a cell of 4²: plane, column, row.
+
+    Numbers count the nx ny patches of plane xy, the nx nz of xz and the ny nz of yz.
+    """
+    not_xy, is_yz = number >= nx * ny, number >= nx * (ny + nz)
+    within = number - tl.where(is_yz, nx * (ny + nz), tl.where(not_xy, nx * ny, 0))
+    across = tl.where(is_yz, ny, nx)
+    # Integers divide slowly; halves keep this quotient away from whole numbers.
+    down = ((within.to(tl.float32) + 0.5) * tl.where(is_yz, 1.0 / ny, 1.0 / nx)).to(tl.int32)
+    column = tl.where(is_yz, y0, x0) + (within - down * across) * _PATCH_SIDE + cell % _PATCH_SIDE
+    row = tl.where(not_xy, z0, y0) + down * _PATCH_SIDE + cell // _PATCH_SIDE
+    return not_xy, is_yz, column, row
+
+
+@triton.jit
+def _group_weights(begin, x, y, z, x0, y0, z0, nx, ny, nz, G: tl.constexpr):
+    """Bilinear weights (G T, P) of points at x, y, z (P,) for G patches from number `begin` on."""
+    T: tl.constexpr = _PATCH_SIDE * _PATCH_SIDE
+    slot = tl.arange(0, G * T)[:, None]
+    not_xy, is_yz, column, row = _texels(begin + slot // T, slot % T, x0, y0, z0, nx, ny, nz)
+    u = tl.where(is_yz, y[None, :], x[None, :])
+    v = tl.where(not_xy, z[None, :], y[None, :])
+    along_u = tl.maximum(1.0 - tl.abs(u - column.to(tl.float32)), 0.0)
+    along_v = tl.maximum(1.0 - tl.abs(v - row.to(tl.float32)), 0.0)
+    return along_u * along_v
+
+
+@triton.jit
+def _group_texels(begin, x0, y0, z0, nx, ny, nz, R, G: tl.constexpr):
+    """Which texels of the three planes the G patches hold (G T, 1); whether they exist."""
+    T: tl.constexpr = _PATCH_SIDE * _PATCH_SIDE
+    slot = tl.arange(0, G * T)[:, None]
+    number = begin + slot // T
+    not_xy, is_yz, column, row = _texels(number, slot % T, x0, y0, z0, nx, ny, nz)
+    there = (column < R) & (row < R) & (number < nx * (ny + nz) + ny * nz)
+    return ((not_xy.to(tl.int32) + is_yz.to(tl.int32)) * R + row) * R + column, there
+
+
+@triton.jit
+def _first_hidden_by_groups(
+    planes_ptr,
+    points_ptr,
+    points,
+    valid,
+    R,
+    W: tl.constexpr,
+    G: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """The first hidden layer (P, W) of the points before its ReLU."""
+    x = _texel_places(points_ptr, 0, points, valid, R)
+    y = _texel_places(points_ptr, 1, points, valid, R)
+    z = _texel_places(points_ptr, 2, points, valid, R)
+    x0, y0, z0, nx, ny, nz = _boxes(x, y, z, valid)
+    channel = tl.arange(0, W)
+    hidden = tl.zeros((points.shape[0], W), tl.float32)
+    for begin in range(0, nx * (ny + nz) + ny * nz, G):
+        weights = _group_weights(begin, x, y, z, x0, y0, z0, nx, ny, nz, G)
+        texels, there = _group_texels(begin, x0, y0, z0, nx, ny, nz, R, G)
+        patch = tl.load(planes_ptr + texels * W + channel[None, :], mask=there, other=0.0)
+        weights = tl.trans(weights.to(patch.dtype))
+        hidden = tl.dot(weights, patch, hidden, input_precision=PRECISION)
+    return hidden
+
+
+@triton.jit
+def _add_gradient_of_planes_by_groups(
+    d_planes_ptr,
+    points_ptr,
+    d_hidden,
+    points,
+    valid,
+    R,
+    W: tl.constexpr,
+    G: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Adds to the gradient (3, R, R, W) of the planes what d_hidden (P, W) passes on to them."""
+    x = _texel_places(points_ptr, 0, points, valid, R)
+    y = _texel_places(points_ptr, 1, points, valid, R)
+    z = _texel_places(points_ptr, 2, points, valid, R)
+    x0, y0, z0, nx, ny, nz = _boxes(x, y, z, valid)
+    channel = tl.arange(0, W)
+    for begin in range(0, nx * (ny + nz) + ny * nz, G):
+        weights = _group_weights(begin, x, y, z, x0, y0, z0, nx, ny, nz, G).to(d_hidden.dtype)
+        texels, there = _group_texels(begin, x0, y0, z0, nx, ny, nz, R, G)
+        d_patch = tl.dot(weights, d_hidden, input_precision=PRECISION)
+        # Additions are dear: none for texels that no point reads.
+        read = there & (tl.max((d_patch != 0).to(tl.int32), axis=1) > 0)[:, None]
+        places = texels * W + channel[None, :]
+        tl.atomic_add(d_planes_ptr + places, d_patch, mask=read, sem="relaxed")
+
+
+@triton.jit(do_not_specialize=["rays"])
+def forward_by_groups(
+    planes_ptr,
+    points_ptr,
+    weights_ptr,
+    biases_ptr,
+    out_weight_ptr,
+    out_bias_ptr,
+    raw_ptr,
+    rays,
+    row,
+    samples,
+    R,
+    W: tl.constexpr,
+    L: tl.constexpr,
+    PRECISION: tl.constexpr,
+    G: tl.constexpr,
+    SAMPLES: tl.constexpr,
+):
+    batch, points, valid = _tile_of(tl.program_id(0), rays, row, samples, SAMPLES)
+    planes_ptr += batch * 3 * R * R * W
+    points_ptr += batch * rays * samples * 3
+    hidden = _first_hidden_by_groups(planes_ptr, points_ptr, points, valid, R, W, G, PRECISION)
+    dtype = weights_ptr.dtype.element_ty
+    for layer in range(L):
+        active = tl.maximum(hidden, 0.0).to(dtype)
+        hidden = _layer(active, layer, weights_ptr, biases_ptr, W, PRECISION)
+    active = tl.maximum(hidden, 0.0).to(dtype)
+    channel, out = tl.arange(0, W), tl.arange(0, OUT_COLUMNS)
+    weight = tl.load(out_weight_ptr + channel[:, None] * OUT_COLUMNS + out[None, :])
+    bias = tl.load(out_bias_ptr + out).to(tl.float32)
+    raw = tl.dot(active, weight, input_precision=PRECISION) + bias[None, :]
+    raw_ptr += batch * rays * samples * 4
+    places = points[:, None] * 4 + out[None, :]
+    tl.store(raw_ptr + places, raw, mask=valid[:, None] & (out < 4)[None, :])
+
+
+@triton.jit
+def _add_sums(sums_ptr, descriptor, row, values, BIASES: tl.constexpr):
+    """Adds the sums over the first axis of values (P, W) to a row of those in memory."""
+    P: tl.constexpr = values.shape[0]
+    W: tl.constexpr = values.shape[1]
+    channel = tl.arange(0, W)
+    if BIASES == "plain":
+        tl.atomic_add(sums_ptr + row * W + channel, tl.sum(values, axis=0), sem="relaxed")
+    else:
+        # A warp has 16 rows of each 64 of a product's result: none waits for another one.
+        sums = tl.sum(tl.reshape(values, (P // 64, 4, 16, W)), axis=0)
+        sums = tl.sum(sums, axis=1)
+        if BIASES == "descriptor":
+            descriptor.atomic_add([row * 4, 0], sums)
+        else:
+            places = row * W + tl.broadcast_to(channel[None, :], (4, W))
+            tl.atomic_add(sums_ptr + places, sums, sem="relaxed")
+
+
+@triton.jit
+def _add_weights(
+    d_weights_ptr, descriptor, matrix, d_weight, tiles, W: tl.constexpr, SUMS: tl.constexpr
+):
+    """Adds d_weight (W, W) to a matrix of those in memory."""
+    channel = tl.arange(0, W)
+    places = matrix * W * W + channel[:, None] * W + channel[None, :]
+    if SUMS == "descriptor":
+        descriptor.atomic_add([matrix * W, 0], d_weight)
+    elif SUMS == "pointers":
+        tl.atomic_add(d_weights_ptr + places, d_weight, sem="relaxed")
+    elif tiles < 0:  # to see what additions take: never
+        tl.store(d_weights_ptr + places, d_weight)
+
+
+@triton.jit
+def _down(
+    d_hiddens,  # of each of K tiles (P, W): gradients of what the layer puts out
+    actives,  # of each of K tiles (P, W): what it read
+    layer,
+    copy,
+    weights_ptr,
+    d_weights_ptr,
+    descriptor,
+    d_biases_ptr,
+    biases_descriptor,
+    tiles,
+    W: tl.constexpr,
+    L: tl.constexpr,
+    PRECISION: tl.constexpr,
+    SUMS: tl.constexpr,
+    BIASES: tl.constexpr,
+):
+    """One of the L layers backwards: gradients (P, W) of what the layer before puts out."""
+    dtype = weights_ptr.dtype.element_ty
+    channel = tl.arange(0, W)
+    weight = tl.load(weights_ptr + layer * W * W + channel[:, None] * W + channel[None, :])
+    d_weight = tl.zeros((W, W), tl.float32)
+    for k in tl.static_range(len(d_hiddens)):
+        d_weight = tl.dot(tl.trans(actives[k]), d_hiddens[k], d_weight, input_precision=PRECISION)
+    _add_weights(d_weights_ptr, descriptor, copy * L + layer, d_weight, tiles, W, SUMS)
+    before: tl.tuple = ()
+    for k in tl.static_range(len(d_hiddens)):
+        d_active = tl.dot(d_hiddens[k], tl.trans(weight), input_precision=PRECISION)
+        d_before = tl.where(actives[k] > 0, d_active, 0.0)
+        _add_sums(d_biases_ptr, biases_descriptor, copy * (L + 1) + layer, d_before, BIASES)
+        before += (d_before.to(dtype),)
+    return before
+
+
+@triton.jit(do_not_specialize=["tiles", "rays"])
+def backward_by_groups(
+    planes_ptr,
+    points_ptr,
+    weights_ptr,
+    biases_ptr,
+    out_weight_ptr,
+    d_raw_ptr,
+    d_planes_ptr,
+    d_weights_ptr,
+    d_biases_ptr,  # (COPIES, 1 + L, W): the first of what the first hidden layer gets
+    d_out_weight_ptr,
+    active_ptr,  # (programs, K, L, P, W)
+    d_weights_descriptor,  # of (COPIES L W, W) in blocks (W, W); None unless SUMS needs it
+    d_biases_descriptor,  # of (COPIES (L + 1) 4, W) in blocks (4, W); None unless BIASES needs it
+    tiles,
+    rays,
+    row,
+    samples,
+    R,
+    W: tl.constexpr,
+    L: tl.constexpr,
+    COPIES: tl.constexpr,
+    PRECISION: tl.constexpr,
+    G: tl.constexpr,  # on the way up
+    G_DOWN: tl.constexpr,
+    SAMPLES: tl.constexpr,
+    K: tl.constexpr,  # tiles at once
+    SUMS: tl.constexpr,
+    BIASES: tl.constexpr,
+    RECOMPUTE: tl.constexpr,  # keeps what every second layer reads; L is even, K is 1
+    PLANES: tl.constexpr,  # False: no gradient of the planes, to see what it takes
+    CHUNKS: tl.constexpr,  # a program takes tiles that follow each other
+):
+    P: tl.constexpr = RAY_SIDE * RAY_SIDE * SAMPLES
+    program = tl.program_id(0)
+    copy = program % COPIES
+    active_ptr += program.to(tl.int64) * K * (L // 2 if RECOMPUTE else L) * P * W
+    channel, out = tl.arange(0, W), tl.arange(0, OUT_COLUMNS)
+    out_places = channel[:, None] * OUT_COLUMNS + out[None, :]
+    own = tl.arange(0, P)[:, None] * W + channel[None, :]
+    dtype = weights_ptr.dtype.element_ty
+    d_last = tl.zeros((W, OUT_COLUMNS), tl.float32)  # of all the program's tiles
+    begin, end, advance = program * K, tiles, tl.num_programs(0) * K
+    if CHUNKS:
+        share = tl.cdiv(tl.cdiv(tiles, K), tl.num_programs(0)) * K
+        begin, end, advance = program * share, tl.minimum(program * share + share, tiles), K
+    for first in range(begin, end, advance):
+        d_hiddens: tl.tuple = ()
+        for k in tl.static_range(K):
+            batch, points, valid = _tile_of(first + k, rays, row, samples, SAMPLES)
+            valid &= first + k < tiles
+            plane_ptr = planes_ptr + batch * 3 * R * R * W
+            point_ptr = points_ptr + batch * rays * samples * 3
+            hidden = _first_hidden_by_groups(
+                plane_ptr, point_ptr, points, valid, R, W, G, PRECISION
+            )
+            if RECOMPUTE:
+                for pair in range(L // 2):
+                    active = tl.maximum(hidden, 0.0).to(dtype)
+                    tl.store(active_ptr + pair * P * W + own, active)
+                    hidden = _layer(active, 2 * pair, weights_ptr, biases_ptr, W, PRECISION)
+                    active = tl.maximum(hidden, 0.0).to(dtype)
+                    hidden = _layer(active, 2 * pair + 1, weights_ptr, biases_ptr, W, PRECISION)
+            else:
+                for layer in range(L):
+                    active = tl.maximum(hidden, 0.0).to(dtype)
+                    tl.store(active_ptr + (k * L + layer) * P * W + own, active)
+                    hidden = _layer(active, layer, weights_ptr, biases_ptr, W, PRECISION)
+            active = tl.maximum(hidden, 0.0).to(dtype)
+            d_raw = tl.load(
+                d_raw_ptr + batch * rays * samples * 4 + points[:, None] * 4 + out[None, :],
+                mask=valid[:, None] & (out < 4)[None, :],
+                other=0.0,
+            ).to(dtype)
+            d_last = tl.dot(tl.trans(active), d_raw, d_last, input_precision=PRECISION)
+            out_weight = tl.load(out_weight_ptr + out_places)
+            d_active = tl.dot(d_raw, tl.trans(out_weight), input_precision=PRECISION)
+            d_hidden = tl.where(active > 0, d_active, 0.0)
+            _add_sums(d_biases_ptr, d_biases_descriptor, copy * (L + 1) + L, d_hidden, BIASES)
+            d_hiddens += (d_hidden.to(dtype),)
+        tl.debug_barrier()  # other threads read what was stored
+
+        if RECOMPUTE:
+            for step in range(L // 2):
+                pair = L // 2 - 1 - step
+                lower = tl.load(active_ptr + pair * P * W + own)
+                hidden = _layer(lower, 2 * pair, weights_ptr, biases_ptr, W, PRECISION)
+                upper = tl.maximum(hidden, 0.0).to(dtype)
+                d_hiddens = _down(
+                    *(d_hiddens, (upper,), 2 * pair + 1, copy, weights_ptr, d_weights_ptr),
+                    *(d_weights_descriptor, d_biases_ptr, d_biases_descriptor, tiles, W, L),
+                    *(PRECISION, SUMS, BIASES),
+                )
+                d_hiddens = _down(
+                    *(d_hiddens, (lower,), 2 * pair, copy, weights_ptr, d_weights_ptr),
+                    *(d_weights_descriptor, d_biases_ptr, d_biases_descriptor, tiles, W, L),
+                    *(PRECISION, SUMS, BIASES),
+                )
+        else:
+            for step in range(L):
+                layer = L - 1 - step
+                actives: tl.tuple = ()
+                for k in tl.static_range(K):
+                    actives += (tl.load(active_ptr + (k * L + layer) * P * W + own),)
+                d_hiddens = _down(
+                    *(d_hiddens, actives, layer, copy, weights_ptr, d_weights_ptr),
+                    *(d_weights_descriptor, d_biases_ptr, d_biases_descriptor, tiles, W, L),
+                    *(PRECISION, SUMS, BIASES),
+                )
+        for k in tl.static_range(K):
+            batch, points, valid = _tile_of(first + k, rays, row, samples, SAMPLES)
+            valid &= first + k < tiles
+            if PLANES:
+                _add_gradient_of_planes_by_groups(
+                    d_planes_ptr + batch * 3 * R * R * W,
+                    points_ptr + batch * rays * samples * 3,
+                    *(d_hiddens[k], points, valid, R, W, G_DOWN, PRECISION),
+                )
+            elif tiles < 0:  # never
+                tl.store(active_ptr + own, d_hiddens[k])
+        tl.debug_barrier()  # all have read, before the next tile overwrites
+    tl.atomic_add(d_out_weight_ptr + copy * W * OUT_COLUMNS + out_places, d_last, sem="relaxed")
