@@ -22,178 +22,32 @@ of the planes, W width of the MLP, L its layers between the first and the last.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 from model.kernels.field_kernels import (
     OUT_COLUMNS,
+    POINTS_PER_TILE,
     RAY_SIDE,
-    backward_by_groups,
+    SAMPLES_PER_TILE,
     backward_kernel,
-    forward_by_groups,
     forward_kernel,
 )
 
-
-class Forward(NamedTuple):
-    """A way of the forward pass; the losers go.
-
-    Args:
-        group: patches that a product takes at once. 0: the present kernel.
-        samples: of a ray in a tile (8 in the present kernel).
-    """
-
-    group: int = 0
-    warps: int = 4
-    stages: int = 3
-    registers: int | None = None
-    samples: int = 8
-
-
-class Backward(NamedTuple):
-    """A way of the backward pass; the losers go.
-
-    Args:
-        group: patches that a product takes at once on the way up. 0: the present kernel.
-        group_down: the same on the way down.
-        tiles: at once, which share an addition to the weights' gradient.
-        sums: how these are added: by "descriptor" (TMA) or "pointers"; "none": not at all.
-        biases: how their gradient is added: each warp its own part by "pointers" or by
-            "descriptor", which takes four warps; or "plain", all warps together.
-        recompute: keep every second layer's input only.
-        planes: False: no gradient of the planes.
-        chunks: a program takes tiles that follow each other.
-        registers: the most that a thread may have.
-        programs: a multiprocessor.
-    """
-
-    group: int = 0
-    group_down: int = 4
-    samples: int = 8
-    tiles: int = 1
-    sums: str = "descriptor"
-    biases: str = "pointers"
-    recompute: bool = False
-    planes: bool = True
-    chunks: bool = False
-    warps: int = 4
-    stages: int = 3
-    registers: int | None = None
-    programs: int = 2
-    copies: int = 16
-
-
-FORWARD = Forward()
-BACKWARD = Backward()
-LAST_KERNEL: Any = None  # compiled, for the benchmark
-
-
-def field_values(
-    planes: Tensor,
-    points: Tensor,
-    weights: Tensor,
-    biases: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    row: int,
-    way: Forward,
-) -> Tensor:
-    """Raw outputs (B, N, S, 4)."""
-    batch, rays, samples, _ = points.shape
-    global LAST_KERNEL
-    raw = points.new_empty(batch, rays, samples, 4)
-    kernel, groups = forward_kernel, {}
-    if way.group:
-        kernel, groups = forward_by_groups, {"G": way.group, "SAMPLES": way.samples}
-    LAST_KERNEL = kernel[(_tiles(points, row, way.samples),)](
-        *(planes, points, weights, biases, out_weight, out_bias, raw),
-        *(rays, row, samples, planes.shape[2]),
-        **groups,
-        **_settings(weights, way),
-    )
-    return raw
-
-
-def field_gradients(
-    planes: Tensor,
-    points: Tensor,
-    weights: Tensor,
-    biases: Tensor,
-    out_weight: Tensor,
-    d_raw: Tensor,
-    row: int,
-    way: Backward,
-) -> list[Tensor]:
-    """Gradients of planes, weights, biases and out_weight, in float32."""
-    global LAST_KERNEL
-    rays, samples = points.shape[1:3]
-    layers, width = biases.shape
-    tiles = _tiles(points, row, way.samples)
-    programs = min(triton.cdiv(tiles, way.tiles), way.programs * _processors(points.device))
-    sums_by, biases_by = way.sums, way.biases
-    if points.device.type != "cuda":  # the interpreter has no additions by descriptors
-        sums_by = "pointers" if sums_by == "descriptor" else sums_by
-        biases_by = "pointers" if biases_by == "descriptor" else biases_by
-    rows_of_biases = layers + 1 if way.group else layers
-    rows_of_biases *= 4 if biases_by == "descriptor" else 1
-    d_planes, d_weights, d_biases, d_out_weight = (
-        torch.zeros(shape, dtype=torch.float32, device=points.device)
-        for shape in (
-            planes.shape,
-            (way.copies, *weights.shape),
-            (way.copies, rows_of_biases, width),
-            (way.copies, *out_weight.shape),
-        )
-    )
-    points_at_once = way.tiles * RAY_SIDE.value**2 * way.samples
-    kept = layers // 2 if way.recompute and layers % 2 == 0 else layers
-    active = planes.new_empty(programs, kept, points_at_once, width)
-    tensors = (planes, points, weights, biases, out_weight, d_raw)
-    sums = (d_planes, d_weights, d_biases, d_out_weight, active)
-    sizes = (tiles, rays, row, samples, planes.shape[2])
-    if not way.group:
-        LAST_KERNEL = backward_kernel[(programs,)](
-            *tensors, *sums, *sizes, COPIES=way.copies, **_settings(weights, way)
-        )
-    else:
-        by_descriptors = (
-            (sums_by, d_weights, [width, width]),
-            (biases_by, d_biases, [4, width]),
-        )
-        descriptors = [
-            TensorDescriptor.from_tensor(sums.view(-1, width), block)
-            if by == "descriptor"
-            else None
-            for by, sums, block in by_descriptors
-        ]
-        LAST_KERNEL = backward_by_groups[(programs,)](
-            *tensors,
-            *sums,
-            *descriptors,
-            *sizes,
-            COPIES=way.copies,
-            G=way.group,
-            G_DOWN=way.group_down,
-            SAMPLES=way.samples,
-            K=way.tiles,
-            SUMS=sums_by,
-            BIASES=biases_by,
-            RECOMPUTE=kept < layers,
-            PLANES=way.planes,
-            CHUNKS=way.chunks,
-            **_settings(weights, way),
-        )
-    d_biases = d_biases.view(
-        way.copies, -1, rows_of_biases // (layers + 1) if way.group else 1, width
-    )
-    d_biases = d_biases.sum((0, 2))[-layers:]
-    return [d_planes, d_weights.sum(0), d_biases, d_out_weight.sum(0)]
+# By lrm-large's shapes on an H200; as are the sides of tiles and patches in `field_kernels`.
+_WARPS = 4
+# Programs that add to the same copy of the weights' gradient wait for each other.
+_GRADIENT_COPIES = 16
+# Of the backward pass: as many as a multiprocessor has registers for.
+_PROGRAMS_PER_PROCESSOR = 2
+# Of a thread of the forward pass, so that a multiprocessor has them for three programs, not two.
+# Wider layers, or float32, would put too much into memory.
+_FORWARD_REGISTERS = 168
 
 
 class _FusedField(torch.autograd.Function):
@@ -210,27 +64,55 @@ class _FusedField(torch.autograd.Function):
         out_bias: Tensor,
         row: int,
     ) -> Tensor:
+        batch, rays, samples, _ = points.shape
+        raw = points.new_empty(batch, rays, samples, 4)
         tensors = [t.contiguous() for t in (planes, points, weights, biases, out_weight, out_bias)]
         ctx.save_for_backward(*tensors[:-1])
         ctx.row = row
-        return field_values(*tensors, row, FORWARD)
+        settings = _settings(tensors[2])
+        if settings["W"] <= 64 and tensors[2].element_size() == 2:
+            settings["maxnreg"] = _FORWARD_REGISTERS
+        forward_kernel[(_tiles(points, row),)](
+            *tensors, raw, rays, row, samples, planes.shape[2], **settings
+        )
+        return raw
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_raw: Tensor) -> tuple[Tensor | None, ...]:
+        planes, points, weights, biases, out_weight = ctx.saved_tensors
+        rays, samples = points.shape[1:3]
+        layers, width = biases.shape
+        tiles = _tiles(points, ctx.row)
+        programs = min(tiles, _PROGRAMS_PER_PROCESSOR * _processors(points.device))
+        d_planes, *d_rest = (
+            torch.zeros(shape, dtype=torch.float32, device=points.device)
+            for shape in (
+                planes.shape,
+                (_GRADIENT_COPIES, *weights.shape),
+                (_GRADIENT_COPIES, *biases.shape),
+                (_GRADIENT_COPIES, *out_weight.shape),
+            )
+        )
+        active = planes.new_empty(programs, layers, POINTS_PER_TILE.value, width)
         d_raw = d_raw.float().contiguous()
-        gradients = field_gradients(*ctx.saved_tensors, d_raw, ctx.row, BACKWARD)
+        backward_kernel[(programs,)](
+            *(planes, points, weights, biases, out_weight, d_raw, d_planes, *d_rest, active),
+            *(tiles, rays, ctx.row, samples, planes.shape[2]),
+            COPIES=_GRADIENT_COPIES,
+            **_settings(weights),
+        )
         d_out_bias = pad(d_raw.flatten(0, 2).sum(0), (0, OUT_COLUMNS.value - 4))
-        dtype = ctx.saved_tensors[0].dtype
-        d_planes, *d_layers = (gradient.to(dtype) for gradient in (*gradients, d_out_bias))
+        gradients = (d_planes, *(d.sum(0) for d in d_rest), d_out_bias)
+        d_planes, *d_layers = (gradient.to(planes.dtype) for gradient in gradients)
         return d_planes, None, *d_layers, None
 
 
-def _tiles(points: Tensor, row: int, samples_per_tile: int) -> int:
+def _tiles(points: Tensor, row: int) -> int:
     batch, rays, samples, _ = points.shape
     rows = triton.cdiv(rays, row)
     squares = triton.cdiv(row, RAY_SIDE.value) * triton.cdiv(rows, RAY_SIDE.value)
-    return batch * squares * triton.cdiv(samples, samples_per_tile)
+    return batch * squares * triton.cdiv(samples, SAMPLES_PER_TILE.value)
 
 
 def _processors(device: torch.device) -> int:
@@ -239,12 +121,10 @@ def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
 
-def _settings(weights: Tensor, way: Forward | Backward) -> dict[str, Any]:
+def _settings(weights: Tensor) -> dict[str, Any]:
     layers, width, _ = weights.shape
     precision = "ieee" if weights.dtype == torch.float32 else "tf32"
-    settings = {"W": width, "L": layers, "PRECISION": precision}
-    settings |= {"num_warps": way.warps, "num_stages": way.stages}
-    return settings if way.registers is None else settings | {"maxnreg": way.registers}
+    return {"W": width, "L": layers, "PRECISION": precision, "num_warps": _WARPS}
 
 
 def fused_field(
