@@ -100,6 +100,10 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _require_at_least(0, "optimizer", self, "lr weight_decay warmup_steps clip_norm skip_norm")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(
+                f"optimizer.momentum is {self.momentum!r}; it must be at least 0 and below 1"
+            )
 
 
 @dataclass(frozen=True)

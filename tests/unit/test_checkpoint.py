@@ -15,6 +15,7 @@ from model.config import NerfConfig
 from model.initialization import initialize
 from model.lrm import LRM
 from model.weights import load_model
+from tests.runs import change
 from train.checkpoint import Checkpoints, Training, write_recipe
 from train.optimizer import AveragedWeights, GuardedSteps, build_optimizers
 from train.parallel import Group
@@ -62,11 +63,13 @@ def assert_same(left: Training, right: Training) -> None:
             assert torch.equal(value, right.tensors()[kind][name]), (kind, name)
 
 
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("optimizer", "ema_decay"), [("adamw", 0.0), ("adamw", 0.9), ("muon", 0.9)]
+)
 def test_going_on_is_as_if_never_stopped(
-    tiny_recipe: Recipe, tmp_path: Path, ema_decay: float
+    tiny_recipe: Recipe, tmp_path: Path, optimizer: str, ema_decay: float
 ) -> None:
-    recipe = with_run(tiny_recipe, ema_decay=ema_decay)
+    recipe = change(with_run(tiny_recipe, ema_decay=ema_decay), "optimizer", name=optimizer)
     training = new_training(recipe, seed=0)
     take_step(training, 1)
     training.bad_samples = 3
@@ -192,6 +195,18 @@ def test_another_model_is_refused(tiny_recipe: Recipe, tmp_path: Path) -> None:
     smaller = dataclasses.replace(tiny_recipe.model, nerf=NerfConfig(layers=2))
     with pytest.raises(ValueError, match="holds a run of another model"):
         restored(dataclasses.replace(tiny_recipe, model=smaller), tmp_path)
+
+
+@pytest.mark.parametrize("names", [("adamw", "muon"), ("muon", "adamw")])
+def test_another_optimizer_needs_another_run(
+    tiny_recipe: Recipe, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    before, after = (change(tiny_recipe, "optimizer", name=name) for name in names)
+    training = new_training(before, seed=0)
+    take_step(training, 1)
+    save(training, before, tmp_path)
+    with pytest.raises(ValueError, match=f"optimizer.name {names[0]}, which keeps other moments"):
+        restored(after, tmp_path)
 
 
 def test_other_settings_may_change(tiny_recipe: Recipe, tmp_path: Path) -> None:

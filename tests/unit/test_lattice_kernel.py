@@ -172,10 +172,12 @@ def random_deep_field() -> Field:
     return field
 
 
-# A tenth of a cell is what a surface may move by.
-@pytest.mark.parametrize(("make", "bf16"), [(trained_field, 0.1), (random_deep_field, 0.5)])
+# A tenth of a cell is what a surface may move by; the sharper the field, the less it moves.
+@pytest.mark.parametrize(
+    ("make", "tf32", "bf16"), [(trained_field, 0.01, 0.1), (random_deep_field, 0.02, 0.5)]
+)
 @torch.no_grad()
-def test_what_precision_costs(make: Callable[[], Field], bf16: float) -> None:
+def test_what_precision_costs(make: Callable[[], Field], tf32: float, bf16: float) -> None:
     """How far products of fewer bits move a surface, in cells of a lattice of 384 points."""
     torch.manual_seed(0)
     field = make()
@@ -184,7 +186,7 @@ def test_what_precision_costs(make: Callable[[], Field], bf16: float) -> None:
     print({name: f"{error:.1e}" for name, error in errors.items()})
     assert errors["tf32x3"] < 1e-3
     assert errors["tf32x3"] < 10 * errors["ieee"]
-    assert errors["tf32"] > 0.02
+    assert errors["tf32"] > tf32
     assert errors["bf16"] > bf16
 
 

@@ -158,6 +158,7 @@ def test_the_last_set_counts() -> None:
         ("run.log_every=0", "run.log_every is 0; it must be at least 1"),
         ("run.batch_size=-4", "run.batch_size is -4; it must be at least 1"),
         ("run.dtype=fp16", "recipe.run.dtype is 'fp16'; it must be one of auto, fp32, bf16"),
+        ("optimizer.momentum=1", "optimizer.momentum is 1.0; it must be at least 0 and below 1"),
         ("optimizer.lr=-1e-3", "optimizer.lr is -0.001; it must be at least 0"),
         ("data.views=0", "data.views is 0; it must be at least 1"),
         ("data.object_share=1.5", "data.object_share is 1.5"),
