@@ -61,6 +61,7 @@ ORDER = {
             "field_query",
             "step",
             "recorded_step",
+            "muon",
             "optimizer",
             "parallel",
             "loading",
