@@ -18,6 +18,7 @@ import torch
 from model.conditioning import CAMERA_FEATURES
 from model.config import LrmConfig
 from model.lrm import LRM
+from train.muon import ROUNDS
 from train.optimizer import hidden_matrices
 from train.recipe import Recipe
 
@@ -131,10 +132,18 @@ def flops_per_sample(recipe: Recipe) -> tuple[PartFlops, ...]:
     return tuple(part for part in parts if part.forward)  # some models lack some
 
 
+def optimizer_flops(recipe: Recipe) -> int:
+    """Of a step, on every GPU: the products that orthogonalise; Muon's alone."""
+    if recipe.optimizer.name != "muon":
+        return 0
+    sides = (sorted(shape) for shape in _hidden_shapes(recipe.model))
+    return sum(ROUNDS * (4 * short**2 * long + 2 * short**3) for short, long in sides)
+
+
 @functools.cache
-def _hidden_parameters(config: LrmConfig) -> int:
+def _hidden_shapes(config: LrmConfig) -> tuple[torch.Size, ...]:
     with torch.device("meta"):
-        return sum(matrix.numel() for matrix in hidden_matrices(LRM(config)))
+        return tuple(matrix.shape for matrix in hidden_matrices(LRM(config)))
 
 
 def memory_per_gpu(
@@ -152,7 +161,7 @@ def memory_per_gpu(
     whole_gradients = spread == 1 or micro_batch < run.batch_size // gpus
     moments = 2 * total
     if recipe.optimizer.name == "muon":  # which keeps one where AdamW keeps two
-        moments -= 4 * _hidden_parameters(recipe.model)
+        moments -= 4 * sum(shape.numel() for shape in _hidden_shapes(recipe.model))
     lasting = {
         "weights": total // spread,
         "gradients": total if whole_gradients else total // spread,

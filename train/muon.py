@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 
 # Of the quintic polynomial that drives singular values to 0.7…1.2 in five rounds.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_ROUNDS = 5
+ROUNDS = 5
 # Root mean square of what AdamW's steps change, in learning rates.
 _ADAMW_RMS = 0.2
 
@@ -79,17 +79,18 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_sub_(parts, steps.unbind())
 
 
-def orthogonalize(matrices: Tensor) -> Tensor:
+def orthogonalize(matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """U Vᵀ of U S Vᵀ for each of (N, R, C), about: singular values end between 0.7 and 1.2.
 
-    A Newton-Schulz iteration, in bf16 on a GPU.
+    Args:
+        dtype: of the Newton-Schulz iteration's products; None: bf16 on a GPU, else the matrices'.
     """
+    dtype = dtype or (torch.bfloat16 if matrices.is_cuda else matrices.dtype)
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)
-    x = x.bfloat16() if x.is_cuda else x
+    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)).to(dtype)
     a, b, c = _COEFFICIENTS
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     return (x.mT if tall else x).to(matrices.dtype)

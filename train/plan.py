@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.lrm import parameter_counts
-from train.costs import Memory, PartFlops, flops_per_sample, memory_per_gpu
+from train.costs import Memory, PartFlops, flops_per_sample, memory_per_gpu, optimizer_flops
 from train.recipe import Recipe
 
 # §4.1, §4.2: one copy of Objaverse, three of MVImgNet.
@@ -39,6 +39,7 @@ class Plan:
     Attributes:
         parameters: by part, as `parameter_counts` has them.
         flops: of one sample, by part.
+        optimizer_flops: of one step, on every GPU.
         memory: of one GPU at `micro_batch` samples a forward pass.
         largest_micro_batch: the most samples that fit; 0 if not even one does.
         efficiency: share of the datasheet rate that useful FLOPs reach; recomputation and
@@ -50,6 +51,7 @@ class Plan:
     gpus: int
     parameters: dict[str, int]
     flops: tuple[PartFlops, ...]
+    optimizer_flops: int
     memory: Memory
     micro_batch: int
     largest_micro_batch: int
@@ -75,7 +77,8 @@ class Plan:
     @property
     def step_s(self) -> float:
         rate = self.gpu.bf16_flops_per_s * self.efficiency
-        return self.flops_per_sample * (self.batch_size // self.gpus) / rate
+        share = self.batch_size // self.gpus
+        return (self.flops_per_sample * share + self.optimizer_flops) / rate
 
     @property
     def days(self) -> float:
@@ -129,6 +132,7 @@ def plan_training(
         gpus=gpus,
         parameters=parameters,
         flops=flops_per_sample(recipe),
+        optimizer_flops=optimizer_flops(recipe),
         memory=memory(micro),
         micro_batch=micro,
         largest_micro_batch=next(fitting, 0),
@@ -185,6 +189,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
     lasting = plan.memory.lasting
     update_bytes = 3 * lasting["weights"] + 2 * lasting["the optimizer's moments"]
     update_s = update_bytes / plan.gpu.bandwidth_bytes_per_s
+    muon = [("  in it Muon's products, on every GPU", _flops(plan.optimizer_flops))]
     return [
         *rows,
         ("largest micro batch that fits", largest if plan.largest_micro_batch else "none"),
@@ -195,6 +200,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ),
         ("steps", f"{plan.steps:,} of {plan.batch_size:,} samples"),
         ("time per step", f"{plan.step_s:.3g} s; the all-reduce is not modelled"),
+        *(muon if plan.optimizer_flops else []),
         ("  the optimizer reads and writes for at least", f"{update_s * 1e3:.1f} ms"),
         ("useful FLOPs of the run", f"{plan.run_flops:.2e}"),
         ("whole run", f"{plan.days:.3g} days, {plan.days * 24 * plan.gpus:,.0f} GPU hours"),

@@ -115,11 +115,14 @@ def test_the_card_says_that_lpips_is_missing(
     assert "5 training objects" in card
     assert "without the LPIPS objective" in card
     assert "87.8 to 74.7" in card  # table 2's baseline and D.6, CLIP similarity
+    assert "| optimiser | AdamW, " in card
     changed = change(tiny_recipe, "data", mirrored=0.5, recolored=0.3)
+    changed = change(changed, "optimizer", name="muon")
     changed_card = model_card(changed, [ball_data], 5, 6, 6)
     assert (
         "| 50% of the samples in a mirror, colours changed (`data.recolored` 0.3) |" in changed_card
     )
+    assert "| optimiser | Muon and AdamW, " in changed_card
     other = model_card(change(tiny_recipe, "loss", perceptual="lpips"), [ball_data], 5, 6, 6)
     assert "without the LPIPS" not in other
 

@@ -27,7 +27,9 @@ from model.lrm import LRM, parameter_counts
 from model.nerf import NerfMLP
 from model.rendering import render_rays
 from model.triplane import sample_planes
-from train.costs import PartFlops, flops_per_sample, memory_per_gpu
+from train.costs import PartFlops, flops_per_sample, memory_per_gpu, optimizer_flops
+from train.muon import orthogonalize
+from train.optimizer import hidden_matrices
 from train.plan import (
     GPUS,
     PAPER_GPUS,
@@ -293,6 +295,24 @@ def test_muon_keeps_one_moment_of_the_matrices_it_steps() -> None:
     decoder = cross + 4 * width**2 + 8 * width**2
     modulation = 3 * (width**2 + 2 * width**2)
     assert adamw - muon == 4 * (16 * (decoder + modulation) + 12 * 12 * image_width**2)
+
+
+def test_what_muon_computes_is_what_torch_counts() -> None:
+    recipe = dataclasses.replace(Recipe(), optimizer=OptimizerConfig(name="muon"))
+    with torch.device("meta"):
+        matrices = hidden_matrices(LRM(recipe.model))
+    with FlopCounterMode(display=False) as counter:
+        for matrix in matrices:
+            orthogonalize(matrix.detach()[None])
+    assert optimizer_flops(recipe) == counter.get_total_flops()
+    assert optimizer_flops(Recipe()) == 0
+    adamw, muon = plan(Recipe(), gpus=128), plan(recipe, gpus=128)
+    rate = A100.bf16_flops_per_s * adamw.efficiency
+    assert (muon.step_s - adamw.step_s) * rate == pytest.approx(counter.get_total_flops())
+    rows = [dict(plan_rows(planned)) for planned in (adamw, muon)]
+    label = "  in it Muon's products, on every GPU"
+    assert label not in rows[0]
+    assert rows[1][label].endswith(" TFLOP")
 
 
 def test_the_largest_micro_batch_is_the_last_that_fits() -> None:
