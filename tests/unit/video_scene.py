@@ -21,6 +21,7 @@ from PIL import Image
 from model.cameras import Cameras
 from model.formats.meshes import MeshPart, TexturedMesh
 from model.rasterizing import MeshRenderer
+from train.videos import PosedVideo, VideoSource, find_videos, read_poses
 
 WIDTH, HEIGHT = 320, 240
 FX, FY, CX, CY = 300.0, 310.0, 155.0, 126.0  # in pixels; the centre is not the middle
@@ -264,3 +265,17 @@ def write_co3d(root: Path, video: Scene, form: str, sequence: str = "110_13051_2
     path = folder / "frame_annotations.jgz"
     path.write_bytes(gzip.compress(json.dumps(entries).encode()))
     return path
+
+
+def write_video(folder: Path, video: Scene, binary: bool = True) -> VideoSource:
+    write_pictures(folder / "images", video)
+    write_masks(folder / "masks", video)
+    write_colmap(folder / "sparse" / "0", video, binary)
+    return VideoSource(
+        ".", folder, folder / "sparse" / "0" / f"images.{'bin' if binary else 'txt'}", "colmap"
+    )
+
+
+def posed_by(folder: Path) -> PosedVideo:
+    (source,) = find_videos(folder)
+    return read_poses(source)
