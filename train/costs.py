@@ -10,6 +10,8 @@ Legend: M image tokens, N triplane tokens, L layers, S samples of a ray.
 from __future__ import annotations
 
 import functools
+import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +20,7 @@ import torch
 from model.conditioning import CAMERA_FEATURES
 from model.config import LrmConfig
 from model.lrm import LRM
-from train.muon import ROUNDS
+from train.muon import ROUNDS, team_size
 from train.optimizer import hidden_matrices
 from train.recipe import Recipe
 
@@ -132,12 +134,16 @@ def flops_per_sample(recipe: Recipe) -> tuple[PartFlops, ...]:
     return tuple(part for part in parts if part.forward)  # some models lack some
 
 
-def optimizer_flops(recipe: Recipe) -> int:
-    """Of a step, on every GPU: the products that orthogonalise; Muon's alone."""
+def optimizer_flops(recipe: Recipe, gpus: int) -> int:
+    """Of a step, on the busiest GPU: the products that orthogonalise; Muon's alone."""
     if recipe.optimizer.name != "muon":
         return 0
-    sides = (sorted(shape) for shape in _hidden_shapes(recipe.model))
-    return sum(ROUNDS * (4 * short**2 * long + 2 * short**3) for short, long in sides)
+    sharing = gpus if recipe.run.parallel == "fsdp" else team_size(gpus)
+    alike = Counter(_hidden_shapes(recipe.model))  # of one shape each GPU gets as many, or fewer
+    return sum(
+        math.ceil(count / sharing) * ROUNDS * (4 * short**2 * long + 2 * short**3)
+        for (short, long), count in ((sorted(shape), count) for shape, count in alike.items())
+    )
 
 
 @functools.cache

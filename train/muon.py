@@ -3,22 +3,28 @@
 K. Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". The scale of a
 step is that of J. Liu et al. 2025, "Muon is scalable for LLM training" (section 2.2), with which
 AdamW's learning rate and weight decay serve both.
+
+Of matrices of one shape each process orthogonalises its share, and they exchange what comes out.
+What a step computes does not depend on their number.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
 
 # Of the quintic polynomial that drives singular values to 0.7…1.2 in five rounds.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 # Root mean square of what AdamW's steps change, in learning rates.
 _ADAMW_RMS = 0.2
+_TEAM = 8  # as many as share a machine's fast links
 
 
 class Muon(torch.optim.Optimizer):
@@ -26,6 +32,8 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         parameters: matrices, whole or spread by FSDP.
+        mesh: of the processes that share the work where each has all of the matrices; None: each
+            does all of it. Those among which FSDP spreads parameters do so anyway.
 
     Attributes:
         found_inf: a scalar set before each step, as a fused AdamW has it: 1 leaves all as it is.
@@ -34,8 +42,14 @@ class Muon(torch.optim.Optimizer):
     found_inf: Tensor
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        mesh: DeviceMesh | None = None,
     ) -> None:
+        self._mesh = mesh
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -74,16 +88,34 @@ class Muon(torch.optim.Optimizer):
         rate = lr * (1 - self.found_inf)
         rows, columns = parameters[0].shape
         scale = rate * _ADAMW_RMS * max(rows, columns) ** 0.5
-        steps = scale * _of_whole(orthogonalize, ahead, parameters[0])
+        steps = scale * self._orthogonalized(ahead, parameters[0]).to(ahead.dtype)
         torch._foreach_mul_(parts, 1 - rate * weight_decay)
         torch._foreach_sub_(parts, steps.unbind())
+
+    def _orthogonalized(self, parts: Tensor, like: nn.Parameter) -> Tensor:
+        """Of (N, …) parts of matrices that are spread as `like` is, the parts of the results."""
+        size = torch.Size((len(parts), *like.shape))
+        if isinstance(like, DTensor):
+            (placement,) = like.placements
+            assert isinstance(placement, Shard)
+            rows = Shard(placement.dim + 1)
+            return _divided(orthogonalize, parts, size, like.device_mesh, rows)
+        if self._mesh is None:
+            return orthogonalize(parts)
+        return _divided(orthogonalize, parts, size, self._mesh, Replicate())
+
+
+def team_size(processes: int) -> int:
+    """How many of so many processes that hold all matrices share the work."""
+    return math.gcd(processes, _TEAM)
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """U Vᵀ of U S Vᵀ for each of (N, R, C), about: singular values end between 0.7 and 1.2.
 
     Args:
-        dtype: of the Newton-Schulz iteration's products; None: bf16 on a GPU, else the matrices'.
+        dtype: of the Newton-Schulz iteration's products and of what comes out; None: bf16 on a GPU,
+            else the matrices'.
     """
     dtype = dtype or (torch.bfloat16 if matrices.is_cuda else matrices.dtype)
     tall = matrices.shape[1] > matrices.shape[2]
@@ -93,7 +125,7 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     for _ in range(ROUNDS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
+    return x.mT if tall else x
 
 
 def _part(tensor: Tensor) -> Tensor:
@@ -101,19 +133,26 @@ def _part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _of_whole(function: Callable[[Tensor], Tensor], parts: Tensor, like: Tensor) -> Tensor:
-    """This process's part of what a function makes of whole matrices.
+def _divided(
+    function: Callable[[Tensor], Tensor],
+    parts: Tensor,
+    size: torch.Size,
+    mesh: DeviceMesh,
+    placement: Placement,
+) -> Tensor:
+    """This process's part of what a function makes of (N, R, C) matrices, of each by itself.
 
     Args:
-        parts: (N, …) its parts of matrices that are spread as `like` is.
+        parts: this process's of the matrices, which lie on the mesh as `placement` says.
+        size: N, R, C.
     """
-    if not isinstance(like, DTensor):
-        return function(parts)
-    mesh, (placement,) = like.device_mesh, like.placements
-    assert isinstance(placement, Shard)
-    spread = [Shard(placement.dim + 1)]
-    shape = torch.Size((len(parts), *like.shape))
-    stride = (shape[1] * shape[2], shape[2], 1)
-    whole = DTensor.from_local(parts, mesh, spread, shape=shape, stride=stride).full_tensor()
-    copies = DTensor.from_local(function(whole), mesh, [Replicate()])
-    return copies.redistribute(placements=spread).to_local()
+    stride = (size[1] * size[2], size[2], 1)
+
+    def exchanged(local: Tensor, before: Placement, after: Placement) -> Tensor:
+        spread = DTensor.from_local(
+            local.contiguous(), mesh, [before], run_check=False, shape=size, stride=stride
+        )
+        return spread.redistribute(placements=[after]).to_local()
+
+    whole = exchanged(parts, placement, Shard(0))  # some of them, none in pieces
+    return exchanged(function(whole), Shard(0), placement)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from model.lrm import LRM
@@ -20,10 +21,15 @@ from train.muon import Muon
 from train.recipe import OptimizerConfig
 
 
-def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.AdamW | Muon]:
+def build_optimizers(
+    model: nn.Module, config: OptimizerConfig, mesh: DeviceMesh | None = None
+) -> list[torch.optim.AdamW | Muon]:
     """What steps the parameters, each of them one: AdamW, and Muon where the recipe says so.
 
     Weight decay only on weights that are neither biases nor in layer norms (App. B).
+
+    Args:
+        mesh: see `Muon`.
     """
     hidden = hidden_matrices(model) if config.name == "muon" else []
     by_muon = {id(matrix) for matrix in hidden}
@@ -50,7 +56,7 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.op
     )
     if not hidden:
         return [adamw]
-    return [adamw, Muon(hidden, config.lr, config.momentum, config.weight_decay)]
+    return [adamw, Muon(hidden, config.lr, config.momentum, config.weight_decay, mesh)]
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from model.lrm import LRM
+from train.muon import team_size
 from train.recipe import RunConfig
 
 # Said where `run.compile` meets float32 products: there are few of them, small and so on purpose.
@@ -132,6 +133,18 @@ def arrange(model: LRM, config: RunConfig, group: Group, device: torch.device) -
     for layer in layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh, ignored_params=set(model.nerf.parameters()))
+
+
+def team_mesh(group: Group, device: torch.device) -> DeviceMesh | None:
+    """This process's team, neighbours by rank, which share an optimiser's work; None: it is alone.
+
+    All processes must call this.
+    """
+    team = team_size(group.size)
+    if team == 1:
+        return None
+    names = ("teams", "team")
+    return init_device_mesh(device.type, (group.size // team, team), mesh_dim_names=names)["team"]
 
 
 def is_spread(model: nn.Module) -> bool:

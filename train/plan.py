@@ -39,7 +39,7 @@ class Plan:
     Attributes:
         parameters: by part, as `parameter_counts` has them.
         flops: of one sample, by part.
-        optimizer_flops: of one step, on every GPU.
+        optimizer_flops: of one step, on the busiest GPU.
         memory: of one GPU at `micro_batch` samples a forward pass.
         largest_micro_batch: the most samples that fit; 0 if not even one does.
         efficiency: share of the datasheet rate that useful FLOPs reach; recomputation and
@@ -132,7 +132,7 @@ def plan_training(
         gpus=gpus,
         parameters=parameters,
         flops=flops_per_sample(recipe),
-        optimizer_flops=optimizer_flops(recipe),
+        optimizer_flops=optimizer_flops(recipe, gpus),
         memory=memory(micro),
         micro_batch=micro,
         largest_micro_batch=next(fitting, 0),
@@ -189,7 +189,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
     lasting = plan.memory.lasting
     update_bytes = 3 * lasting["weights"] + 2 * lasting["the optimizer's moments"]
     update_s = update_bytes / plan.gpu.bandwidth_bytes_per_s
-    muon = [("  in it Muon's products, on every GPU", _flops(plan.optimizer_flops))]
+    muon = [("  in it Muon's products, on each GPU", _flops(plan.optimizer_flops))]
     return [
         *rows,
         ("largest micro batch that fits", largest if plan.largest_micro_batch else "none"),

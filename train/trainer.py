@@ -33,6 +33,7 @@ from train.parallel import (
     join_group,
     release_gathered,
     sum_gradients_over_parts,
+    team_mesh,
 )
 from train.recipe import Recipe
 from train.recorded_step import PartOfStep, RecordedStep
@@ -87,7 +88,9 @@ def train(
     if not checkpoints.names():
         start_weights(model, recipe)
     arrange(model.to(device), config, group, device)
-    steps = GuardedSteps(build_optimizers(model, recipe.optimizer), recipe.optimizer)
+    muon = recipe.optimizer.name == "muon"
+    mesh = team_mesh(group, device) if muon and not is_spread(model) else None
+    steps = GuardedSteps(build_optimizers(model, recipe.optimizer, mesh), recipe.optimizer)
     average = AveragedWeights(model, config.ema_decay) if config.ema_decay else None
     training = Training(model, steps, average)
     checkpoints.restore(training)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from model.config import LrmConfig
 from model.initialization import initialize
 from model.lrm import LRM
-from train.muon import Muon, orthogonalize
+from train.muon import Muon, orthogonalize, team_size
 from train.optimizer import GuardedSteps, build_optimizers
 from train.recipe import OptimizerConfig
 
@@ -29,8 +33,8 @@ def test_singular_vectors_stay_and_singular_values_come_near_one(
     values = torch.linspace(1.0, 0.05, rank)
     left, right = left[..., :rank], right[..., :rank]
     steps = orthogonalize(7 * (left * values) @ right.mT, dtype)
-    assert steps.dtype == torch.float32
-    found = left.mT @ steps @ right
+    assert steps.dtype == (dtype or torch.float32)
+    found = left.mT @ steps.float() @ right
     diagonal = found.diagonal(dim1=1, dim2=2)
     torch.testing.assert_close(found, torch.diag_embed(diagonal), rtol=0, atol=tolerance)
     assert diagonal.min() > 0.65
@@ -136,3 +140,66 @@ def test_the_rate_is_that_of_the_schedule(tiny_config: LrmConfig) -> None:
     torch.testing.assert_close(changes[1], 2 * changes[0], rtol=1e-3, atol=1e-6)
     # As large as AdamW's steps are.
     assert changes[0].square().mean().sqrt() == pytest.approx(0.2 * 0.01, rel=0.25)
+
+
+# Five of one shape for three processes, one for one of them, and one with too few rows for all.
+SHAPES = [(8, 12)] * 5 + [(12, 8), (2, 6)]
+PROCESSES = 3
+
+
+def two_steps(muon: Muon) -> None:
+    muon.found_inf = torch.zeros(())
+    for seed in (1, 2):
+        generator = torch.Generator().manual_seed(seed)
+        for matrix in muon.param_groups[0]["params"]:
+            gradient = torch.randn(matrix.shape, generator=generator)
+            if isinstance(matrix, DTensor):
+                gradient = distribute_tensor(gradient, matrix.device_mesh, matrix.placements)
+            matrix.grad = gradient
+        muon.step()
+
+
+def step_in_company(rank: int, folder: Path, products: torch.dtype) -> None:
+    """One of the processes: the matrices spread and not, stepped alone and together."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=PROCESSES
+    )
+    mesh = init_device_mesh("cpu", (PROCESSES,))
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in SHAPES]
+    alone, together = ([torch.nn.Parameter(t.clone()) for t in start] for _ in range(2))
+    spread = [torch.nn.Parameter(distribute_tensor(t, mesh, [Shard(0)])) for t in start]
+    worked_on: list[int] = []
+
+    def counted(matrices: torch.Tensor) -> torch.Tensor:
+        worked_on.append(len(matrices))
+        return orthogonalize(matrices, products)
+
+    settings = (0.1, 0.9, 0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.muon.orthogonalize", counted)
+        two_steps(Muon(alone, *settings))
+        assert worked_on == [5, 1, 1] * 2
+        worked_on.clear()
+        two_steps(Muon(together, *settings, mesh))
+        two_steps(Muon(spread, *settings))
+    shares = [[2, 1, 1], [2, 0, 0], [1, 0, 0]][rank]  # of five, one and one
+    assert worked_on == shares * 4
+    tolerance = 1e-4 if products == torch.float32 else 0.02
+    for before, one, other, part in zip(start, alone, together, spread, strict=True):
+        change = (one - before).norm()
+        assert change > 0.1
+        assert (other - one).norm() < tolerance * change
+        assert (part.full_tensor() - one).norm() < tolerance * change  # type: ignore[attr-defined]
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+def test_processes_share_the_work_and_agree(products: torch.dtype, tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(step_in_company, (tmp_path, products), nprocs=PROCESSES)
+
+
+@pytest.mark.parametrize(("processes", "team"), [(1, 1), (2, 2), (6, 2), (8, 8), (12, 4), (128, 8)])
+def test_teams_are_neighbours_of_at_most_eight(processes: int, team: int) -> None:
+    assert team_size(processes) == team

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -304,15 +305,32 @@ def test_what_muon_computes_is_what_torch_counts() -> None:
     with FlopCounterMode(display=False) as counter:
         for matrix in matrices:
             orthogonalize(matrix.detach()[None])
-    assert optimizer_flops(recipe) == counter.get_total_flops()
-    assert optimizer_flops(Recipe()) == 0
+    assert optimizer_flops(recipe, 1) == counter.get_total_flops()
+    assert optimizer_flops(Recipe(), 1) == 0
     adamw, muon = plan(Recipe(), gpus=128), plan(recipe, gpus=128)
     rate = A100.bf16_flops_per_s * adamw.efficiency
-    assert (muon.step_s - adamw.step_s) * rate == pytest.approx(counter.get_total_flops())
+    flops = optimizer_flops(recipe, 128)
+    assert (muon.step_s - adamw.step_s) * rate == pytest.approx(flops)
     rows = [dict(plan_rows(planned)) for planned in (adamw, muon)]
-    label = "  in it Muon's products, on every GPU"
+    label = "  in it Muon's products, on each GPU"
     assert label not in rows[0]
     assert rows[1][label].endswith(" TFLOP")
+
+
+def test_what_muon_computes_is_divided() -> None:
+    """Evenly where each shape's matrices are a multiple of the GPUs that share them."""
+    recipe = dataclasses.replace(Recipe(), optimizer=OptimizerConfig(name="muon"))
+    with torch.device("meta"):
+        matrices = hidden_matrices(LRM(recipe.model))
+    counts = Counter(matrix.shape for matrix in matrices).values()
+    assert all(count % 4 == 0 for count in counts)
+    alone = optimizer_flops(recipe, 1)
+    assert optimizer_flops(recipe, 4) == alone / 4
+    assert optimizer_flops(recipe, 12) == alone / 4  # teams of four
+    assert alone / 8 <= optimizer_flops(recipe, 128) < alone / 6
+    spread = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, parallel="fsdp"))
+    assert optimizer_flops(spread, 4) == alone / 4
+    assert optimizer_flops(spread, 128) < alone / 12  # no fewer than one of each shape
 
 
 def test_the_largest_micro_batch_is_the_last_that_fits() -> None:
