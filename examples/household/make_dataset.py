@@ -1,16 +1,17 @@
 """Turn the household models of Debian's `sweethome3d-furniture` into a data set.
 
     python examples/household/make_dataset.py --furniture FOLDER --work UNPACKED --out DATA
-    python examples/household/make_dataset.py --furniture FOLDER --stretched 2 --work … --out DATA2
-    python examples/household/make_dataset.py --random-urdfs FOLDER --work UNPACKED --out DATA3
+    python examples/household/make_dataset.py --furniture FOLDER --stretched 5 --work … --out DATA
+    python examples/household/make_dataset.py --furniture FOLDER --composed 4000 --work … --out DATA
+    python examples/household/make_dataset.py --random-urdfs FOLDER --work UNPACKED --out DATA
+
+Each command wants a folder of its own.
 
 See README.md beside this file for where to get the models, and ATTRIBUTION.md for who made them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import re
 import zipfile
 from pathlib import Path
@@ -19,13 +20,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import typer
+from variants import composed_tasks, stretched_tasks
 
 from lrm_cli import console
 from lrm_cli.batch.command import BatchFlags
 from lrm_cli.preprocess_inputs import MeshInput
 from lrm_cli.preprocess_kinds import make_dataset
 from train.objects import ObjectSettings, ObjectTask
-from train.splits import assign_splits, is_held_out
 
 CATALOG = "PluginFurnitureCatalog.properties"
 ATTRIBUTION_HEADER = """\
@@ -115,45 +116,6 @@ def turned_copy(path: Path, rotation: np.ndarray[Any, Any]) -> Path:
     return copy
 
 
-def stretched_tasks(tasks: list[ObjectTask], copies: int) -> list[ObjectTask]:
-    """So many copies of each training object, longer, wider and higher by chance, or less so.
-
-    Every second one is mirrored as well. Held-out objects and their variants have none.
-    """
-    splits = assign_splits(task.uid for task in tasks)
-    stretched = []
-    for task in tasks:
-        if splits[task.uid] != "train":
-            continue
-        names = (f"{task.uid}/stretched{number}" for number in itertools.count(1))
-        trained_on = (name for name in names if not is_held_out(name))
-        for number, uid in enumerate(itertools.islice(trained_on, copies)):
-            seed = hashlib.sha256(uid.encode()).digest()
-            factors = np.exp(np.random.default_rng(list(seed)).uniform(-0.4, 0.4, 3))
-            if number % 2:
-                factors[0] *= -1
-            path = stretched_copy(task.path, factors, f"stretched{number + 1}")
-            stretched.append(ObjectTask(uid, path, task.source))
-    return stretched
-
-
-def stretched_copy(path: Path, factors: np.ndarray[Any, Any], name: str) -> Path:
-    """A copy of an OBJ file beside it, its axes multiplied by (3,) factors."""
-    lines = []
-    for line in path.read_text("latin-1").splitlines():
-        words = line.split()
-        if words and words[0] in ("v", "vn"):
-            numbers = np.array(words[1:4], dtype=float)
-            changed = numbers * factors if words[0] == "v" else numbers / factors
-            line = " ".join([words[0], *(f"{value:.6f}" for value in changed), *words[4:]])
-        elif words and words[0] == "f" and factors.prod() < 0:
-            line = " ".join(["f", *reversed(words[1:])])  # the mirror turns faces inside out
-        lines.append(line)
-    copy = path.with_name(f"{path.stem}.{name}.obj")
-    copy.write_text("\n".join(lines) + "\n", "latin-1")
-    return copy
-
-
 def random_tasks(urdfs_dir: Path, work_dir: Path) -> list[ObjectTask]:
     """A task per random object of PyBullet's data, in the colour that its URDF file gives.
 
@@ -215,6 +177,9 @@ def main(
     stretched: Annotated[
         int, typer.Option(help="In place of the furniture, so many stretched copies of each.")
     ] = 0,
+    composed: Annotated[
+        int, typer.Option(help="In place of the furniture, so many objects put together from it.")
+    ] = 0,
     size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
     views: Annotated[int, typer.Option(help="Pictures per object.")] = 32,
     jobs: Annotated[int | None, typer.Option(help="Renderers at a time.")] = None,
@@ -229,14 +194,19 @@ def main(
     with console.usage_errors():
         if furniture is None and random_urdfs is None:
             raise ValueError("give --furniture, --random-urdfs, or both")
+        if furniture is None and (stretched or composed):
+            raise ValueError(
+                "--stretched and --composed make variants of --furniture: give that too"
+            )
         settings = ObjectSettings(
             views=views, size=size, min_thickness=0.05, min_opacity=0.5, supersample=3
         )
         tasks = furniture_tasks(furniture, work) if furniture else []
         if write_attribution is not None:
             write_attribution.write_text(attribution(tasks), "utf-8")
-        if stretched:
-            tasks = stretched_tasks(tasks, stretched)
+        if stretched or composed:
+            own = tasks
+            tasks = stretched_tasks(own, stretched) + composed_tasks(own, composed, work)
         tasks += random_tasks(random_urdfs, work) if random_urdfs else []
         if write_references is not None:
             lines = [f"{task.uid}\t{task.path.resolve()}\n" for task in tasks]
