@@ -19,6 +19,7 @@ import trimesh
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.transform import Rotation
+from tqdm import tqdm
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
@@ -75,7 +76,8 @@ def composed_tasks(tasks: list[ObjectTask], count: int, work_dir: Path) -> list[
     folder = work_dir / "composed"
     folder.mkdir(parents=True, exist_ok=True)
     composed = []
-    for uid in itertools.islice(names_trained_on("composed/"), count):
+    names = itertools.islice(names_trained_on("composed/"), count)
+    for uid in tqdm(names, "putting together", count, disable=not count, unit="object"):
         rng = rng_of(uid)
         chosen = [materials[i] for i in rng.integers(len(materials), size=rng.choice([2, 2, 3]))]
         path = folder / f"{uid.rpartition('/')[2]}.glb"

@@ -16,6 +16,7 @@ from model.initialization import initialize
 from model.lrm import LRM
 from train.muon import Muon, orthogonalize, team_size
 from train.optimizer import GuardedSteps, build_optimizers
+from train.parallel import Group, team_mesh
 from train.recipe import OptimizerConfig
 
 MUON = OptimizerConfig(name="muon", lr=0.01, momentum=0.8, weight_decay=0.1)
@@ -142,9 +143,9 @@ def test_the_rate_is_that_of_the_schedule(tiny_config: LrmConfig) -> None:
     assert changes[0].square().mean().sqrt() == pytest.approx(0.2 * 0.01, rel=0.25)
 
 
-# Five of one shape for three processes, one for one of them, and one with too few rows for all.
+# Five of one shape for four processes, one for one of them, and one with too few rows for all.
 SHAPES = [(8, 12)] * 5 + [(12, 8), (2, 6)]
-PROCESSES = 3
+PROCESSES, TEAM = 4, 2
 
 
 def two_steps(muon: Muon) -> None:
@@ -182,10 +183,15 @@ def step_in_company(rank: int, folder: Path, products: torch.dtype) -> None:
         two_steps(Muon(alone, *settings))
         assert worked_on == [5, 1, 1] * 2
         worked_on.clear()
-        two_steps(Muon(together, *settings, mesh))
+        patch.setattr("train.muon._TEAM", TEAM)
+        team = team_mesh(Group(rank, PROCESSES), torch.device("cpu"))
+        assert team is not None
+        two_steps(Muon(together, *settings, team))
         two_steps(Muon(spread, *settings))
-    shares = [[2, 1, 1], [2, 0, 0], [1, 0, 0]][rank]  # of five, one and one
-    assert worked_on == shares * 4
+    # Of five, one and one: in a team of two, and of all four.
+    in_team = [[3, 1, 1], [2, 0, 0]][rank % TEAM]
+    among_all = [[2, 1, 1], [2, 0, 0], [1, 0, 0], [0, 0, 0]][rank]
+    assert worked_on == in_team * 2 + among_all * 2
     tolerance = 1e-4 if products == torch.float32 else 0.02
     for before, one, other, part in zip(start, alone, together, spread, strict=True):
         change = (one - before).norm()
