@@ -227,3 +227,27 @@ def test_one_object_can_be_learned(
     blank = (1 - pictures[:, :3]).square().flatten(1).mean(1)
     blank_psnr = float((-10 * blank.log10()).mean())
     assert last["train/psnr"] > blank_psnr + 2
+
+
+@pytest.mark.parametrize(("optimizer", "shared"), [("muon", True), ("adamw", False)])
+def test_muon_is_given_the_team_that_shares_its_work(
+    ball_data: Path,
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    optimizer: str,
+    shared: bool,
+) -> None:
+    class BuiltError(Exception):
+        pass
+
+    team = object()
+
+    def build(model: object, config: object, mesh: object) -> None:
+        raise BuiltError(mesh is team)
+
+    monkeypatch.setattr("train.trainer.team_mesh", lambda group, device: team)
+    monkeypatch.setattr("train.trainer.build_optimizers", build)
+    with pytest.raises(BuiltError) as built:
+        run_training(ball_data, change(tiny_recipe, "optimizer", name=optimizer), tmp_path / "run")
+    assert built.value.args == (shared,)
