@@ -2,16 +2,21 @@
 
 An object whose sha256(uid) starts with the hex digit 0 is held out, one in sixteen. Numbered
 variants of a held-out model (`chair2` of `chair1`) are excluded: neither trained on nor scored.
+Names that share more than LARGEST_FAMILY numbers (`object_0001` to `object_9999`) are no variants
+of one model but a folder numbered through, and each of them stands for itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 Split = Literal["train", "heldout", "excluded"]
+
+LARGEST_FAMILY = 16  # in a larger one, one held out is to be expected, and nothing would be left
 
 
 def is_held_out(uid: str) -> bool:
@@ -34,8 +39,11 @@ def assign_splits(uids: Iterable[str]) -> dict[str, Split]:
 
 def with_exclusions(splits: Mapping[str, Split]) -> dict[str, Split]:
     """Splits as they are stored, with the variants of held-out objects excluded from training."""
-    held_out_families = {family(uid) for uid, split in splits.items() if split == "heldout"}
+    families = {uid: family(uid) for uid in splits}
+    sizes = Counter(families.values())
+    held_out = {families[uid] for uid, split in splits.items() if split == "heldout"}
+    held_out = {name for name in held_out if sizes[name] <= LARGEST_FAMILY}
     return {
-        uid: "excluded" if split == "train" and family(uid) in held_out_families else split
+        uid: "excluded" if split == "train" and families[uid] in held_out else split
         for uid, split in splits.items()
     }

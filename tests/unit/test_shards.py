@@ -208,13 +208,22 @@ def test_split_is_by_hash_of_the_uid() -> None:
 
 def test_variants_of_a_held_out_model_are_not_trained_on() -> None:
     held_out = next(f"c/bed{n}/bed{n}" for n in range(999) if is_held_out(f"c/bed{n}/bed{n}"))
-    others = [f"c/bed{n}/bed{n}" for n in range(1000, 1100)]
+    others = [f"c/bed{n}/bed{n}" for n in range(1000, 1015)]
     others = [uid for uid in others if not is_held_out(uid)]
     splits = assign_splits([held_out, *others, "c/bedside/bedside"])
     assert {splits[uid] for uid in others} == {"excluded"}
     assert splits[held_out] == "heldout"
     assert splits["c/bedside/bedside"] == "train"
     assert set(assign_splits(others).values()) == {"train"}
+
+
+def test_a_folder_that_is_numbered_through_is_no_family() -> None:
+    uids = [f"scans/object_{n:04}" for n in range(1000)]
+    splits = assign_splits(uids)
+    assert {uid for uid, split in splits.items() if split == "heldout"} == set(
+        filter(is_held_out, uids)
+    )
+    assert set(splits.values()) == {"train", "heldout"}
 
 
 @pytest.mark.parametrize(
