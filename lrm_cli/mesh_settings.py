@@ -42,6 +42,7 @@ class MeshSettings(PhotoSettings):
     texture_format: str
     project_photo: bool
     save_visibility: bool
+    unlit: bool
     length: float  # metres
     origin: str
     copyright: str | None

@@ -85,6 +85,13 @@ def reconstruct(
             "--save-visibility", help="Keep what of the texture is the photo's, as NAME.seen.png."
         ),
     ] = False,
+    unlit: Annotated[
+        bool,
+        typer.Option(
+            "--unlit",
+            help="Let viewers show the colours as they are: the photo's light is in them already.",
+        ),
+    ] = False,
     matting: options.MattingOption = "auto",
     matting_model: options.MattingModelOption = "isnet-general-use",
     framing: options.FramingOption = "auto",
@@ -188,6 +195,7 @@ def reconstruct(
             texture_format=chosen["texture_format"],
             project_photo=project_photo,
             save_visibility=save_visibility,
+            unlit=unlit,
             length=length,
             origin=origin,
             input_elevation=elevation_in(input_elevation),

@@ -215,7 +215,7 @@ class _Steps:
         assert photo.mesh is not None
         assert photo.frame is not None
         self._check_quality(photo.mesh)
-        scene = Scene.of_surface(photo.mesh, photo.frame)
+        scene = Scene.of_surface(photo.mesh, photo.frame, self._settings.unlit)
         places = [path for path in photo.source.outputs if path.name.endswith(TURNTABLE_SUFFIX)]
         video, _ = yield from render_frames(scene, TurntableSettings(), places)
         return dataclasses.replace(photo, video=video)
@@ -261,7 +261,7 @@ class _Steps:
             "source": source.name,
             "source_sha256": source.sha256,
         }
-        mesh = moved(photo.mesh, photo.frame)
+        mesh = moved(photo.mesh, photo.frame, settings.unlit)
         for path in source.outputs:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.name.endswith(INPUT_SUFFIX):

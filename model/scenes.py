@@ -70,9 +70,9 @@ class Scene:
         return Scene.of_mesh(textured_mesh(mesh))
 
     @staticmethod
-    def of_surface(mesh: Mesh, file_from_world: NDArray[np.float64]) -> Scene:
-        """The surface of a field as a mesh."""
-        return Scene.of_file_mesh(moved(mesh, file_from_world))
+    def of_surface(mesh: Mesh, file_from_world: NDArray[np.float64], unlit: bool = False) -> Scene:
+        """The surface of a field as a mesh; `unlit` as `FileMesh` has it."""
+        return Scene.of_file_mesh(moved(mesh, file_from_world, unlit))
 
     def open(
         self,

@@ -133,6 +133,7 @@ def _packed(part: MeshPart) -> dict[str, Any]:
         "normals": _base64(normals),
         "indices": _base64(part.faces.astype("<u4")),
         "color": [round(value, 4) for value in part.base_color[:3]],
+        "unlit": part.unlit,
     }
     if part.texture is not None and part.uv is not None:
         image = Image.fromarray(part.texture).convert("RGB")

@@ -15,14 +15,16 @@ from model.surface.file_frame import FileMesh
 from model.surface.mesh import Atlas
 
 _WEBP = "EXT_texture_webp"
+_UNLIT = "KHR_materials_unlit"
 _SHORT_INDICES = 65_535  # vertices; the index 65535 itself is kept for restarting strips
 
 
 def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png") -> bytes:
-    """A GLB file: positions, normals, one matt material, and a texture or vertex colours.
+    """A GLB file: positions, normals, one material, and a texture or vertex colours.
 
     COLOR_0 is linear, as the specification says, in 16 bits: 8 bits of linear light would merge
-    most of the dark sRGB levels, floats would take twice the room.
+    most of the dark sRGB levels, floats would take twice the room. The material is matt; that of an
+    unlit mesh has KHR_materials_unlit besides, and readers without it show it matt.
 
     Args:
         texture_format: `webp` needs the extension EXT_texture_webp, which the file then
@@ -59,13 +61,16 @@ def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png
     document.meshes = [gltf.Mesh(name="object", primitives=[triangles])]
     document.materials = [
         gltf.Material(
-            name="matt",
+            name="unlit" if mesh.unlit else "matt",
             pbrMetallicRoughness=surface,
+            extensions={_UNLIT: {}} if mesh.unlit else {},
             doubleSided=False,
             alphaMode=gltf.OPAQUE,
             alphaCutoff=None,
         )
     ]
+    if mesh.unlit:
+        document.extensionsUsed = [*document.extensionsUsed, _UNLIT]
     document.accessors, document.bufferViews = binary.accessors, binary.views
     document.buffers = [gltf.Buffer(byteLength=len(binary.data))]
     document.set_binary_blob(bytes(binary.data))

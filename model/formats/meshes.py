@@ -91,10 +91,12 @@ def textured_mesh(mesh: FileMesh) -> TexturedMesh:
     faces = mesh.faces.astype(np.int64)
     if mesh.atlas is not None:
         texture = mesh.atlas.colors_srgb
-        return TexturedMesh((MeshPart(vertices, faces, white, mesh.atlas.uv, texture),))
+        part = MeshPart(vertices, faces, white, mesh.atlas.uv, texture, unlit=mesh.unlit)
+        return TexturedMesh((part,))
     opaque = np.full((len(vertices), 1), 255, np.uint8)
     colors = np.hstack([mesh.colors_srgb, opaque])
-    return TexturedMesh((MeshPart(vertices, faces, white, vertex_colors=colors),))
+    part = MeshPart(vertices, faces, white, vertex_colors=colors, unlit=mesh.unlit)
+    return TexturedMesh((part,))
 
 
 def _read(path: Path, up: UpAxis) -> tuple[list[MeshPart], NDArray[np.float64]]:

@@ -37,11 +37,12 @@ def obj_bytes(mesh: FileMesh, notes: Notes, mtl_name: str) -> bytes:
     return header + vertices + _rows("vn %.4f %.4f %.4f", mesh.normals) + faces
 
 
-def mtl_bytes(notes: Notes, texture_name: str) -> bytes:
+def mtl_bytes(notes: Notes, texture_name: str, unlit: bool = False) -> bytes:
     """An MTL file with one matt material, whose diffuse colour is the texture.
 
     Args:
         texture_name: the picture beside it; without spaces.
+        unlit: the colour is constant (`illum 0`), whatever the light.
     """
     lines = [
         *(f"# {comment}" for comment in notes.comments()),
@@ -49,7 +50,7 @@ def mtl_bytes(notes: Notes, texture_name: str) -> bytes:
         "Ka 0 0 0",
         "Kd 1 1 1",
         "Ks 0 0 0",
-        "illum 1",  # diffuse only
+        "illum 0" if unlit else "illum 1",  # constant, or diffuse only
         f"map_Kd {texture_name}",
     ]
     return "\n".join([*lines, ""]).encode("ascii")

@@ -40,6 +40,8 @@ def require_usd() -> None:
 def usdz_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png") -> bytes:
     """A USDZ file: the mesh with normals and a matt UsdPreviewSurface, textured or vertex-coloured.
 
+    That of an unlit mesh is black and emits its colours.
+
     Args:
         texture_format: `webp` is not among USDZ's pictures; PNG takes its place.
 
@@ -72,7 +74,7 @@ def _layer(mesh: FileMesh, notes: Notes, texture_name: str | None) -> bytes:
         "copyright": notes.copyright_notice or "",
         "extras": json.dumps(notes.extras),
     }
-    _define_material(stage, _define_mesh(stage, mesh), texture_name)
+    _define_material(stage, _define_mesh(stage, mesh), texture_name, mesh.unlit)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "object.usdc"
         stage.GetRootLayer().Export(str(path))
@@ -106,7 +108,7 @@ def _define_mesh(stage: Any, mesh: FileMesh) -> Any:
     return shape
 
 
-def _define_material(stage: Any, shape: Any, texture_name: str | None) -> None:
+def _define_material(stage: Any, shape: Any, texture_name: str | None, unlit: bool) -> None:
     """Bind a rough non-metal whose colour is the texture, or else the mesh's vertex colours."""
     from pxr import Sdf, UsdShade
 
@@ -140,7 +142,11 @@ def _define_material(stage: Any, shape: Any, texture_name: str | None) -> None:
             reader.CreateOutput("result", types.Float2)
         )
         color = texture.CreateOutput("rgb", types.Float3)
-    surface.CreateInput("diffuseColor", types.Color3f).ConnectToSource(color)
+    shown = "emissiveColor" if unlit else "diffuseColor"
+    surface.CreateInput(shown, types.Color3f).ConnectToSource(color)
+    if unlit:  # black, without the gloss that an index of refraction of 1.5 would give it
+        surface.CreateInput("diffuseColor", types.Color3f).Set((0.0, 0.0, 0.0))
+        surface.CreateInput("ior", types.Float).Set(1.0)
     material.CreateSurfaceOutput().ConnectToSource(surface.CreateOutput("surface", types.Token))
     UsdShade.MaterialBindingAPI.Apply(shape.GetPrim()).Bind(material)
 

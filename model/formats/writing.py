@@ -66,7 +66,7 @@ def _encode(
         case ".obj":
             return obj_bytes(mesh, notes, beside(path, MTL).name)
         case ".mtl":
-            return mtl_bytes(notes, texture_name)
+            return mtl_bytes(notes, texture_name, mesh.unlit)
         case ".png":
             assert mesh.atlas is not None
             return picture_bytes(mesh.atlas.colors_srgb)

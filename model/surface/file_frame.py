@@ -28,6 +28,7 @@ class FileMesh:
         colors_srgb: (N, 3) uint8.
         normals: (N, 3) float32 of unit length, outward.
         atlas: its texture, if it has one.
+        unlit: whether viewers shall show its colours as they are, without light of their own.
     """
 
     vertices_m: NDArray[np.float32]
@@ -35,6 +36,7 @@ class FileMesh:
     colors_srgb: NDArray[np.uint8]
     normals: NDArray[np.float32]
     atlas: Atlas | None = None
+    unlit: bool = False
 
 
 def to_file_frame(
@@ -89,11 +91,12 @@ def file_from_world(
     return matrix + 0.0  # no -0.0 where it is kept as text
 
 
-def moved(mesh: Mesh, file_from_world: NDArray[np.float64]) -> FileMesh:
+def moved(mesh: Mesh, file_from_world: NDArray[np.float64], unlit: bool = False) -> FileMesh:
     """A mesh as its file holds it.
 
     Args:
         file_from_world: (4, 4) similarity.
+        unlit: as `FileMesh` has it.
     """
     turn_and_scale, shift = file_from_world[:3, :3], file_from_world[:3, 3]
     rotation = turn_and_scale / np.linalg.norm(turn_and_scale[0])
@@ -104,6 +107,7 @@ def moved(mesh: Mesh, file_from_world: NDArray[np.float64]) -> FileMesh:
         colors_srgb=mesh.colors_srgb,
         normals=(mesh.normals_world @ rotation.T).astype(np.float32),
         atlas=mesh.atlas,
+        unlit=unlit,
     )
 
 

@@ -142,8 +142,9 @@ def small_turntable() -> TurntableSettings:
     return TurntableSettings(frames=2, size=(16, 16))
 
 
+@pytest.mark.parametrize("unlit", [False, True])
 def test_reconstruct_makes_turntables_of_its_meshes(
-    lrm: Lrm, assets: Path, monkeypatch: pytest.MonkeyPatch
+    lrm: Lrm, assets: Path, monkeypatch: pytest.MonkeyPatch, unlit: bool
 ) -> None:
     seen: list[Scene] = []
 
@@ -154,7 +155,7 @@ def test_reconstruct_makes_turntables_of_its_meshes(
     monkeypatch.setattr(Scene, "open", open_and_note)
     monkeypatch.setattr("lrm_cli.reconstructor.TurntableSettings", small_turntable)
     flags = ("--out", "made", "--model", "model", "--resolution", "24", "--length", "3")
-    flags += ("--texture", "16", "--turntable")
+    flags += ("--texture", "16", "--turntable", *["--unlit"] * unlit)
     assert lrm("reconstruct", "photos", *flags) == 0
     made = {f"{name}.{kind}" for name in ("a", "b/c") for kind in ("glb", "mp4")}
     assert files(Path("made")) == made | {"results.jsonl"}
@@ -165,6 +166,7 @@ def test_reconstruct_makes_turntables_of_its_meshes(
     scene, written = seen[0], read_mesh(Path("made/a.glb"))
     assert isinstance(scene.content, TexturedMesh)
     (part,) = scene.content.parts
+    assert part.unlit == written.parts[0].unlit == unlit
     to_scene = scene.scene_from_content
     shown = part.vertices_world @ to_scene[:3, :3].T + to_scene[:3, 3]
     np.testing.assert_allclose(shown, written.parts[0].vertices_world, atol=1e-5)

@@ -195,15 +195,42 @@ def test_usdz_without_usd_core_says_how_to_get_it(
     assert not contents(tmp_path)
 
 
+def test_the_material_of_an_unlit_obj_is_constant(box: FileMesh, tmp_path: Path) -> None:
+    for unlit, illumination in ((False, b"illum 1"), (True, b"illum 0")):
+        write_mesh(tmp_path / "box.obj", dataclasses.replace(box, unlit=unlit))
+        lines = (tmp_path / "box.mtl").read_bytes().splitlines()
+        assert [line for line in lines if line.startswith(b"illum")] == [illumination]
+
+
 @pytest.mark.skipif(not HAS_USD, reason="usd-core is not installed")
+@pytest.mark.parametrize("textured", [True, False])
+def test_an_unlit_usdz_emits_its_colours(textured: bool, box: FileMesh, tmp_path: Path) -> None:
+    from pxr import Usd, UsdShade
+
+    mesh = box if textured else dataclasses.replace(box, atlas=None)
+    connected = {}
+    for unlit in (False, True):
+        path = tmp_path / f"{unlit}.usdz"  # USD keeps what it has opened by name
+        write_mesh(path, dataclasses.replace(mesh, unlit=unlit))
+        stage = Usd.Stage.Open(str(path))
+        surface = UsdShade.Shader.Get(stage, "/object/material/surface")
+        connected[unlit] = [i.GetBaseName() for i in surface.GetInputs() if i.HasConnectedSource()]
+    assert connected == {False: ["diffuseColor"], True: ["emissiveColor"]}
+    assert surface.GetInput("diffuseColor").Get() == (0, 0, 0)
+    assert surface.GetInput("ior").Get() == 1  # reflects nothing, not even at grazing angles
+
+
+@pytest.mark.skipif(not HAS_USD, reason="usd-core is not installed")
+@pytest.mark.parametrize("unlit", [False, True])
 @pytest.mark.parametrize("texture_format", ["png", "jpeg", "webp", None])
 def test_usdz_passes_pixars_and_apples_rules(
-    texture_format: str | None, box: FileMesh, tmp_path: Path
+    texture_format: str | None, unlit: bool, box: FileMesh, tmp_path: Path
 ) -> None:
     from pxr import Usd, UsdUtils
 
     path = tmp_path / "box.usdz"
     facts = {"model": "lrm-tiny", "steps": [1, 2]}
+    box = dataclasses.replace(box, unlit=unlit)
     if texture_format is None:
         write_mesh(path, dataclasses.replace(box, atlas=None), facts)
     else:

@@ -134,6 +134,22 @@ def test_webp_is_required_and_has_no_other_source(box: FileMesh, tmp_path: Path)
     assert document["images"][0]["mimeType"] == "image/webp"
 
 
+def test_an_unlit_mesh_says_so_and_opens_everywhere(box: FileMesh, tmp_path: Path) -> None:
+    for texture_format in ("png", "webp"):
+        lit = written(tmp_path, box, texture_format=texture_format)
+        unlit = written(
+            tmp_path, dataclasses.replace(box, unlit=True), texture_format=texture_format
+        )
+        assert unlit.material["extensions"] == {"KHR_materials_unlit": {}}
+        assert "extensions" not in lit.material
+        surface = "pbrMetallicRoughness"  # what readers show that do not know the extension
+        assert unlit.material[surface] == lit.material[surface]
+        used = lit.document.get("extensionsUsed", [])
+        assert unlit.document["extensionsUsed"] == [*used, "KHR_materials_unlit"]
+        required = unlit.document.get("extensionsRequired", [])
+        assert required == lit.document.get("extensionsRequired", [])
+
+
 @pytest.mark.parametrize(("vertices", "component"), [(65_535, 5123), (65_536, 5125)])
 def test_indices_are_short_where_they_fit(vertices: int, component: int, tmp_path: Path) -> None:
     mesh = FileMesh(
@@ -178,6 +194,8 @@ def test_the_khronos_validator_has_nothing_to_say(
         write_mesh(tmp_path / f"{form}.glb", box, EXTRAS, texture_format=form)
     odd = dataclasses.replace(plain_box, faces=plain_box.faces[:11])
     write_mesh(tmp_path / "plain.glb", plain_box, EXTRAS, copyright_notice="Ada")
+    for mesh, name in ((box, "unlit"), (plain_box, "plain-unlit")):
+        write_mesh(tmp_path / f"{name}.glb", dataclasses.replace(mesh, unlit=True))
     write_mesh(tmp_path / "odd.glb", odd)
     files = sorted(tmp_path.glob("*.glb"))
     script = ROOT / "tests" / "validate_gltf.mjs"

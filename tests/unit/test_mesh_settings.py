@@ -28,6 +28,7 @@ def settings(**changes: Any) -> MeshSettings:
         "texture_format": "png",
         "project_photo": True,
         "save_visibility": False,
+        "unlit": False,
         "length": 1.0,
         "origin": "center",
         "input_elevation": 0.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,8 @@ from PIL import Image
 
 from lrm_cli.batch.work import sha256_of
 from lrm_cli.report import pictures
+from model.formats.writing import write_mesh
+from tests.unit.colored_box import colored_box
 
 
 def arrays(part: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,6 +43,14 @@ def test_the_viewer_gets_the_mesh(tmp_path: Path) -> None:
     assert trimesh.Trimesh(positions, faces).is_watertight
     colors = np.frombuffer(base64.b64decode(part["colors"]), np.uint8).reshape(-1, 4)
     assert (colors == [200, 100, 50, 255]).all()
+    assert part["unlit"] is False
+
+
+def test_the_viewer_hears_of_unlit_meshes(tmp_path: Path) -> None:
+    write_mesh(tmp_path / "box.glb", dataclasses.replace(colored_box(), unlit=True))
+    script = pictures.viewer_mesh(pictures.Order("box", tmp_path / "box.glb", ""))[".mesh.js"]
+    (part,) = json.loads(script.removeprefix(b"showMesh(").removesuffix(b");\n"))["parts"]
+    assert part["unlit"] is True
 
 
 def test_views_start_where_the_photo_was_taken(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from tests.unit.colored_box import colored_box
 from tests.unit.fields import AnalyticField, ball
 
 
-def test_a_mesh_in_memory_is_what_reading_its_file_gives(tmp_path: Path) -> None:
-    write_mesh(tmp_path / "box.glb", colored_box())
+@pytest.mark.parametrize("unlit", [False, True])
+def test_a_mesh_in_memory_is_what_reading_its_file_gives(unlit: bool, tmp_path: Path) -> None:
+    box = dataclasses.replace(colored_box(), unlit=unlit)
+    write_mesh(tmp_path / "box.glb", box)
     (read,) = read_mesh(tmp_path / "box.glb").parts
-    (made,) = textured_mesh(colored_box()).parts
+    (made,) = textured_mesh(box).parts
+    assert made.unlit == read.unlit == unlit
     np.testing.assert_allclose(made.vertices_world, read.vertices_world, atol=1e-6)
     np.testing.assert_array_equal(made.faces, read.faces)
     assert made.texture is not None

@@ -28,10 +28,11 @@ precision highp float;
 in vec3 facing, tint;
 in vec2 place;
 uniform sampler2D picture;
+uniform bool unlit;
 out vec4 result;
 void main() {
   float light = 0.78 + 0.22 * max(dot(normalize(facing), normalize(vec3(0.2, 0.5, 0.84))), 0.0);
-  result = vec4(tint * texture(picture, place).rgb * light, 1.0);
+  result = vec4(tint * texture(picture, place).rgb * (unlit ? 1.0 : light), 1.0);
 }`;
 
 function bytes(base64) {
@@ -72,7 +73,7 @@ function upload(gl, part) {
   gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
   const indices = bytes(part.indices);
   gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, indices, gl.STATIC_DRAW);
-  return { array, count: indices.length / 4, color: part.color, texture: gl.createTexture() };
+  return { array, count: indices.length / 4, color: part.color, unlit: part.unlit, texture: gl.createTexture() };
 }
 
 async function paint(gl, texture, jpeg) {
@@ -166,7 +167,7 @@ async function showMesh(mesh) {
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, smooth);
   });
   const uniform = (name) => gl.getUniformLocation(program, name);
-  const [turn, lens, distance] = ["turn", "lens", "distance"].map(uniform);
+  const [turn, lens, distance, unlit] = ["turn", "lens", "distance", "unlit"].map(uniform);
 
   function draw() {
     const density = window.devicePixelRatio || 1;
@@ -183,6 +184,7 @@ async function showMesh(mesh) {
     for (const part of parts) {
       gl.bindVertexArray(part.array);
       gl.vertexAttrib3f(2, ...part.color); // for parts without colours at their vertices
+      gl.uniform1i(unlit, part.unlit ? 1 : 0);
       gl.bindTexture(gl.TEXTURE_2D, part.texture);
       gl.drawElements(gl.TRIANGLES, part.count, gl.UNSIGNED_INT, 0);
     }
