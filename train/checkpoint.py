@@ -112,7 +112,7 @@ class Checkpoints:
         if self.group.leads:
             for left_by_a_killed_run in self.folder.glob("*.part"):
                 shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
-            part.mkdir(parents=True)
+            part.mkdir(parents=True, exist_ok=True)  # another process may have been faster
         weights = training.weights()
         skipped = training.steps.skipped.tolist()
         written = dcp.async_save(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -96,6 +97,26 @@ def test_what_is_saved_is_the_state_of_that_moment(tiny_recipe: Recipe, tmp_path
     for name, parameter in found.model.named_parameters():
         assert torch.equal(parameter, before[name]), name
     assert torch.equal(load_model(tmp_path).decoder.tokens, before["decoder.tokens"])
+
+
+def test_another_process_may_make_the_folder_first(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them do, and none waits for the one that clears away what killed runs have left."""
+    part = tmp_path / "checkpoints" / "00000001.part"
+    part.mkdir(parents=True)
+    remove = shutil.rmtree
+
+    def remove_beside_others(path: Path, ignore_errors: bool = False) -> None:
+        remove(path, ignore_errors=ignore_errors)
+        if path == part:
+            part.mkdir()
+
+    monkeypatch.setattr("train.checkpoint.shutil.rmtree", remove_beside_others)
+    training = new_training(tiny_recipe, seed=0)
+    take_step(training, 1)
+    save(training, tiny_recipe, tmp_path)
+    assert restored(tiny_recipe, tmp_path).step == 1
 
 
 def test_a_run_is_a_model_and_so_is_each_of_its_checkpoints(
