@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from train import pictures
 from train.pictures import composite_on_white, object_box, resize, resized_regions
 
 
@@ -39,6 +40,17 @@ def test_regions_are_those_of_the_whole_resized_pictures(size: int, side: int) -
     )
     found = resized_regions(pictures, corners, side, size)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_what_is_kept_of_large_pictures_does_not_fill_the_memory_of_workers() -> None:
+    pictures._kept_shares.cache_clear()
+    large = np.zeros((1, 1024, 1024, 4), np.uint8)
+    for size in (128, 200, 384):
+        resized_regions(large, np.array([[0, 0]]), 8, size)
+    assert pictures._kept_shares.cache_info().currsize == 0
+    for _ in range(2):
+        resized_regions(large[:, :128, :128], np.array([[0, 0]]), 8, 96)
+    assert pictures._kept_shares.cache_info()[:2] == (3, 1)  # hits and misses
 
 
 def test_object_box() -> None:
