@@ -11,7 +11,7 @@ from train.recipe import Recipe
 # §4.1, §4.2: one copy of Objaverse, three of MVImgNet.
 PAPER_SAMPLES_PER_EPOCH = 730_648 + 3 * 220_219
 PAPER_GPUS, PAPER_DAYS = 128, 3.0  # §4.2, A100s
-DEFAULT_EFFICIENCY = 0.4  # DESIGN: what a good implementation reaches
+DEFAULT_EFFICIENCY = 0.4  # what docs/performance.md aims at; it tells what is reached
 SECONDS_PER_DAY = 86_400
 
 

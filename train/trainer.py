@@ -66,8 +66,8 @@ def train(
         quiet: no progress bar.
 
     Returns:
-        True when done, False when a signal (Ctrl-C, SIGTERM, SIGUSR1) ended it early; all steps
-        taken are in the checkpoint then.
+        True when done, False when one of STOP_SIGNALS ended it early; all steps taken are in the
+        checkpoint then.
 
     Raises:
         ValueError: the data, the recipe or the folder cannot be used.

@@ -234,7 +234,7 @@ def test_lrm_large_as_the_paper_trained_it() -> None:
     planned = plan(Recipe())
     assert PAPER_SAMPLES_PER_EPOCH == 1_391_305
     assert planned.steps == pytest.approx(30 * 1_391_305 / 1024, abs=1)
-    assert planned.run_flops == pytest.approx(4.3e20, rel=0.25)  # DESIGN
+    assert planned.run_flops == pytest.approx(4.3e20, rel=0.25)
     assert paper_efficiency() == pytest.approx(0.04, abs=0.01)
     # Three days at that efficiency are what the plan says of it.
     again = plan_training(Recipe(), PAPER_GPUS, A100, paper_efficiency())
