@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.formats.beside import Pictures, UnreadableError
+from model.formats.colors import linear_from_srgb, srgb_from_linear
 from model.formats.gltf_document import GltfDocument
-from model.formats.mesh_parts import Wrap, linear_to_srgb
+from model.formats.mesh_parts import Wrap
 
 AlphaMode = Literal["OPAQUE", "BLEND", "MASK"]
 
@@ -126,7 +127,7 @@ class GltfMaterials:
             opacity = 1.0
         elif mode == "MASK":
             opacity = 1.0 if texture is not None and texture.shape[2] == 4 else opacity
-        red, green, blue = (float(value) for value in linear_to_srgb(linear[:3]))
+        red, green, blue = (float(value) for value in srgb_from_linear(linear[:3]))
         unlit = "KHR_materials_unlit" in extensions
         return GltfMaterial((red, green, blue, opacity), texture, layout, mode, cutoff, unlit=unlit)
 
@@ -204,9 +205,13 @@ def _with_emission(
         (picture.shape[:2] for picture in (texture, glow) if picture is not None),
         key=lambda shape: shape[0] * shape[1],
     )
-    base = linear[:3] if texture is None else linear[:3] * _LINEAR[_resized(texture, size)[..., :3]]
-    light = emitted if glow is None else emitted * _LINEAR[_resized(glow, size)[..., :3]]
-    colors = (linear_to_srgb((base + light).clip(0, 1)) * 255).round().astype(np.uint8)
+
+    def light_of(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return linear_from_srgb(_resized(picture, size)[..., :3])
+
+    base = linear[:3] if texture is None else linear[:3] * light_of(texture)
+    light = emitted if glow is None else emitted * light_of(glow)
+    colors = (srgb_from_linear((base + light).clip(0, 1)) * 255).round().astype(np.uint8)
     if texture is not None and texture.shape[2] == 4:
         colors = np.dstack([colors, _resized(texture, size)[..., 3]])
     return np.append(np.ones(3), linear[3]), colors
@@ -230,12 +235,3 @@ def _masked(
         return texture
     kept = texture[..., 3] >= cutoff * 255 / max(opacity, 1e-6)
     return np.dstack([texture[..., :3], np.where(kept, 255, 0).astype(np.uint8)])
-
-
-def _linear_levels() -> NDArray[np.float64]:
-    """(256,) linear light of the sRGB levels, IEC 61966-2-1."""
-    srgb = np.arange(256) / 255
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-
-
-_LINEAR = _linear_levels()

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.formats.beside import Beside, UnreadableError
+from model.formats.colors import srgb_from_linear
 from model.formats.gltf_document import GltfDocument
 from model.formats.gltf_materials import GltfMaterial, GltfMaterials
-from model.formats.mesh_parts import PLAIN_COLOR, MeshPart, linear_to_srgb
+from model.formats.mesh_parts import PLAIN_COLOR, MeshPart
 
 # A scene may place one mesh many times; more triangles than this are no object to be drawn.
 MAX_TRIANGLES = 20_000_000
@@ -257,7 +258,7 @@ def _vertex_colors(stored: NDArray[Any], material: GltfMaterial) -> NDArray[np.u
     elif material.alpha_mode == "MASK" and material.texture is None:
         alpha = (alpha * material.base_color[3] >= material.alpha_cutoff).astype(np.float64)
     # From linear light to sRGB before the 8 bits, which would merge the dark levels.
-    srgb = np.column_stack([linear_to_srgb(linear[:, :3]), alpha])
+    srgb = np.column_stack([srgb_from_linear(linear[:, :3]), alpha])
     return (srgb * 255).round().astype(np.uint8)
 
 

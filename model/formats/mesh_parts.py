@@ -180,13 +180,6 @@ def untangled(part: MeshPart) -> MeshPart:
     )
 
 
-def linear_to_srgb(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IEC 61966-2-1, values from 0 to 1."""
-    low = linear * 12.92
-    high = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, low, high)
-
-
 def _double_areas(
     vertices: NDArray[np.floating[Any]], faces: NDArray[np.int64]
 ) -> NDArray[np.float64]:
