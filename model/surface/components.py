@@ -1,12 +1,13 @@
-"""The connected pieces of a triangle mesh.
+"""The connected pieces of a triangle mesh, and of other graphs.
 
-Legend of shapes: N vertices, M faces, E edges.
+Legend of shapes: N vertices or nodes, M faces, E edges.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -25,13 +26,23 @@ def piece_of_vertex(faces: Tensor, count: int) -> Tensor:
 
 
 def _by_scipy(start: Tensor, end: Tensor, count: int) -> Tensor:
+    return torch.from_numpy(connected_pieces(start.numpy(), end.numpy(), count)).long()
+
+
+def connected_pieces(
+    start: NDArray[np.integer], end: NDArray[np.integer], count: int
+) -> NDArray[np.int32]:
+    """(N,) the piece of each of N = count nodes, numbered from zero.
+
+    Args:
+        start, end: (E,) the edges' ends.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    ends = start.numpy(), end.numpy()
-    links = coo_array((np.ones(len(start), np.int8), ends), shape=(count, count))
-    _, pieces = connected_components(links, directed=False)
-    return torch.from_numpy(pieces).long()
+    links = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
+    pieces: NDArray[np.int32] = connected_components(links, directed=False)[1]
+    return pieces
 
 
 def by_contraction(start: Tensor, end: Tensor, count: int) -> Tensor:

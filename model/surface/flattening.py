@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.surface.charts import LEAST_COSINE, Neighbours, face_areas
+from model.surface.components import connected_pieces
 
 # Of an edge's length squared: what lies this near to a line counts as on it.
 _ON_LINE = 1e-9
@@ -107,7 +108,7 @@ def cut_corners(charts: NDArray[np.int64], borders: Neighbours) -> NDArray[np.in
     """(M, 3) which corners stay one vertex: those of faces that meet along edges in a chart."""
     same = _inner(charts, borders)
     one, other = borders.corners[same, 0].ravel(), borders.corners[same, 1].ravel()
-    return _components(3 * len(charts), one, other).reshape(-1, 3)
+    return connected_pieces(one, other, 3 * len(charts)).astype(np.int64).reshape(-1, 3)
 
 
 def _overlapping(
@@ -251,7 +252,7 @@ def _divided(
     side[peeled] = 1
     halves = charts * 2 + side
     one, other = borders.faces[_inner(halves, borders)].T
-    return _components(len(charts), one, other)
+    return connected_pieces(one, other, len(charts)).astype(np.int64)
 
 
 def _outline(
@@ -270,12 +271,3 @@ def _outline(
 def _inner(charts: NDArray[np.int64], borders: Neighbours) -> NDArray[np.bool_]:
     """(E,) edges both of whose faces are in one chart."""
     return charts[borders.faces[:, 0]] == charts[borders.faces[:, 1]]
-
-
-def _components(count: int, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(count,) the connected piece of each of so many nodes."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    links = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(count, count))
-    return connected_components(links, directed=False)[1].astype(np.int64)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.cameras import BOX_MAX
+from model.surface.components import connected_pieces
 from model.surface.mesh import Mesh
 
 # fragments: several pieces. open: not closed, or faces that disagree about the outside.
@@ -70,12 +71,8 @@ def quality_of(mesh: Mesh, least_silhouette_iou: float) -> Quality:
 
 
 def _pieces(faces: NDArray[np.int64], count: int) -> int:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     start, end = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
-    links = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
-    return int(connected_components(links, directed=False, return_labels=False))
+    return int(connected_pieces(start, end, count).max(initial=-1)) + 1
 
 
 def _is_watertight(faces: NDArray[np.int64], count: int) -> bool:
