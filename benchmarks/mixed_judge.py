@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -15,7 +16,6 @@ import trimesh
 
 from benchmarks.mixed_folder import Entry
 from benchmarks.process_memory import Sample
-from lrm_cli.batch.work import sha256_of
 
 # What no user should read: Python's tracebacks and warnings, and our own mistakes.
 _NOT_FOR_USERS = re.compile(r"Traceback|Warning:|\.py:\d|internal error")
@@ -100,7 +100,7 @@ def _fault_of_mesh(path: Path, name: str, photos: Path) -> str | None:
         return f"has a mesh that cannot be read: {error!r}"
     if not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
         return "has an empty or infinite mesh"
-    sha256 = sha256_of((photos / name).read_bytes())
+    sha256 = hashlib.sha256((photos / name).read_bytes()).hexdigest()
     if (extras["source"], extras["source_sha256"]) != (name, sha256):
         return f"has the mesh of {extras['source']!r}"
     return None

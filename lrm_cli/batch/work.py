@@ -262,8 +262,3 @@ def _digest_of_file(path: Path) -> bytes | None:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return None
-
-
-def sha256_of(content: bytes) -> str:
-    """In hexadecimal."""
-    return hashlib.sha256(content).hexdigest()

@@ -74,17 +74,6 @@ def moved(points: NDArray[np.floating[Any]], matrix: Matrix) -> Points:
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def fit_similarity(source: Points, target: Points) -> Matrix:
-    """(4, 4) similarity of least squares between (P, 3) corresponding points (Umeyama 1991)."""
-    source_center, target_center = source.mean(0), target.mean(0)
-    spread = source - source_center
-    left, values, right = np.linalg.svd((target - target_center).T @ spread)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    rotation = left @ np.diag(signs) @ right
-    scale = (values * signs).sum() / (spread**2).sum()
-    return _similarity(scale * rotation, target_center - scale * rotation @ source_center)
-
-
 def _similarity(turn_and_scale: NDArray[np.float64], shift: Points) -> Matrix:
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = turn_and_scale, shift

@@ -65,11 +65,6 @@ class LightRig:
         if len(self.lights) > _MAX_LIGHTS:
             raise ValueError(f"lights are {len(self.lights)}; there may be {_MAX_LIGHTS} at most")
 
-    @property
-    def brightest(self) -> float:
-        """What a white surface is at most, whichever way it faces; above 1 pictures clip."""
-        return self.ambient + brightest_sum(self.lights)
-
 
 def brightest_sum(lights: tuple[Light, ...]) -> float:
     """The most that lights add to a white surface, over all ways that it may face.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -17,7 +18,6 @@ import trimesh
 from benchmarks.mixed_folder import Entry
 from benchmarks.mixed_judge import Run, faults_of_folder, faults_of_repetition, state_of
 from benchmarks.process_memory import ROLES, Memory, Sample, memory_figures, memory_of
-from lrm_cli.batch.work import sha256_of
 
 ENTRIES = [
     Entry("a.png", "png", "mesh"),
@@ -31,7 +31,7 @@ def write_glb(path: Path, photo: Path, name: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     trimesh.creation.box().export(path)
     content = pygltflib.GLTF2().load(str(path))
-    sha256 = sha256_of(photo.read_bytes())
+    sha256 = hashlib.sha256(photo.read_bytes()).hexdigest()
     content.asset.extras = {"source": name, "source_sha256": sha256}
     content.save_binary(str(path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -14,7 +15,6 @@ import pytest
 import trimesh
 from PIL import Image
 
-from lrm_cli.batch.work import sha256_of
 from lrm_cli.report import pictures
 from model.formats.writing import write_mesh
 from tests.unit.colored_box import colored_box
@@ -75,7 +75,7 @@ def test_views_start_where_the_photo_was_taken(tmp_path: Path) -> None:
 def test_a_photo_is_copied_small_on_white_if_it_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     Image.new("RGBA", (1024, 400), (0, 0, 0, 0)).save(path)
-    digest = sha256_of(path.read_bytes())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     (tmp_path / "copy.jpg").write_bytes(
         pictures.photo_copy(pictures.Order("photo", path, digest))[".photo.jpg"]
     )
