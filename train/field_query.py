@@ -48,11 +48,7 @@ def query_fused(
 
 
 def choose_query(
-    recipe: Recipe,
-    mlp: NerfMLP,
-    device: torch.device,
-    dtype: torch.dtype,
-    fused: FieldQuery = query_fused,
+    recipe: Recipe, mlp: NerfMLP, device: torch.device, dtype: torch.dtype
 ) -> FieldQuery:
     """What the recipe's `run.fused_field` says; `auto` compares both on one chunk of rays.
 
@@ -63,10 +59,10 @@ def choose_query(
     if wanted == "on" and device.type != "cuda":
         raise ValueError(f"run.fused_field is 'on', which needs a CUDA device, not {device.type}")
     if wanted == "on":
-        return fused
+        return query_fused
     if wanted == "off" or device.type != "cuda":
         return query_plain
-    return faster_if_equal(recipe, mlp, device, dtype, fused)
+    return faster_if_equal(recipe, mlp, device, dtype, query_fused)
 
 
 def faster_if_equal(
