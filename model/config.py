@@ -11,6 +11,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from model.settings import build_dataclass, require
+
 AttentionOrder = Literal["cross_first", "self_first"]
 Modulation = Literal["mlp", "linear", "none"]
 FeedForwardKind = Literal["gelu", "geglu"]
@@ -21,15 +23,10 @@ DensityActivation = Literal["softplus", "trunc_exp"]
 DensityUnit = Literal["length", "ray"]
 
 
-def _require(ok: bool, place: str, value: Any, wanted: str) -> None:
-    if not ok:
-        raise ValueError(f"{place} is {value!r}; it must be {wanted}")
-
-
 def _require_positive(section: str, settings: Any, names: str) -> None:
     for name in names.split():
         value = getattr(settings, name)
-        _require(value >= 1, f"{section}.{name}", value, "at least 1")
+        require(value >= 1, f"{section}.{name}", value, "at least 1")
 
 
 def _require_choices(section: str, settings: Any) -> None:
@@ -37,7 +34,7 @@ def _require_choices(section: str, settings: Any) -> None:
         if get_origin(hint) is Literal:
             value, choices = getattr(settings, name), get_args(hint)
             wanted = f"one of {', '.join(choices)}"
-            _require(value in choices, f"{section}.{name}", value, wanted)
+            require(value in choices, f"{section}.{name}", value, wanted)
 
 
 @dataclass(frozen=True)
@@ -57,20 +54,20 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         _require_positive("encoder", self, "image_size patch_size width layers heads")
-        _require(self.registers >= 0, "encoder.registers", self.registers, "at least 0")
-        _require(
+        require(self.registers >= 0, "encoder.registers", self.registers, "at least 0")
+        require(
             self.registers == 0 or self.pretrained is None,
             "encoder.pretrained",
             self.pretrained,
             "null for an encoder with registers",
         )
-        _require(
+        require(
             self.image_size % self.patch_size == 0,
             "encoder.image_size",
             self.image_size,
             f"a multiple of patch_size {self.patch_size}",
         )
-        _require(
+        require(
             self.width % self.heads == 0,
             "encoder.width",
             self.width,
@@ -101,7 +98,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _require_positive("decoder", self, "layers width heads token_resolution camera_width")
         _require_choices("decoder", self)
-        _require(
+        require(
             self.width % self.heads == 0,
             "decoder.width",
             self.width,
@@ -124,9 +121,9 @@ class TriplaneConfig:
 
     def __post_init__(self) -> None:
         _require_positive("triplane", self, "channels upsample")
-        _require(self.smoothing >= 0, "triplane.smoothing", self.smoothing, "at least 0")
+        require(self.smoothing >= 0, "triplane.smoothing", self.smoothing, "at least 0")
         for index, plane in enumerate(("xy", "xz", "yz")):
-            _require(
+            require(
                 self.axes[index] in _plane_axes(plane),
                 f"triplane.axes[{index}]",
                 self.axes[index],
@@ -172,7 +169,7 @@ class NerfConfig:
 
     def __post_init__(self) -> None:
         _require_choices("nerf", self)
-        _require(self.layers >= 2, "nerf.layers", self.layers, "at least 2")
+        require(self.layers >= 2, "nerf.layers", self.layers, "at least 2")
 
 
 @dataclass(frozen=True)
@@ -258,52 +255,3 @@ def preset(name: str) -> LrmConfig:
     if name not in PRESETS:
         raise ValueError(f"no model is called {name!r}; there are: {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def build_dataclass(cls: type, values: Any, where: str) -> Any:
-    """A nested dataclass from plain data; refuses unknown keys and wrong types.
-
-    Raises:
-        ValueError: names the field, what stood there and what may stand there.
-    """
-    if not isinstance(values, dict):
-        raise ValueError(f"{where} must be a mapping, got {values!r}")
-    hints = get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
-    unknown = [str(key) for key in values if key not in names]
-    if unknown:
-        raise ValueError(f"{where} has no {', '.join(unknown)}; it has: {', '.join(names)}")
-    arguments = {}
-    for key, value in values.items():
-        hint, place = hints[key], f"{where}.{key}"
-        if dataclasses.is_dataclass(hint):
-            arguments[key] = build_dataclass(hint, value, place)  # type: ignore[arg-type]
-        else:
-            arguments[key] = _coerce(value, hint, place)
-    required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory]
-    if missing := [name for name in required if name not in arguments]:
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
-    return cls(**arguments)
-
-
-def _coerce(value: Any, hint: Any, place: str) -> Any:
-    if get_origin(hint) is Literal:
-        _require(
-            value in get_args(hint), place, value, f"one of {', '.join(map(str, get_args(hint)))}"
-        )
-        return value
-    if get_origin(hint) is tuple:
-        items = get_args(hint)
-        if items[-1] is Ellipsis:
-            _require(isinstance(value, (list, tuple)), place, value, "a list")
-            items = items[:1] * len(value)
-        ok = isinstance(value, (list, tuple)) and len(value) == len(items)
-        _require(ok, place, value, f"a list of {len(items)}")
-        return tuple(_coerce(v, h, place) for v, h in zip(value, items, strict=True))
-    options = get_args(hint) or (hint,)
-    if float in options and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    ok = any(type(value) is option for option in options)
-    names = ["null" if option is type(None) else option.__name__ for option in options]
-    _require(ok, place, value, " or ".join(names))
-    return value

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import yaml
 
-from model.config import LrmConfig, build_dataclass, preset
+from model.config import LrmConfig, preset
+from model.settings import build_dataclass
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 

@@ -21,9 +21,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from model.cameras import BOX_MAX, BOX_MIN
-from model.config import NerfConfig, ViewConfig, build_dataclass
+from model.config import NerfConfig, ViewConfig
 from model.formats.atomic import write_atomically
 from model.nerf import Field, NerfMLP
+from model.settings import build_dataclass
 
 # The only entry: safetensors writes several in no fixed order, and the same field shall give the
 # same bytes.

@@ -32,10 +32,10 @@ from model.config import (
     NerfConfig,
     TriplaneConfig,
     ViewConfig,
-    build_dataclass,
 )
 from model.published import vit
 from model.published.state import ForeignState
+from model.settings import build_dataclass
 
 # The encoders that its models use, by the names that their configs have: width, heads.
 _DINO = {"facebook/dino-vits16": (384, 6), "facebook/dino-vitb16": (768, 12)}

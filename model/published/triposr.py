@@ -32,10 +32,10 @@ from model.config import (
     NerfConfig,
     TriplaneConfig,
     ViewConfig,
-    build_dataclass,
 )
 from model.published import vit
 from model.published.state import ForeignState
+from model.settings import build_dataclass
 
 # Ours in the order XY, XZ, YZ are its first (XY, the world turned by 90°), third and second plane.
 _PLANE_ORDER = (0, 2, 1)

@@ -18,6 +18,7 @@ PACKAGES = ["lrm_cli", "train", "model"]
 ORDER = {
     "model": [
         *(
+            "settings",
             "config",
             "catalogue",
             "folders",

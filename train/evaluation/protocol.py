@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import yaml
 
-from model.config import build_dataclass
 from model.metrics.alignment import Alignment
+from model.settings import build_dataclass
 
 PROTOCOLS_DIR = Path(__file__).parent / "protocols"
 
