@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -169,7 +170,10 @@ class NerfConfig:
 
     def __post_init__(self) -> None:
         _require_choices("nerf", self)
+        _require_positive("nerf", self, "width")
         require(self.layers >= 2, "nerf.layers", self.layers, "at least 2")
+        scale = self.density_scale
+        require(0 < scale < math.inf, "nerf.density_scale", scale, "a positive number")
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,16 @@ class ViewConfig:
     # Density at which the surface is extracted: the object's skin is where a step of 1/20 unit
     # stops about 40 % of the light.
     iso_density: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require_positive("view", self, "samples_per_ray")
+        fov, ratio = self.fov_degrees, self.foreground_ratio
+        require(0 < fov < 180, "view.fov_degrees", fov, "between 0 and 180")
+        require(0 < ratio <= 1, "view.foreground_ratio", ratio, "above 0 and at most 1")
+        require(0 <= self.background <= 1, "view.background", self.background, "from 0 to 1")
+        for name in ("camera_distance", "iso_density"):
+            value = getattr(self, name)
+            require(0 < value < math.inf, f"view.{name}", value, "a positive number")
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,14 @@ def test_missing_keys_take_their_defaults() -> None:
         ({"triplane": {"axes": ["+x+y", "+x+y", "+y+z"]}}, "triplane.axes[1] is '+x+y'"),
         ({"nerf": {"activation": "gelu"}}, "one of relu, silu"),
         ({"nerf": {"layers": 1}}, "nerf.layers is 1; it must be at least 2"),
+        ({"nerf": {"width": 0}}, "nerf.width is 0; it must be at least 1"),
+        ({"nerf": {"density_scale": 0}}, "density_scale is 0.0; it must be a positive number"),
+        ({"view": {"fov_degrees": 0}}, "view.fov_degrees is 0.0; it must be between 0 and 180"),
+        ({"view": {"camera_distance": -2}}, "camera_distance is -2.0; it must be a positive"),
+        ({"view": {"background": 255}}, "view.background is 255.0; it must be from 0 to 1"),
+        ({"view": {"foreground_ratio": 1.5}}, "ratio is 1.5; it must be above 0 and at most 1"),
+        ({"view": {"samples_per_ray": 0}}, "view.samples_per_ray is 0; it must be at least 1"),
+        ({"view": {"iso_density": math.nan}}, "view.iso_density is nan; it must be a positive"),
     ],
 )
 def test_what_does_not_fit_is_told(values: dict, sentence: str) -> None:
