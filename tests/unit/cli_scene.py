@@ -13,6 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+# Before anything is drawn: all workers are threads of this process, and what draws in one of them
+# loads a library after which this import ends the process; see `train.evaluation.scoring`.
+import torchvision  # noqa: F401
 from PIL import Image
 
 from lrm_cli.batch.work import Place, Work
