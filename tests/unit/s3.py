@@ -67,3 +67,12 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     name = f"bucket-{next(_NUMBERS)}"
     client.create_bucket(Bucket=name)
     return Bucket(client, name)
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where staged files go."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
