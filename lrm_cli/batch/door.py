@@ -9,9 +9,8 @@ import threading
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
-from typing import cast
 
-from lrm_cli.batch.handover import listen
+from lrm_cli.batch.handover import listen, welcome
 from lrm_cli.batch.remote import Hello
 
 
@@ -33,7 +32,7 @@ class Door:
         self.bell, self._rope = Pipe(duplex=False)
         self.is_late = False
         self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
-        threading.Thread(target=self._accept, daemon=True).start()
+        welcome(self._listener, self._let_in)
 
     def arrivals(self) -> list[tuple[Hello, Connection]]:
         """Those since the last time."""
@@ -60,12 +59,6 @@ class Door:
     def _ring(self, late: bool = False) -> None:
         with contextlib.suppress(OSError):
             self._rope.send(late)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
-                pipe = cast("Connection", self._listener.accept())
-                threading.Thread(target=self._let_in, args=(pipe,), daemon=True).start()
 
     def _let_in(self, pipe: Connection) -> None:
         """Nothing is unpickled of who has not shown the key."""

@@ -7,11 +7,14 @@ that one where it is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import secrets
 import socket
 import struct
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from typing import cast
@@ -19,6 +22,9 @@ from typing import cast
 from lrm_cli.batch.work import Task
 
 _LONGEST_SILENCE_S = 60  # of whoever is at the other end: then its machine has gone
+# Why nobody can come in now, though the listener is open: above all too many open files.
+_PASSING_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class Shelf:
         self._address = (host, int(self._listener.address[1]))
         self._values: dict[int, bytes] = {}
         self._tickets = itertools.count()
-        threading.Thread(target=self._accept, daemon=True).start()
+        welcome(self._listener, self._give)
 
     def put(self, value: bytes) -> Held:
         """Keep a value until it is fetched or dropped."""
@@ -107,12 +113,6 @@ class Shelf:
         """Give nothing any more."""
         self._listener.close()
         self._values.clear()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # closed
-            while True:
-                pipe = cast("Connection", self._listener.accept())
-                threading.Thread(target=self._give, args=(pipe,), daemon=True).start()
 
     def _give(self, pipe: Connection) -> None:
         # Whoever comes may be anyone, and say anything.
@@ -150,6 +150,23 @@ def listen(host: str) -> Listener:
         return Listener((host, 0), backlog=128)
     except OSError:  # an address of this machine that it does not know itself, as behind NAT
         return Listener(("", 0), backlog=128)
+
+
+def welcome(listener: Listener, serve: Callable[[Connection], None]) -> None:
+    """Have a thread for each who comes, until the listener is closed."""
+
+    def accept() -> None:
+        while True:
+            try:
+                pipe = cast("Connection", listener.accept())
+            except OSError as error:
+                if error.errno not in _PASSING_ERRORS:
+                    return
+                time.sleep(_PAUSE_S)  # who is there waits, and others may go
+                continue
+            threading.Thread(target=serve, args=(pipe,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
 
 
 def _limit_silence(pipe: Connection) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import pickle
 import time
 from collections.abc import Callable
 from multiprocessing import AuthenticationError, Pipe
+from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lrm_cli.batch.discovery import Input
+from lrm_cli.batch.door import Door
 from lrm_cli.batch.executor import Division, PoolExecutor
 from lrm_cli.batch.handover import Drop, Handover, Held, Missed, Passed, Shelf, Taken, fetch
 from lrm_cli.batch.pipeline import Pipeline
+from lrm_cli.batch.remote import Hello
 from lrm_cli.batch.work import Outcome, Place, Source, Stage, Task
 from lrm_cli.batch.workers import LocalPool
 from tests.unit.cli_scene import WorkerThread
@@ -240,6 +244,31 @@ def test_a_shelf_gives_a_value_once_and_only_to_who_has_its_key() -> None:
             fetch(dropped)
     with pytest.raises((OSError, EOFError)):
         fetch(held)
+
+
+def test_who_cannot_come_in_for_a_moment_comes_in_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    accept, failures = Listener.accept, [errno.EMFILE, errno.ECONNABORTED]
+
+    def fail_at_first(listener: Listener) -> Connection:
+        if failures:
+            raise OSError(failures.pop(), "too many open files")
+        return accept(listener)
+
+    monkeypatch.setattr(Listener, "accept", fail_at_first)
+    with Shelf("127.0.0.1") as shelf:
+        assert fetch(shelf.put(b"value")) == b"value"
+    door = Door("127.0.0.1")
+    failures += [errno.EMFILE]
+    pipes = []
+    for number in range(3):
+        pipes.append(Client(door.address, authkey=door.key))
+        pipes[-1].send(Hello(number, "here", takes_tasks=True))
+    numbers: list[int] = []
+    while len(numbers) < 3:
+        assert door.bell.poll(10)
+        numbers += [hello.number for hello, _ in door.arrivals()]
+    assert sorted(numbers) == [0, 1, 2]
+    door.close()
 
 
 def told_by(make: Callable[[Callable[[Any], None]], None]) -> Any:
