@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import secrets
+import sys
 import threading
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -12,6 +13,8 @@ from multiprocessing.connection import Connection, answer_challenge, deliver_cha
 
 from lrm_cli.batch.handover import listen, welcome
 from lrm_cli.batch.remote import Hello
+
+_MANY_FILES = 65_536
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Door:
     """Where workers come in, if they have the key; threads of its own let them."""
 
     def __init__(self, host: str) -> None:
+        _allow_many_files()
         self.key = secrets.token_bytes(32)
         self._listener = listen(host)
         self.address = (host, int(self._listener.address[1]))
@@ -70,3 +74,15 @@ class Door:
             pipe.close()
             return
         self._ring()
+
+
+def _allow_many_files() -> None:
+    """Systems allow a process 1024, of which each worker takes two, unless it asks for more."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, _MANY_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
