@@ -147,7 +147,7 @@ def _packed(part: MeshPart) -> dict[str, Any]:
 
 def smooth_normals(
     vertices: NDArray[np.floating[Any]], faces: NDArray[np.int64]
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """(N, 3) unit normals, weighted by area; vertices at one place share theirs.
 
     Args:
@@ -156,14 +156,11 @@ def smooth_normals(
     """
     import numpy as np
 
+    from model.surface.mesh import vertex_normals
+
     places, number = np.unique(vertices, axis=0, return_inverse=True)
-    corners = vertices[faces].astype(np.float64)
-    crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    sums = np.zeros((len(places), 3))
-    for corner in faces.T:
-        np.add.at(sums, number.ravel()[corner], crosses)
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return (sums / np.maximum(lengths, 1e-30))[number.ravel()]
+    number = number.ravel()
+    return vertex_normals(places, number[faces])[number]
 
 
 def _base64(data: Any) -> str:

@@ -49,7 +49,9 @@ class Mesh:
     atlas: Atlas | None = None
 
 
-def vertex_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+def vertex_normals(
+    vertices: NDArray[np.floating], faces: NDArray[np.integer]
+) -> NDArray[np.float32]:
     """(N, 3) unit normals: the faces' normals around each vertex, weighted by area.
 
     A vertex without a face of any area gets +z, since files may not hold a zero normal.
