@@ -49,10 +49,13 @@ def without_unused(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
 def simplify(
     vertices: NDArray[np.float32], faces: NDArray[np.int32], target_faces: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Collapse edges until at most about `target_faces` are left (Garland and Heckbert 1997).
+    """Collapse edges until at most `target_faces` are left (Garland and Heckbert 1997).
+
+    More are left where no edge can be collapsed any more.
 
     Raises:
-        ValueError: a target below 4, the fewest faces that enclose anything.
+        ValueError: a target below 4, the fewest faces that enclose anything, or so few that
+            nothing encloses anything any more.
     """
     if target_faces < 4:
         raise ValueError(f"target_faces is {target_faces}; it must be at least 4")
@@ -60,11 +63,14 @@ def simplify(
         return vertices, faces
     import fast_simplification
 
-    simple_vertices, simple_faces = fast_simplification.simplify(
-        vertices, faces, target_count=target_faces
-    )
-    kept = without_flaps(simple_faces.astype(np.int32))
-    points = torch.from_numpy(simple_vertices.astype(np.float32))
+    before = len(faces) + 1
+    while target_faces < len(faces) < before:  # each call gives up after so many rounds
+        before = len(faces)
+        vertices, faces = fast_simplification.simplify(vertices, faces, target_count=target_faces)
+    kept = without_flaps(faces.astype(np.int32))
+    if not len(kept):
+        raise ValueError(f"nothing is left of the surface in {target_faces} triangles; take more")
+    points = torch.from_numpy(vertices.astype(np.float32))
     points, kept_faces = without_unused(points, torch.from_numpy(kept))
     return points.numpy(), kept_faces.numpy()
 

@@ -152,6 +152,33 @@ def test_simplification_keeps_the_shape() -> None:
     assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.01)
 
 
+def test_simplification_goes_on_where_the_library_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Of large meshes with thin parts one call leaves more than it was asked for.
+    import fast_simplification
+
+    once = fast_simplification.simplify
+
+    def half_way(
+        vertices: np.ndarray, faces: np.ndarray, target_count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return once(vertices, faces, target_count=max(target_count, len(faces) // 2))
+
+    monkeypatch.setattr(fast_simplification, "simplify", half_way)
+    _, faces = simplify(*surface(AnalyticField(ball((0, 0, 0), 0.6))), 100)
+    assert 50 < len(faces) <= 100
+
+
+def test_so_few_triangles_that_nothing_is_left() -> None:
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    tetrahedron = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]], np.int32)
+    vertices = np.concatenate([corners, corners + 5])
+    faces = np.concatenate([tetrahedron, tetrahedron + 4])
+    with pytest.raises(ValueError, match="nothing is left of the surface in 4 triangles"):
+        simplify(vertices, faces, 4)
+
+
 def test_file_frame_is_gltfs() -> None:
     # The input camera at (0, -2, 0) sees x to its right and z up.
     world = Mesh(
