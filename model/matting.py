@@ -203,12 +203,17 @@ def extend_solid_colors(cutout: Image.Image) -> Image.Image:
     from scipy import ndimage
 
     pixels = np.array(cutout)
-    solid = pixels[..., 3] >= _SOLID_ALPHA
-    edge = (pixels[..., 3] > 0) & ~solid
-    if solid.any() and edge.any():
-        distance, (rows, columns) = ndimage.distance_transform_edt(~solid, return_indices=True)
-        edge &= distance <= max(_WIDEST_EDGE * max(cutout.size), 2)
-        pixels[edge, :3] = pixels[rows[edge], columns[edge], :3]
+    left, top, right, bottom = cutout.getchannel("A").getbbox() or (0, 0, 0, 0)
+    visible = pixels[top:bottom, left:right]
+    solid = visible[..., 3] >= _SOLID_ALPHA
+    edge = np.nonzero((visible[..., 3] > 0) & ~solid)
+    if solid.any() and len(edge[0]):
+        # Distances of all pixels, which scipy would give too, would take most of the time.
+        nearest = ndimage.distance_transform_edt(
+            ~solid, return_distances=False, return_indices=True
+        )[:, *edge]
+        near = np.hypot(*(nearest - edge)) <= max(_WIDEST_EDGE * max(cutout.size), 2)
+        visible[edge[0][near], edge[1][near], :3] = visible[*nearest[:, near]][:, :3]
     return Image.fromarray(pixels)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from model.decoding import PhotoError
-from model.matting import Matting, is_cut_out
+from model.matting import Matting, extend_solid_colors, is_cut_out
 from tests.unit.test_photos import cutout
 
 
@@ -165,6 +165,23 @@ def test_true_colours_of_edges_stay_and_so_does_glass() -> None:
     assert edge_error(Image.fromarray(result), colors, alpha) < 2
     np.testing.assert_array_equal(result[79:81, 79:81], straight[79:81, 79:81])
     np.testing.assert_array_equal(result[alpha == 1][:, 3], straight[alpha == 1][:, 3])
+
+
+def test_edges_take_the_colour_of_the_nearest_solid_pixel() -> None:
+    random = np.random.default_rng(3)
+    pixels = np.zeros((60, 50, 4), np.uint8)
+    pixels[20:45, 31:49] = random.integers(0, 256, (25, 18, 4))
+    pixels[20:45, 31:49, 3] = random.choice([0, 90, 200, 255], (25, 18), p=[0.3, 0.3, 0.3, 0.1])
+    extended = np.asarray(extend_solid_colors(Image.fromarray(pixels)))
+    solid = np.argwhere(pixels[..., 3] == 255)
+    for place in np.ndindex(60, 50):
+        distances = np.linalg.norm(solid - place, axis=1)
+        # Farther than two pixels, at this size, glass is meant.
+        own = pixels[place][3] == 0 or distances.min() > 2
+        nearest = solid[distances == distances.min()]
+        colors = [pixels[place]] if own else pixels[tuple(nearest.T)]
+        assert extended[place][:3].tolist() in [color[:3].tolist() for color in colors]
+        assert extended[place][3] == pixels[place][3]
 
 
 def test_rembg_takes_the_network_for_cut_out_pictures_too(network: list[Any]) -> None:
