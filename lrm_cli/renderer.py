@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from lrm_cli.batch.discovery import PICTURE_SUFFIXES
 from lrm_cli.batch.work import Carried, Place, Source, Stage
 from lrm_cli.carried import matting_files, model_files
 from lrm_cli.photo_settings import PhotoSettings
 from lrm_cli.photo_steps import PhotoSteps, elevation_of
 from lrm_cli.render_frames import render_frames
 from lrm_cli.render_settings import RenderSettings, kind_of
+from model.formats.names import TRIPLANE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +105,8 @@ class _Steps:
         self._photos = PhotoSteps(work.folder, work.settings, place) if work.folder else None
 
     def read(self, source: Source) -> _Object:
-        from model.formats.meshes import read_mesh
+        from model.decoding import PhotoError
+        from model.formats.meshes import MESH_SUFFIXES, read_mesh
         from model.formats.saved_triplane import load_triplane
         from model.scenes import Scene
 
@@ -120,7 +123,15 @@ class _Steps:
                 field, notes = load_triplane(source.path, self._device)
                 return _Object(light, field=field, file_from_world=np.array(notes.file_from_world))
         assert self._photos is not None
-        return _Object(light, picture=self._photos.prepare(source.content).picture)
+        try:
+            return _Object(light, picture=self._photos.prepare(source.content).picture)
+        except PhotoError as error:
+            if (suffix := source.path.suffix.lower()) in PICTURE_SUFFIXES:
+                raise
+            raise ValueError(
+                f"{suffix or 'what has no suffix'} is no mesh that is read "
+                f"({', '.join(MESH_SUFFIXES)}) and no {TRIPLANE[1:]}; taken for a photo: {error}"
+            ) from error
 
     def reconstruct(self, objects: list[_Object]) -> list[_Object]:
         assert self._photos is not None

@@ -93,6 +93,15 @@ def test_bad_inputs_cost_only_themselves(
     assert len(files(Path("out"))) == 4 + 1
 
 
+def test_other_formats_meshes_are_told_what_is_read(lrm: Lrm, assets: Path) -> None:
+    Path("chair.fbx").write_bytes(b"Kaydara FBX Binary")
+    assert render(lrm, "chair.fbx") == 1
+    assert ledger(Path("out"))["chair.fbx"]["error"] == (
+        ".fbx is no mesh that is read (.obj, .glb, .gltf, .dae, .ply, .stl) and no "
+        "triplane.safetensors; taken for a photo: the file is not a picture of a known format"
+    )
+
+
 def test_modes(lrm: Lrm, assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lrm_cli.renderer.MESH_RESOLUTION", 32)
     assert render(lrm, "meshes/cup.glb", "photos/a.png", "--mode", "field") == 1
