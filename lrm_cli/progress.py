@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
+_NARROWEST_BAR, _WIDEST_BAR = 5, 30  # columns
+
+
 @dataclass
 class StageCount:
     """How far a run is with one stage of its work.
@@ -103,10 +106,11 @@ class _LiveProgress(Progress):
 
     def render(self) -> RenderableType:
         """The present state."""
+        from rich.progress_bar import ProgressBar
         from rich.table import Table
 
-        table = Table.grid(padding=(0, 1))
-        table.add_row(self._what, *self._bar(self.finished), self._state())
+        rows = [(self._what, f"{self.finished}/{self.total}", self._state())]
+        completed = [float(self.finished)]
         for count in self._stages():
             state = f"{count.waiting} waiting"
             if count.done:
@@ -115,15 +119,17 @@ class _LiveProgress(Progress):
                 state = f"at step {count.step} of {count.steps}, {state}"
             # Some are done twice, where a worker has died.
             done = min(self.skipped_count + count.done, self.total)
+            rows.append((f"  {count.name}", f"{done}/{self.total}", state))
             partly = count.step / count.steps if count.steps else 0.0
-            table.add_row(f"  {count.name}", *self._bar(done, partly), state)
+            completed.append(min(done + partly, self.total))
+        # On a narrow terminal the bars give way, before the words are wrapped.
+        taken = sum(max(map(len, column)) + 1 for column in zip(*rows, strict=True))
+        width = min(max(self._console.width - taken, _NARROWEST_BAR), _WIDEST_BAR)
+        table = Table.grid(padding=(0, 1))
+        for (name, ratio, state), done_so_far in zip(rows, completed, strict=True):
+            bar = ProgressBar(total=self.total, completed=done_so_far, width=width)
+            table.add_row(name, bar, ratio, state)
         return table
-
-    def _bar(self, done: int, partly: float = 0.0) -> tuple[RenderableType, str]:
-        from rich.progress_bar import ProgressBar
-
-        bar = ProgressBar(total=self.total, completed=min(done + partly, self.total), width=30)
-        return bar, f"{done}/{self.total}"
 
     def _state(self) -> str:
         parts = [duration(self.seconds)]

@@ -13,9 +13,10 @@ from lrm_cli.progress import StageCount, show_progress
 NAMES = ("Reconstructing", "prepare", "model")
 
 
-def test_a_terminal_shows_all_and_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("columns", [120, 80, 72])  # the bars give way, no line is wrapped
+def test_a_terminal_shows_all_and_each_stage(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     screen = io.StringIO()
-    terminal = Console(file=screen, force_terminal=True, width=120, color_system=None)
+    terminal = Console(file=screen, force_terminal=True, width=columns, color_system=None)
     monkeypatch.setattr(progress_module, "standard_error", lambda: terminal)
     counts = [StageCount("prepare", 4, 1, 2.0), StageCount("model", 0, 3, 0.0, 54, 120)]
     with show_progress(20, "Reconstructing", stages=lambda: counts) as progress:
