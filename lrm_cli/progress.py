@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ class Progress:
         self.skipped_count = 0
         self.failures: list[tuple[str, str]] = []
         self.unwanted: list[tuple[str, str]] = []
+        self.flagged: Counter[str] = Counter()  # of those that are done
         self._start = time.monotonic()
 
     @property
@@ -57,10 +59,11 @@ class Progress:
     def finished(self) -> int:
         return self.done_count + self.skipped_count + len(self.unwanted) + len(self.failures)
 
-    def done(self, name: str, note: str = "") -> None:
-        """An item is finished."""
+    def done(self, name: str, note: str = "", flags: Sequence[str] = ()) -> None:
+        """An item is finished; `flags` are why it deserves a look."""
         self.done_count += 1
-        self._show_done(one_line(f"{name}  {note}".rstrip()))
+        self.flagged.update(flags)
+        self._show_done(one_line(f"{name}  {note}  {', '.join(flags)}".rstrip()))
 
     def skipped(self) -> None:
         """An item was finished by an earlier run."""

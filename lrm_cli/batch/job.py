@@ -20,7 +20,9 @@ from lrm_cli.batch.leftovers import remove_empty_folders, remove_parts_below
 from lrm_cli.batch.work import Outcome, Task, is_unchanged, read_input
 from lrm_cli.progress import Progress
 
-LEFT_OUT = "left_out"  # in a record's facts: why an input is not wanted, by a rule of the settings
+# In a record's facts:
+LEFT_OUT = "left_out"  # why an input is not wanted, by a rule of the settings
+FLAGS = "flags"  # why outputs deserve a look
 
 
 class Store(Protocol):
@@ -252,7 +254,8 @@ def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
     elif LEFT_OUT in outcome.facts:
         progress.left_out(item.name, outcome.facts[LEFT_OUT])
     else:
-        progress.done(item.name, console.duration(sum(outcome.seconds.values())))
+        seconds = console.duration(sum(outcome.seconds.values()))
+        progress.done(item.name, seconds, outcome.facts.get(FLAGS, ()))
 
 
 def _settle(job: Job, number: int, item: Input, progress: Progress) -> None:

@@ -52,6 +52,7 @@ def summarize(
             "skipped": progress.skipped_count,
             "left_out": len(progress.unwanted),
             "failed": len(progress.failures),
+            "flagged": dict(progress.flagged),
             "seconds": round(progress.seconds, 3),
             "out": job.shown_out,
             "ledger": job.shown_ledger,
@@ -74,6 +75,9 @@ def summarize(
     if progress.failures:
         counts.append(f"{len(progress.failures)} failed")
     console.result(f"{', '.join(counts)} in {console.duration(progress.seconds)}")
+    if progress.flagged:
+        flags = ", ".join(f"{count} {flag}" for flag, count in sorted(progress.flagged.items()))
+        console.result(f"Flagged: {flags}")
     console.result(f"Results in {job.shown_out}, listed in {job.shown_ledger}")
     if report is not None:
         console.result(f"Report: {report}")

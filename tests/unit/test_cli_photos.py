@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from model.lrm import LRM
 from tests.unit.cli_scene import ARGUMENTS, Lrm, files, ledger, run_json, save_photo
-from tests.unit.fields import AnalyticField
+from tests.unit.fields import AnalyticField, ball, union
 
 
 def test_meshes_stand_upright_and_face_forward_in_every_format(lrm: Lrm, scene: Path) -> None:
@@ -65,6 +66,21 @@ def test_a_bad_photo_costs_only_itself(
     assert files() == {"a.glb", "b/c.glb", "results.jsonl"}
     stages = {"prepare", "model", "surface", "simplify", "texture", "write"}
     assert set(records["a.png"]["seconds"]) == stages
+
+
+def test_flags_are_named_and_counted(
+    lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_balls = union(ball((-0.4, 0, 0), 0.3), ball((0.4, 0, 0), 0.3))
+    monkeypatch.setattr(LRM, "reconstruct", lambda *_: [AnalyticField(two_balls)])
+    assert lrm("reconstruct", "photos", *ARGUMENTS) == 0
+    captured = capsys.readouterr()
+    assert "\nFlagged: 2 fragments, 2 misfit\n" in captured.out
+    assert re.search(r"a\.png  \S+ s  fragments, misfit\n", captured.err)
+    assert lrm("reconstruct", "photos", *ARGUMENTS, "--overwrite", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["flagged"] == {"fragments": 2, "misfit": 2}
+    assert lrm("reconstruct", "photos", *ARGUMENTS) == 0  # nothing was made
+    assert "Flagged" not in capsys.readouterr().out
 
 
 def test_a_mistake_of_ours_is_a_sentence_too(
