@@ -52,14 +52,13 @@ def list_models(json: console.JsonFlag = False, debug: console.DebugFlag = False
         (
             entry["name"],
             f"{entry['parameters'] / 1e6:.1f} M",
-            _size(entry["bytes"]) if entry["bytes"] else "",
-            entry["where"],
-            (entry["license"] or "").partition(";")[0],
+            (f"{_size(entry['bytes'])}, " if entry["bytes"] else "") + entry["where"],
             entry["about"],
+            (entry["license"] or "").partition(";")[0],
         )
         for entry in entries
     ]
-    columns = ("name", ">parameters", ">size", "weights", "their licence", "good for")
+    columns = ("name", ">parameters", "weights", "good for", "their licence")
     console.print_table(columns, rows, whole_names=True)
 
 

@@ -166,13 +166,14 @@ def test_names_can_be_copied_from_the_list(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert lrm("models", "list") == 0
-    assert {
-        line.split(" ")[1] for line in capsys.readouterr().out.splitlines() if line.strip()
-    } >= (CATALOGUE.keys())
+    folded = capsys.readouterr().out
+    assert {line.split(" ")[1] for line in folded.splitlines() if line.strip()} >= CATALOGUE.keys()
     monkeypatch.delenv("COLUMNS")
     assert lrm("models", "list") == 0
     in_a_pipe = capsys.readouterr().out.splitlines()
     assert any("triposr" in line and "may be used in products" in line for line in in_a_pipe)
+    words = {word.strip("─") for word in folded.split()}
+    assert words - {word.strip("─") for line in in_a_pipe for word in line.split()} == set()
 
 
 @pytest.mark.slow  # the client tries for 23 seconds
