@@ -26,6 +26,8 @@ from model.matting import VISIBLE_ALPHA, Matting, is_cut_out, require_size
 
 Framing = Literal["auto", "none"]
 
+_SPECK_SHARE = 0.001  # of the largest piece's area: so little of an object would not be seen
+
 
 @dataclass(frozen=True)
 class PreparedPhoto:
@@ -111,7 +113,7 @@ def object_window(
     box = visible.getbbox()
     if box is None:
         raise PhotoError("the picture is fully transparent")
-    left, top, right, bottom = box
+    left, top, right, bottom = _box_without_specks(visible, box)
     require_size(right - left, bottom - top, "the object")
     if framing == "auto" and is_cut_out(cutout):
         side = max(right - left, bottom - top) / view.foreground_ratio
@@ -120,6 +122,28 @@ def object_window(
         side = float(max(cutout.width, cutout.height))
     center_x, center_y = (left + right) / 2, (top + bottom) / 2
     return (center_x - side / 2, center_y - side / 2, center_x + side / 2, center_y + side / 2)
+
+
+def _box_without_specks(
+    visible: Image.Image, box: tuple[int, int, int, int]
+) -> tuple[int, int, int, int]:
+    """The box of the visible pixels, without those that cutting the object out has left over.
+
+    One pixel that is forgotten in a corner would move the object aside and make it small.
+    """
+    from scipy import ndimage  # rembg brings it
+
+    pieces, _ = ndimage.label(np.asarray(visible.crop(box)), np.ones((3, 3)))
+    areas = np.bincount(pieces.ravel())
+    areas[0] = 0  # of what is not visible
+    largest_speck = _SPECK_SHARE * areas.max()
+    speck = areas < largest_speck
+    if areas[speck].sum() >= largest_speck:  # many small pieces, as of lace, are no dust
+        return box
+    inner = Image.fromarray((~speck).astype(np.uint8)[pieces]).getbbox()
+    assert inner is not None  # the largest piece is there
+    left, top = box[:2]
+    return (left + inner[0], top + inner[1], left + inner[2], top + inner[3])
 
 
 def prepare_photo(

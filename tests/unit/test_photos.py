@@ -13,7 +13,7 @@ from PIL import Image
 from model.config import ViewConfig, preset
 from model.decoding import PhotoError
 from model.matting import Matting
-from model.photos import frame_photo, picture_to_png, prepare_photo
+from model.photos import frame_photo, object_window, picture_to_png, prepare_photo
 
 VIEW = ViewConfig()
 
@@ -50,6 +50,22 @@ def test_object_is_centred_at_the_models_share(box: tuple[int, int, int, int]) -
         profile = coverage.sum(axis=axis)
         assert (profile * centers).sum() / profile.sum() == pytest.approx(size / 2, abs=0.05)
         assert profile.max() * (side * scale) == pytest.approx(coverage.sum(), rel=0.05)
+
+
+def test_specks_far_from_the_object_do_not_move_it() -> None:
+    """What an eraser leaves over; but a fringe of many small pieces belongs to the object."""
+    clean, side = cutout(200, 150, (80, 60, 130, 110)), 50 / VIEW.foreground_ratio
+    window = object_window(clean, VIEW)
+    assert window == pytest.approx((105 - side / 2, 85 - side / 2, 105 + side / 2, 85 + side / 2))
+    dusty = clean.copy()
+    dusty.putpixel((2, 3), (0, 0, 0, 255))
+    dusty.putpixel((199, 149), (0, 0, 0, 255))
+    assert object_window(dusty, VIEW) == window
+    lace = np.array(clean)
+    lace[112:120:2, 80:130:2] = 255
+    box = 80, 60, 130, 119  # of all that is visible
+    fringed = object_window(Image.fromarray(lace), VIEW)
+    assert fringed == object_window(cutout(200, 150, box), VIEW)
 
 
 def test_background_and_partial_alpha() -> None:
