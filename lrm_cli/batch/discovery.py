@@ -162,7 +162,8 @@ def find_inputs(
 
     Raises:
         ValueError: a source is neither file nor folder, or a folder without a wanted file or
-            that cannot be read; or some sources are in a bucket and others not in the same.
+            that cannot be read; or all files are made; or some sources are in a bucket and others
+            not in the same.
     """
     _check_storage(sources)
     folders = {source for source in sources if _is_folder(source, wanted)}
@@ -184,6 +185,11 @@ def find_inputs(
             if path not in made and real[1] not in seen[real[0]]:
                 seen[real[0]].add(real[1])
                 found[name] = path, listed
+    if sources and not found:
+        raise ValueError(
+            f"the sources hold only lrm's own results in {storage.shown(out)}, which are no inputs "
+            "there: give another --out"
+        )
     del seen
     ordered = sorted(found, key=natural_key)
     stems = distinct_stems(ordered, wanted.outputs)

@@ -259,6 +259,8 @@ def test_what_is_made_is_no_input_and_takes_no_place(tmp_path: Path) -> None:
     tree(tmp_path, "cup.png", "cup.jpg")
     (item,) = find_inputs([tmp_path], Path("nowhere"), made=[tmp_path / "cup.jpg"])
     assert (item.name, item.stem) == ("cup.png", "cup")
+    with pytest.raises(ValueError, match=r"only lrm's own results in .*: give another --out"):
+        find_inputs([tmp_path], tmp_path, made=[tmp_path / "cup.jpg", tmp_path / "cup.png"])
 
 
 def test_an_input_may_be_a_stretch_of_a_file(tmp_path: Path) -> None:
