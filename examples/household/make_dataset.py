@@ -165,6 +165,7 @@ def attribution(tasks: list[ObjectTask]) -> str:
     return text
 
 
+@console.guarded
 def main(
     out: Annotated[Path, typer.Option(help="The data set's folder.")],
     work: Annotated[Path, typer.Option(help="Where models are unpacked to.")],

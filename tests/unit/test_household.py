@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import typer
 
 from model.formats.mesh_parts import MeshPart, TexturedMesh
 from model.formats.meshes import read_mesh
@@ -40,6 +41,21 @@ def volume(path: Path) -> float:
     vertices = np.array([row[1:4] for row in rows if row[0] == "v"], dtype=float)
     faces = [[int(w.split("/")[0]) - 1 for w in row[1:]] for row in rows if row[0] == "f"]
     return sum(np.linalg.det(vertices[face]) for face in faces) / 6
+
+
+def test_a_work_folder_that_cannot_be_made_is_told(
+    example: ModuleType, tetrahedron: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tetrahedron.parent
+    (folder / "0").mkdir()
+    (folder / "0" / "0.urdf").write_text(
+        '<robot><material><color rgba="1 0 0 1"/></material></robot>'
+    )
+    main = importlib.import_module("make_dataset").main
+    with pytest.raises(typer.Exit) as ended:
+        main(out=folder / "data", work=tetrahedron / "work", random_urdfs=folder)
+    assert ended.value.exit_code == 1
+    assert "Error: Not a directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("factors", [(2.0, 0.5, 1.5), (-2.0, 0.5, 1.5)])
