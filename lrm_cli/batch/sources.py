@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import sys
@@ -18,9 +19,10 @@ def expand_sources(sources: Sequence[str]) -> list[Path]:
     """Files and folders that SOURCE arguments stand for.
 
     `@FILE` is a list of sources, one a line, and `-` such a list on standard input; lists may
-    hold patterns and be separated by NUL characters, as `find -print0` writes them. A pattern
-    (`*`, `?`, `[…]`, `**` for any folders) stands for what it matches, if no file has that very
-    name. Relative paths start at the current folder.
+    hold patterns and be separated by NUL characters, as `find -print0` writes them, or be UTF-16
+    with its mark, as Windows' PowerShell writes it. A pattern (`*`, `?`, `[…]`, `**` for any
+    folders) stands for what it matches, if no file has that very name. Relative paths start at the
+    current folder.
 
     What a list names need not be there: it may have gone since, and is not to stop the others.
 
@@ -41,7 +43,7 @@ def _expand(source: str) -> Iterator[Path]:
             content = storage.read_bytes(path) if storage.is_remote(path) else path.read_bytes()
         except OSError as error:
             raise ValueError(f"{what} cannot be read ({error.strerror})") from None
-        yield from _expand_list(content.decode("utf-8", "surrogateescape"), what)
+        yield from _expand_list(content, what)
     else:
         for path in _expand_pattern(source):
             if not _may_exist(path):
@@ -69,7 +71,7 @@ def _unread(path: Path, error: OSError) -> ValueError:
     return ValueError(f"{storage.shown(path)} cannot be read ({error.strerror})")
 
 
-def _standard_input() -> str:
+def _standard_input() -> bytes:
     """As bytes, since Python reads standard input strictly: names may be no UTF-8.
 
     Raises:
@@ -77,11 +79,14 @@ def _standard_input() -> str:
     """
     if sys.stdin is None:
         raise ValueError("the list on standard input cannot be read (it is closed)")
-    return sys.stdin.buffer.read().decode("utf-8", errors="surrogateescape")
+    return sys.stdin.buffer.read()
 
 
-def _expand_list(text: str, what: str) -> Iterator[Path]:
-    text = text.removeprefix("\ufeff")
+def _expand_list(content: bytes, what: str) -> Iterator[Path]:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16", "replace")
+    else:
+        text = content.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     separator = "\0" if "\0" in text else "\n"
     lines = [line.removesuffix("\r") for line in text.split(separator)]
     entries = [line for line in lines if line.strip()]

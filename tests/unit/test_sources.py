@@ -76,8 +76,10 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(here: Path) -> None
         b"a.png\r\ntwo words.png\r\ndeep\r\n",
         b"\xef\xbb\xbfa.png\ntwo words.png\ndeep",
         b"a.png\0two words.png\0deep\0",
+        "\ufeffa.png\r\ntwo words.png\r\ndeep\r\n".encode("utf-16-le"),
+        "\ufeffa.png\ntwo words.png\ndeep".encode("utf-16-be"),
     ],
-    ids=["lines", "Windows", "byte order mark", "find -print0"],
+    ids=["lines", "Windows", "byte order mark", "find -print0", "PowerShell", "big endian"],
 )
 def test_lists(here: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("list.txt").write_bytes(content)
