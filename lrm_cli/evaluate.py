@@ -44,7 +44,11 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for scores.json, tables and pictures."),
+        typer.Option(
+            parser=options.output_folder,
+            metavar="DIR",
+            help="Folder for scores.json, tables and pictures.",
+        ),
     ] = None,
     reference: Annotated[
         Path | None,

@@ -11,6 +11,19 @@ from lrm_cli.console import DebugFlag, JsonFlag, QuietFlag
 
 __all__ = ["DebugFlag", "JsonFlag", "QuietFlag"]  # and all below
 
+
+def output_folder(name: str) -> Path:
+    """What --out names.
+
+    Raises:
+        typer.BadParameter: nothing, as a variable that is not set; `Path` would take it for the
+            current folder.
+    """
+    if not name:
+        raise typer.BadParameter("the name is empty")
+    return Path(name)
+
+
 # What photos become fields with.
 
 ModelOption = Annotated[
@@ -46,6 +59,7 @@ InputElevationOption = Annotated[
 OutOption = Annotated[
     Path,
     typer.Option(
+        parser=output_folder,
         metavar="DIR|URL",
         help="Folder for what is made, and results.jsonl; also in a bucket (s3://, gs://, az://, "
         "hf://), as sources may be.",

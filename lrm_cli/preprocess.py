@@ -30,6 +30,7 @@ def preprocess(
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=options.output_folder,
             metavar="DIR",
             help="Folder for what is made; a data set in it is added to.",
             show_default=False,

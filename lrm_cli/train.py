@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrm_cli import console
+from lrm_cli import console, options
 from lrm_cli.batch import storage
 
 if TYPE_CHECKING:
@@ -23,7 +23,13 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The run's folder; a run that stands there goes on."),
+        typer.Option(
+            "--out",
+            "-o",
+            parser=options.output_folder,
+            metavar="DIR",
+            help="The run's folder; a run that stands there goes on.",
+        ),
     ] = None,
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help="A recipe's name or a YAML file.")

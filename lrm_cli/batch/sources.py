@@ -44,6 +44,8 @@ def _expand(source: str) -> Iterator[Path]:
         except OSError as error:
             raise ValueError(f"{what} cannot be read ({error.strerror})") from None
         yield from _expand_list(content, what)
+    elif not source:  # as of a variable that is not set, and to `Path` the current folder
+        raise ValueError("the name of a source is empty")
     else:
         for path in _expand_pattern(source):
             if not _may_exist(path):

@@ -161,6 +161,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         (("--out", "photos/a.png"), "there is a file of this name"),
         (("--out", "/proc/none/deeper"), "/proc/none/deeper cannot be made"),
         (("nothing.png",), "there is no file or folder nothing.png"),
+        (("",), "the name of a source is empty"),
         (("model",), "there is no picture"),
         (("--colour", "red"), "--colour"),
     ],
@@ -178,6 +179,15 @@ def test_usage_errors(
     assert "Traceback" not in captured.err
     assert captured.out == ""
     assert not Path("meshes").exists()
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "render", "preprocess", "evaluate", "train"])
+def test_an_empty_out_is_not_the_current_folder(
+    lrm: Lrm, scene: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert lrm(command, "photos", "--out", "") == 2
+    assert "the name is empty" in capsys.readouterr().err
+    assert not Path("results.jsonl").exists()
 
 
 def test_models_info_counts_what_the_paper_counts(
