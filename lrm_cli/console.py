@@ -172,6 +172,8 @@ def error_sentence(error: BaseException) -> str:
         return "not enough memory"
     if isinstance(error, (ValueError, OSError)) and str(error):
         return str(error)
+    if isinstance(error, ImportError) and "shared object" in str(error):
+        return f"a library cannot be loaded ({error})"  # for want of memory, or of a package
     return f"internal error, {type(error).__name__}: {error} (--debug shows where)"
 
 

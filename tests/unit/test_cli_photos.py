@@ -17,6 +17,7 @@ import trimesh
 from PIL import Image
 from torch import Tensor
 
+from lrm_cli.console import error_sentence
 from model.lrm import LRM
 from tests.unit.cli_scene import ARGUMENTS, Lrm, files, ledger, run_json, save_photo
 from tests.unit.fields import AnalyticField, ball, union
@@ -96,6 +97,12 @@ def test_a_mistake_of_ours_is_a_sentence_too(
     assert "Traceback" not in error
     assert lrm("reconstruct", "photos", *ARGUMENTS, "--debug") == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_library_that_cannot_be_loaded_is_no_mistake_of_ours() -> None:
+    error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert error_sentence(error) == f"a library cannot be loaded ({error})"
+    assert "internal error" in error_sentence(ImportError("cannot import name 'lrm'"))
 
 
 def leaning_box(points: Tensor) -> Tensor:
