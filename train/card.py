@@ -8,6 +8,7 @@ import torch
 
 from model.lrm import parameter_counts
 from train.recipe import DataConfig, Recipe
+from train.shards import dataset_names
 
 _OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon and AdamW"}
 
@@ -38,7 +39,7 @@ def model_card(recipe: Recipe, data: list[Path], objects: int, step: int, steps:
         "",
         "| | |",
         "|---|---|",
-        f"| data | {', '.join(path.name for path in data)}: {objects} training objects |",
+        f"| data | {', '.join(dataset_names(data))}: {objects} training objects |",
         f"| steps | {step} of {steps}, {recipe.run.batch_size} samples each |",
         f"| views per sample | {recipe.data.views}, the input view among them |",
         f"| augmentation | {_augmentation(recipe.data)} |",

@@ -137,7 +137,7 @@ class RunConfig:
     init_from: str | None = None
     log_every: int = 10
     validate_every: int = 1000
-    validation_objects: int = 8  # of the held-out split
+    validation_objects: int = 8  # of the held-out split, of each data set as many
     checkpoint_every: int = 1000
     keep_checkpoints: int = 3  # the last ones; the best of the validations is kept besides
     max_skipped_steps: int = 20  # so many in a row end the run

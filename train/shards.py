@@ -116,6 +116,17 @@ def _lines_of(path: Path, details: bool) -> Iterator[ObjectRecord]:
                 ) from None
 
 
+def dataset_names(data_dirs: Sequence[Path]) -> list[str]:
+    """What tells data sets apart: folders' names, with those above where these are equal."""
+    places = [Path(os.path.abspath(folder)).parts for folder in data_dirs]  # links keep their names
+    longest = max(map(len, places))
+    for count in range(1, longest):
+        names = ["/".join(parts[-count:]) for parts in places]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in data_dirs]
+
+
 def remove_dataset(data_dir: Path, part: tuple[int, int] | None = None) -> None:
     """Delete a data set's index and shards, or those of one of several writers; nothing else."""
     mark = "" if part is None else f"{part[0]}-of-{part[1]}"

@@ -17,7 +17,7 @@ from train.heldout import comparison_row, load_heldout, predict_views, score_vie
 from train.losses import Perceptual
 from train.parallel import Group
 from train.recipe import Recipe
-from train.shards import ShardReader
+from train.shards import ShardReader, dataset_names
 
 TARGETS = 2  # views to compare with per object; none of them is the input
 
@@ -25,61 +25,88 @@ TARGETS = 2  # views to compare with per object; none of them is the input
 class Validation:
     """Renders a few unseen objects (training objects where the data has no held-out ones).
 
-    The objects are spread over the processes, which all must call `scores`.
+    Each data set has its share of them. They are spread over the processes, which all must call
+    `scores`.
 
     Attributes:
         split: which split the objects are of.
+        count: how many there are.
     """
 
     def __init__(
         self, data: list[Path], recipe: Recipe, group: Group, perceptual: Perceptual | None
     ) -> None:
-        reader = ShardReader(data, split="heldout")
-        self.split = "heldout" if len(reader) else "train"
-        if not len(reader):
-            reader = ShardReader(data, split="train")
+        readers = [ShardReader(folder, split="heldout") for folder in data]
+        self.split = "heldout" if any(map(len, readers)) else "train"
+        if self.split == "train":
+            readers = [ShardReader(folder, split="train") for folder in data]
         self.group = group
         lpips = perceptual if recipe.loss.perceptual == "lpips" else None
         terms = {"ssim": _mean_ssim if find_spec("torchmetrics") else None, "lpips": lpips}
         self.terms = {name: term for name, term in terms.items() if term is not None}
-        self.count = min(len(reader), recipe.run.validation_objects)
+        self.names = dataset_names(data)
+        self.shares = fair_shares([len(r) for r in readers], recipe.run.validation_objects)
+        self.count = sum(self.shares)
         size = recipe.model.encoder.image_size
         self.resolution = min(128, size)
-        chosen = np.linspace(0, len(reader) - 1, self.count).astype(int)
+        chosen = [
+            (index, int(record))
+            for index, (reader, share) in enumerate(zip(readers, self.shares, strict=True))
+            for record in np.linspace(0, len(reader) - 1, share)
+        ]
         # Under FSDP all processes go through the network together: each takes as many objects,
         # the last ones twice where they do not come out even.
         rounds = math.ceil(self.count / group.size)
         self.numbers = [i * group.size + group.rank for i in range(rounds)]
+        mine = [chosen[min(number, self.count - 1)] for number in self.numbers]
+        self.sources = [index for index, _ in mine]
         self.objects = [
-            load_heldout(
-                reader, int(chosen[min(n, self.count - 1)]), size, self.resolution, TARGETS
-            )
-            for n in self.numbers
+            load_heldout(readers[index], record, size, self.resolution, TARGETS)
+            for index, record in mine
         ]
 
     @torch.no_grad()
     def scores(self, model: LRM) -> dict[str, float]:
-        """Means over all objects: psnr (dB), iou, and ssim and lpips where they can be had."""
+        """Means over all objects: psnr (dB), iou, and ssim and lpips where they can be had.
+
+        Of several data sets also the means of each that has objects, as `NAME/psnr`, ….
+        """
         device = next(model.parameters()).device
-        totals = torch.zeros(2 + len(self.terms), device=device)
+        totals = torch.zeros(len(self.shares), 2 + len(self.terms), device=device)
         self._rows: list[Tensor] = []
-        for number, item in zip(self.numbers, self.objects, strict=True):
+        for number, source, item in zip(self.numbers, self.sources, self.objects, strict=True):
             predicted = predict_views(model, item.image, item.cameras, self.resolution)
             if number >= self.count:
                 continue
             score = score_views(predicted, item.targets)
             pair = predicted[:, :3].to(device), item.targets[:, :3].to(device)
             others = [float(term(*pair)) for term in self.terms.values()]
-            totals += torch.tensor([score.psnr_db, score.silhouette_iou, *others], device=device)
+            values = [score.psnr_db, score.silhouette_iou, *others]
+            totals[source] += torch.tensor(values, device=device)
             self._rows.append(comparison_row(item, predicted))
         if self.group.size > 1:
             dist.all_reduce(totals)
-        names = ["psnr", "iou", *self.terms]
-        return dict(zip(names, (totals / self.count).tolist(), strict=True))
+        metrics = ["psnr", "iou", *self.terms]
+        found = dict(zip(metrics, (totals.sum(0) / self.count).tolist(), strict=True))
+        if len(self.shares) > 1:
+            for name, share, total in zip(self.names, self.shares, totals, strict=True):
+                if share:
+                    keys = (f"{name}/{metric}" for metric in metrics)
+                    found |= zip(keys, (total / share).tolist(), strict=True)
+        return found
 
     def picture(self) -> Tensor:
         """(3, H, W) this process's objects of the last scores: input | true, predicted per view."""
         return torch.cat(self._rows, dim=1)
+
+
+def fair_shares(sizes: list[int], total: int) -> list[int]:
+    """How many objects each of several sets gives: as many as the others, or all that it has."""
+    shares = [0] * len(sizes)
+    smallest_first = sorted(range(len(sizes)), key=sizes.__getitem__)
+    for done, index in enumerate(smallest_first):
+        shares[index] = min(sizes[index], (total - sum(shares)) // (len(sizes) - done))
+    return shares
 
 
 def _mean_ssim(predicted: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,86 @@
+"""Scores on unseen objects of several data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.initialization import initialize
+from model.lrm import LRM
+from tests.balls import Ball, ball_views
+from tests.runs import change
+from train.parallel import Group
+from train.recipe import Recipe
+from train.shard_writing import ShardWriter
+from train.shards import dataset_names
+from train.splits import is_held_out
+from train.validation import Validation, fair_shares
+
+
+def write_heldout(folder: Path, count: int, radius: float) -> Path:
+    """A data set of `count` held-out balls and a training one."""
+    names = [f"{folder.name}/{letter * 3}" for letter in "abcdefghijklmnopqrstuvwxyz" * 9]
+    names = [f"{name}{'x' * index}" for index, name in enumerate(names)]
+    heldout = [name for name in names if is_held_out(name)][:count]
+    seen = [name for name in names if not is_held_out(name)][:1]
+    with ShardWriter(folder) as writer:
+        for name in heldout + seen:
+            writer.add(ball_views(name, Ball((0.0, 0.0, 0.0), radius), 3, 32, seed=0))
+    return folder
+
+
+def scores(data: list[Path], recipe: Recipe, objects: int) -> dict[str, float]:
+    recipe = change(recipe, "run", validation_objects=objects)
+    model = LRM(recipe.model)
+    initialize(model, 0)
+    return Validation(data, recipe, Group(), None).scores(model)
+
+
+def test_each_data_set_has_its_own_figures_beside_the_mean_of_all(
+    tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    big, small = write_heldout(tmp_path / "big", 2, 0.6), write_heldout(tmp_path / "small", 1, 0.2)
+    none = write_heldout(tmp_path / "none", 0, 0.5)
+    alone = {folder.name: scores([folder], tiny_recipe, 8) for folder in (big, small)}
+    assert alone["big"].keys() == {"psnr", "iou", "ssim"}  # nothing else where there is one set
+    assert alone["big"]["psnr"] != pytest.approx(alone["small"]["psnr"], abs=0.05)
+
+    found = scores([big, none, small], tiny_recipe, 8)
+    for name, wanted in alone.items():
+        for metric, value in wanted.items():
+            assert found.pop(f"{name}/{metric}") == pytest.approx(value)
+    for metric, value in found.items():
+        of_objects = (2 * alone["big"][metric] + alone["small"][metric]) / 3
+        assert value == pytest.approx(of_objects)
+    assert found.keys() == {"psnr", "iou", "ssim"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "total", "shares"),
+    [
+        ([50], 8, [8]),
+        ([3], 8, [3]),
+        ([700, 38], 8, [4, 4]),
+        ([700, 38, 40], 8, [3, 2, 3]),
+        ([700, 1], 8, [7, 1]),
+        ([700, 0, 3], 8, [5, 0, 3]),
+        ([2, 1, 1], 8, [2, 1, 1]),
+        ([5, 5, 5], 2, [0, 1, 1]),
+        ([5, 5], 0, [0, 0]),
+        ([0, 0], 8, [0, 0]),
+    ],
+)
+def test_no_data_set_takes_the_place_of_another(
+    sizes: list[int], total: int, shares: list[int]
+) -> None:
+    assert fair_shares(sizes, total) == shares
+
+
+def test_data_sets_of_one_name_are_told_apart_by_the_folders_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dataset_names([Path("data/a"), Path("data/b/")]) == ["a", "b"]
+    assert dataset_names([Path("x/views"), Path("y/views")]) == ["x/views", "y/views"]
+    monkeypatch.chdir(tmp_path)
+    assert dataset_names([Path()]) == [tmp_path.name]
