@@ -20,7 +20,7 @@ import torch
 from model.conditioning import CAMERA_FEATURES
 from model.config import LrmConfig
 from model.lrm import LRM
-from train.muon import ROUNDS, team_size
+from train.muon import ROUNDS, step_bytes, team_size
 from train.optimizer import hidden_matrices
 from train.recipe import Recipe
 
@@ -54,17 +54,19 @@ class Memory:
         held: from a micro batch's forward pass to its backward pass.
         passing: needed one after the other while the former are there.
         exchange: the flat copy of all gradients for the all-reduce; activations are gone by then.
+        step: what the optimizer needs besides its moments, after that.
     """
 
     lasting: dict[str, int]
     held: dict[str, int]
     passing: dict[str, int]
     exchange: int
+    step: int
 
     @property
     def peak(self) -> int:
-        step = sum(self.held.values()) + max(self.passing.values(), default=0)
-        return sum(self.lasting.values()) + max(step, self.exchange)
+        part = sum(self.held.values()) + max(self.passing.values(), default=0)
+        return sum(self.lasting.values()) + max(part, self.exchange, self.step)
 
 
 def flops_per_sample(recipe: Recipe) -> tuple[PartFlops, ...]:
@@ -138,12 +140,17 @@ def optimizer_flops(recipe: Recipe, gpus: int) -> int:
     """Of a step, on the busiest GPU: the products that orthogonalise; Muon's alone."""
     if recipe.optimizer.name != "muon":
         return 0
-    sharing = gpus if recipe.run.parallel == "fsdp" else team_size(gpus)
+    sharing = _sharing_muon(recipe, gpus)
     alike = Counter(_hidden_shapes(recipe.model))  # of one shape each GPU gets as many, or fewer
     return sum(
         math.ceil(count / sharing) * ROUNDS * (4 * short**2 * long + 2 * short**3)
         for (short, long), count in ((sorted(shape), count) for shape, count in alike.items())
     )
+
+
+def _sharing_muon(recipe: Recipe, gpus: int) -> int:
+    """How many GPUs divide Muon's work among them."""
+    return gpus if recipe.run.parallel == "fsdp" else team_size(gpus)
 
 
 @functools.cache
@@ -165,9 +172,11 @@ def memory_per_gpu(
     spread = gpus if run.parallel == "fsdp" else 1
     # FSDP leaves gradients whole until the last micro batch's are added.
     whole_gradients = spread == 1 or micro_batch < run.batch_size // gpus
-    moments = 2 * total
+    moments, step = 2 * total, 0  # a fused AdamW works in place
     if recipe.optimizer.name == "muon":  # which keeps one where AdamW keeps two
-        moments -= 4 * sum(shape.numel() for shape in _hidden_shapes(recipe.model))
+        shapes = _hidden_shapes(recipe.model)
+        moments -= 4 * sum(shape.numel() for shape in shapes)
+        step = step_bytes(shapes, _sharing_muon(recipe, gpus), spread, product_bytes=2)
     lasting = {
         "weights": total // spread,
         "gradients": total if whole_gradients else total // spread,
@@ -208,7 +217,7 @@ def memory_per_gpu(
     if recipe.loss.perceptual == "lpips":
         passing["perceptual network"] = micro_batch * recipe.data.views * _perceptual_bytes(recipe)
     exchange = total if run.parallel == "ddp" and gpus > 1 else 0
-    return Memory(lasting, held, passing, exchange)
+    return Memory(lasting, held, passing, exchange, step)
 
 
 def activation_bytes(recipe: Recipe) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ What a step computes does not depend on their number.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import cast
 
@@ -85,6 +86,7 @@ class Muon(torch.optim.Optimizer):
         average = average.lerp(gradient, 1 - momentum)
         torch._foreach_copy_(averages, average.unbind())
         ahead = gradient.lerp(average, momentum)
+        del average, gradient  # what comes takes memory, too
         rate = lr * (1 - self.found_inf)
         rows, columns = parameters[0].shape
         scale = rate * _ADAMW_RMS * max(rows, columns) ** 0.5
@@ -103,6 +105,30 @@ class Muon(torch.optim.Optimizer):
         if self._mesh is None:
             return orthogonalize(parts)
         return _divided(orthogonalize, parts, size, self._mesh, Replicate())
+
+
+def step_bytes(shapes: Iterable[torch.Size], sharing: int, spread: int, product_bytes: int) -> int:
+    """What a step needs for a while, on the busiest process, besides moments and gradients.
+
+    Args:
+        shapes: of all matrices.
+        sharing: how many processes share the work.
+        spread: over how many processes FSDP spreads parameters; 1 without it.
+        product_bytes: of a value in the iteration's products, 2 on a GPU.
+    """
+
+    def bytes_alike(shape: torch.Size, count: int) -> int:
+        held = 4 * count * shape.numel() // spread  # of one copy, in float32
+        mine = math.ceil(count / sharing)
+        whole = mine * shape.numel()
+        gram = mine * min(shape) ** 2
+        # x, its multiple, a product and their sum; or before it two of these and four of grams.
+        products = product_bytes * max(4 * whole + gram, 2 * whole + 4 * gram)
+        received = 4 * whole if sharing > 1 else 0
+        # Three copies: gradient, average and one that is changed; later two of the result.
+        return max(3 * held, held + received + products)
+
+    return max(bytes_alike(*alike) for alike in Counter(shapes).items())
 
 
 def team_size(processes: int) -> int:

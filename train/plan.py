@@ -179,6 +179,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         ("", plan.memory.held),
         ("at a time: ", plan.memory.passing),
         ("at a time: ", {"gradients in one piece, after the backward pass": plan.memory.exchange}),
+        ("at a time: ", {"Muon's step, after the backward pass": plan.memory.step}),
     )
     rows += [
         (f"  {mark}{k}", _gigabytes(v)) for mark, group in groups for k, v in group.items() if v

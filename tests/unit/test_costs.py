@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,6 +33,7 @@ from model.rendering import render_rays
 from model.triplane import sample_planes
 from tests.unit.planned import by_part, plan, recipe_with
 from train.costs import memory_per_gpu, optimizer_flops
+from train.muon import Muon, step_bytes
 from train.optimizer import hidden_matrices
 from train.recipe import DataConfig, OptimizerConfig, Recipe, RunConfig
 
@@ -193,6 +199,44 @@ def test_a_chunk_of_rays_takes_what_autograd_saves(dtype: str) -> None:
     recipe = recipe_with(config, batch_size=2, dtype=dtype, samples_per_ray=16, rays_per_chunk=512)
     chunk = plan(recipe, gpus=1).memory.passing["one chunk of rays"]
     assert chunk == pytest.approx(saved, rel=0.05)
+
+
+class AllocatedBytes(TorchDispatchMode):
+    """Follows the bytes of storages that are made in here, and the most there were at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[int, int] = {}
+        self.most = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        old = {t.untyped_storage()._cdata for t in tree_leaves(args) if isinstance(t, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for storage in (t.untyped_storage() for t in tree_leaves(result) if isinstance(t, Tensor)):
+            if (key := storage._cdata) not in old and key not in self.sizes:
+                self.sizes[key] = storage.nbytes()
+                weakref.finalize(storage, self.sizes.pop, key)
+        self.most = max(self.most, sum(self.sizes.values()))
+        return result
+
+
+@pytest.mark.parametrize(("device", "product_bytes"), [("cpu", 4), ("cuda", 2)])
+@pytest.mark.parametrize("shape", [(64, 64), (64, 256), (512, 64)])
+def test_a_step_of_muon_takes_what_is_allocated(
+    device: str, product_bytes: int, shape: tuple[int, int]
+) -> None:
+    with FakeTensorMode():  # has the sizes of a GPU's tensors, and no GPU
+        matrices = [nn.Parameter(torch.zeros(shape, device=device)) for _ in range(5)]
+        muon = Muon([*matrices, nn.Parameter(torch.zeros(9, 9, device=device))], 0.1, 0.9, 0.1)
+        muon.found_inf = torch.zeros((), device=device)
+        for matrix in muon.param_groups[0]["params"]:
+            matrix.grad = torch.ones_like(matrix)
+        with AllocatedBytes() as allocated:
+            muon.step()
+    shapes = [matrix.shape for matrix in muon.param_groups[0]["params"]]
+    assert step_bytes(shapes, 1, 1, product_bytes) == pytest.approx(allocated.most, rel=0.02)
 
 
 def test_what_muon_computes_is_divided() -> None:

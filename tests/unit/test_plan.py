@@ -23,7 +23,7 @@ from train.plan import (
     plan_rows,
     plan_training,
 )
-from train.recipe import OptimizerConfig, Recipe
+from train.recipe import DataConfig, LossConfig, OptimizerConfig, Recipe, RunConfig
 
 H200 = GPUS["h200"]
 
@@ -121,6 +121,27 @@ def test_what_muon_computes_is_what_torch_counts() -> None:
     label = "  in it Muon's products, on each GPU"
     assert label not in rows[0]
     assert rows[1][label].endswith(" TFLOP")
+
+
+def test_the_plan_tells_what_a_step_of_muon_takes() -> None:
+    """It counts where a part of a step takes less: it comes after the backward pass."""
+    small = RunConfig(
+        batch_size=128, micro_batch_size=1, rays_per_chunk=64, activation_checkpointing=True
+    )
+    data, loss = DataConfig(views=1, crop=16), LossConfig(perceptual="none")
+    adamw = Recipe(data=data, loss=loss, run=small)
+    muon = dataclasses.replace(adamw, optimizer=OptimizerConfig(name="muon"))
+    label = "  at a time: Muon's step, after the backward pass"
+    assert label not in dict(plan_rows(plan(adamw)))
+    assert dict(plan_rows(plan(muon)))[label].endswith(" GB")
+    # Of each layer two of cross-attention, one of self-attention and three of MLP_mod are 1024².
+    square = 16 * 6 * 1024**2
+    memory = plan(muon, gpus=1).memory
+    assert memory.step == 4 * square + 2 * 6 * square
+    assert memory.peak == sum(memory.lasting.values()) + memory.step
+    assert plan(muon, gpus=128).memory.step == 3 * 4 * square  # gradients and results are whole
+    spread = dataclasses.replace(muon, run=dataclasses.replace(small, parallel="fsdp"))
+    assert plan(spread, gpus=8).memory.step < memory.step / 6
 
 
 def test_the_largest_micro_batch_is_the_last_that_fits() -> None:
