@@ -92,10 +92,15 @@ def read_index(data_dir: Path, *, details: bool = False) -> list[ObjectRecord]:
             known = records.get(record.uid)
             if known is None or record.version >= known.version:
                 records[record.uid] = record
-    splits = with_exclusions({record.uid: record.split for record in records.values()})
+    return _hold_to_splits(list(records.values()))
+
+
+def _hold_to_splits(records: list[ObjectRecord]) -> list[ObjectRecord]:
+    """The same objects, the variants of held-out ones excluded from training."""
+    splits = with_exclusions({record.uid: record.split for record in records})
     return [
-        record if splits[uid] == record.split else replace(record, split=splits[uid])
-        for uid, record in records.items()
+        record if splits[record.uid] == record.split else replace(record, split=splits[record.uid])
+        for record in records
     ]
 
 
@@ -177,8 +182,7 @@ class ShardReader:
         if split not in ("train", "heldout", None):
             raise ValueError(f"split is {split!r}; it must be train, heldout or None")
         folders = [data_dirs] if isinstance(data_dirs, (str, os.PathLike)) else list(data_dirs)
-        self.records: list[ObjectRecord] = []
-        self._folders: list[Path] = []
+        found: list[ObjectRecord] = []
         seen: dict[str, Path] = {}
         for folder in map(Path, folders):
             records = read_index(folder, details=details)
@@ -189,9 +193,11 @@ class ShardReader:
                 if record.uid in seen:
                     raise ValueError(f"{record.uid} is in both {seen[record.uid]} and {folder}")
                 seen[record.uid] = folder
-                if split is None or record.split == split:
-                    self.records.append(record)
-                    self._folders.append(folder)
+                found.append(record)
+        if len(folders) > 1:  # a variant of a held-out object may be in another one
+            found = _hold_to_splits(found)
+        self.records = [record for record in found if split is None or record.split == split]
+        self._folders = [seen[record.uid] for record in self.records]
         self._heads: dict[int, _Head] = {}
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from tests.runs import change
 from train.parallel import Group
 from train.recipe import Recipe
 from train.shard_writing import ShardWriter
-from train.shards import dataset_names
+from train.shards import ShardReader, dataset_names
 from train.splits import is_held_out
 from train.validation import Validation, fair_shares
 
@@ -84,3 +84,18 @@ def test_data_sets_of_one_name_are_told_apart_by_the_folders_above(
     assert dataset_names([Path("x/views"), Path("y/views")]) == ["x/views", "y/views"]
     monkeypatch.chdir(tmp_path)
     assert dataset_names([Path()]) == [tmp_path.name]
+
+
+def test_variants_of_a_held_out_object_are_not_trained_on_whichever_set_they_are_in(
+    tmp_path: Path,
+) -> None:
+    assert is_held_out("chair19")
+    assert not is_held_out("chair1")
+    for folder, names in {"a": ["chair19", "sofa"], "b": ["chair1", "table"]}.items():
+        with ShardWriter(tmp_path / folder) as writer:
+            for name in names:
+                writer.add(ball_views(name, Ball((0.0, 0.0, 0.0), 0.5), 1, 8, seed=0))
+    data = [tmp_path / "a", tmp_path / "b"]
+    assert [r.uid for r in ShardReader(data, "train").records] == ["sofa"]
+    splits = {r.uid: r.split for r in ShardReader(data, None).records}
+    assert splits["chair1"] == "excluded"
