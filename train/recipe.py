@@ -151,8 +151,8 @@ class RunConfig:
         for name in ("steps", "micro_batch_size"):
             if getattr(self, name) is not None:
                 _require_at_least(1, "run", self, name)
-        if not self.epochs > 0:
-            raise ValueError(f"run.epochs is {self.epochs!r}; it must be more than 0")
+        if not 0 < self.epochs < math.inf:
+            raise ValueError(f"run.epochs is {self.epochs!r}; it must be more than 0 and finite")
         if not self.ema_decay < 1:
             raise ValueError(f"run.ema_decay is {self.ema_decay!r}; it must be below 1")
 

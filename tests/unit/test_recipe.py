@@ -150,6 +150,7 @@ def test_the_last_set_counts() -> None:
         ("run.steps=1e3", "recipe.run.steps is 1000.0; it must be int or null"),
         ("run.batch_size=null", "recipe.run.batch_size is None; it must be int"),
         ("run.epochs=0", "run.epochs is 0.0; it must be more than 0"),
+        ("run.epochs=.inf", "run.epochs is inf; it must be more than 0 and finite"),
         ("run.ema_decay=1", "run.ema_decay is 1.0; it must be below 1"),
         ("run.micro_batch_size=0", "run.micro_batch_size is 0; it must be at least 1"),
         ("run.parallel=zero", "recipe.run.parallel is 'zero'; it must be one of ddp, fsdp"),
