@@ -118,7 +118,7 @@ class GuardedSteps:
             The gradients' norm before clipping.
         """
         norm = self._norm()
-        for kind in self._kinds:
+        for kind in self._kinds if self.config.clip_norm else ():
             nn.utils.clip_grads_with_norm_(kind, self.config.clip_norm, norm)
         bad = (~(norm <= self.config.skip_norm)).float()  # true for NaN too
         for optimizer in self.optimizers:

@@ -94,7 +94,7 @@ class OptimizerConfig:
     weight_decay: float = 0.05
     warmup_steps: int = 3000
     final_lr_ratio: float = 0.0
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # 0: gradients are not clipped
     # A step whose gradient is no number, or has a larger norm than this before clipping, is not
     # taken. Healthy norms are about 1.
     skip_norm: float = 1000.0

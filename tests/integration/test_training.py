@@ -81,6 +81,15 @@ def test_gradients_are_clipped_before_the_step(
     assert squares**0.5 == pytest.approx((1 - 0.9) * 1e-3, rel=1e-3)
 
 
+def test_no_norm_to_clip_to_is_no_clipping(
+    ball_data: Path, tiny_recipe: Recipe, tmp_path: Path, no_tensorboard: None
+) -> None:
+    recipe = change(change(tiny_recipe, "run", steps=1), "optimizer", clip_norm=0.0)
+    assert run_training(ball_data, recipe, tmp_path)
+    squares = sum(float(x.square().sum()) for x in moments_of(tmp_path, "exp_avg").values())
+    assert squares**0.5 == pytest.approx((1 - 0.9) * log_of(tmp_path)[0]["grad_norm"], rel=1e-3)
+
+
 def test_a_logged_loss_is_the_mean_since_the_last_one(
     finished: Path, ball_data: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
