@@ -27,6 +27,8 @@ from rich.markup import escape
 EXIT_FAILED = 1  # some item, or the command, failed
 EXIT_USAGE = 2  # the command line asks for something that cannot be; nothing was done
 EXIT_INTERRUPTED = 130  # Ctrl-C
+# What a terminal sends to all processes of a command: Ctrl-C, and that it closes.
+TERMINAL_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the summary on standard output.")
@@ -135,15 +137,15 @@ def guarded(command: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
 
 @contextlib.contextmanager
 def _one_interruption() -> Iterator[None]:
-    """SIGTERM, with which schedulers and containers end a job, cleans up as Ctrl-C does.
+    """SIGTERM, with which schedulers and containers end a job, and SIGHUP clean up as Ctrl-C does.
 
     The clean-up takes a moment; who presses Ctrl-C again meanwhile is not to tear it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # Ignored is what a shell has started in the background.
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (*TERMINAL_SIGNALS, signal.SIGTERM)
+    # Ignored is Ctrl-C in what a shell has started in the background, and SIGHUP under nohup.
     heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
     def interrupt(_number: int, _frame: object) -> None:

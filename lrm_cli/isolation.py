@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from lrm_cli.console import TERMINAL_SIGNALS
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -160,7 +162,8 @@ class _Worker:
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
     """A subprocess's life: a sign of life, then items in and pickled (result, error) out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in TERMINAL_SIGNALS:  # they are the parent's to handle
+        signal.signal(number, signal.SIG_IGN)
     connection.send_bytes(b"imported")
     while True:
         try:

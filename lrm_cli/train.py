@@ -74,6 +74,8 @@ def train(
         for path in data or ():
             storage.require_local(path, "data sets to train on")
         storage.require_local(out or Path(), "--out")
+        if out is not None and out.is_file():
+            raise ValueError(f"--out {out} is a file; it must be the run's folder")
         settings = load_recipe(recipe, changes)
     if dry_run:
         import yaml

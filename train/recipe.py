@@ -18,11 +18,15 @@ from model.settings import build_dataclass
 RECIPES_DIR = Path(__file__).parent / "recipes"
 
 
-def _require_at_least(minimum: int, section: str, settings: Any, names: str) -> None:
+def _require_at_least(
+    minimum: int, section: str, settings: Any, names: str, below: float = math.inf
+) -> None:
     for name in names.split():
         value = getattr(settings, name)
-        if not value >= minimum:
-            raise ValueError(f"{section}.{name} is {value!r}; it must be at least {minimum}")
+        if not minimum <= value < below:
+            end = " and finite" if value == math.inf else ""
+            end = f" and below {below:g}" if below < math.inf else end
+            raise ValueError(f"{section}.{name} is {value!r}; it must be at least {minimum}{end}")
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,9 @@ class LossConfig:
     perceptual_weight: float = 2.0  # λ of Eq. 6
     mask_weight: float = 0.0  # mean squared error of opacity against alpha; not in the paper
 
+    def __post_init__(self) -> None:
+        _require_at_least(0, "loss", self, "perceptual_weight mask_weight")
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -100,11 +107,11 @@ class OptimizerConfig:
     skip_norm: float = 1000.0
 
     def __post_init__(self) -> None:
-        _require_at_least(0, "optimizer", self, "lr weight_decay warmup_steps clip_norm skip_norm")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(
-                f"optimizer.momentum is {self.momentum!r}; it must be at least 0 and below 1"
-            )
+        not_negative = "lr weight_decay warmup_steps final_lr_ratio clip_norm"
+        _require_at_least(0, "optimizer", self, not_negative)
+        _require_at_least(0, "optimizer", self, "momentum beta1 beta2", below=1)
+        if not self.skip_norm > 0:  # may be infinite
+            raise ValueError(f"optimizer.skip_norm is {self.skip_norm!r}; it must be more than 0")
 
 
 @dataclass(frozen=True)
@@ -147,14 +154,13 @@ class RunConfig:
         positive = "batch_size samples_per_ray rays_per_chunk log_every validate_every "
         positive += "checkpoint_every keep_checkpoints max_skipped_steps"
         _require_at_least(1, "run", self, positive)
-        _require_at_least(0, "run", self, "seed validation_objects max_bad_samples ema_decay")
+        _require_at_least(0, "run", self, "seed validation_objects max_bad_samples")
+        _require_at_least(0, "run", self, "ema_decay", below=1)
         for name in ("steps", "micro_batch_size"):
             if getattr(self, name) is not None:
                 _require_at_least(1, "run", self, name)
         if not 0 < self.epochs < math.inf:
             raise ValueError(f"run.epochs is {self.epochs!r}; it must be more than 0 and finite")
-        if not self.ema_decay < 1:
-            raise ValueError(f"run.ema_decay is {self.ema_decay!r}; it must be below 1")
 
     def total_steps(self, samples_per_epoch: int) -> int:
         """The run's length on data of so many samples an epoch."""

@@ -54,7 +54,8 @@ def serve_broker(address: str, commands: Connection, news: Connection) -> None:
             return
         news.send(joined)
         # Whoever started this hears it too, and has things written to the end first.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         _Broker(ray, commands, news).serve()
 
 

@@ -114,14 +114,14 @@ def start_process(function: Callable[..., None], *arguments: Any) -> Any:
     """A fresh interpreter, since copies of a process with threads or a GPU context may hang."""
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=function, args=arguments, daemon=True)
-    with _without_ctrl_c():
+    with _without_terminal_s_signals():
         process.start()
     return process
 
 
 @contextlib.contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """What starts in here never sees Ctrl-C, which a terminal sends to all processes.
+def _without_terminal_s_signals() -> Iterator[None]:
+    """What starts in here never sees what a terminal sends to all processes: Ctrl-C, its end.
 
     It is the parent's to handle; a handler inside would come too late for the first moments.
     """
@@ -129,7 +129,7 @@ def _without_ctrl_c() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # otherwise `start` does it, and unblocks the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, console.TERMINAL_SIGNALS)
     try:
         yield
     finally:
@@ -138,7 +138,8 @@ def _without_ctrl_c() -> Iterator[None]:
 
 def live(work: Work, place: Place, tasks: Connection, reports: Connection) -> None:
     """A worker process from start to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in console.TERMINAL_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     prepare_environment(place.threads)
     threading.excepthook = _end_process
     if not sys.warnoptions:

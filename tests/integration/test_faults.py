@@ -99,13 +99,15 @@ def test_a_killed_worker_costs_nothing(folder: Path, started: subprocess.Popen[s
     assert_all_is_done(folder)
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "closed terminal"])
 def test_interrupted_runs_leave_nothing_half(
     folder: Path, started: subprocess.Popen[str], how: str
 ) -> None:
     workers = workers_of(started)
     if how == "Ctrl-C":
         os.killpg(started.pid, signal.SIGINT)  # to all processes, as terminals do
+    elif how == "closed terminal":
+        os.killpg(started.pid, signal.SIGHUP)
     else:
         started.terminate()
     _, error = started.communicate(timeout=TIMEOUT_S)

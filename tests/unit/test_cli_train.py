@@ -64,6 +64,7 @@ def test_more_gpus_than_there_are_make_a_script(
     [
         ((), "name at least one data set to train on"),
         (("data",), "--out is missing"),
+        (("data", "--out", __file__), "is a file; it must be the run's folder"),
         (("data", "--out", "run", "--gpus", "0"), "--gpus is 0; it must be at least 1"),
         (("data", "--out", "run", "--submit"), "--submit needs --gpus"),
         (
