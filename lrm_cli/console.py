@@ -149,16 +149,71 @@ def _one_interruption() -> Iterator[None]:
     heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
     def interrupt(_number: int, _frame: object) -> None:
-        for number in heard:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        if _interruption.held and not _interruption.came:
+            _interruption.came = True
+        else:  # a second one waits for nothing
+            _interruption.happen()
 
+    _interruption.came, _interruption.heard = False, heard
     before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
+        _interruption.heard = []
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Interruption:
+    """By signals that are heard: whether one has come, and whether it has to wait."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self.held = False
+        self.heard: list[int] = []
+
+    def happen(self) -> NoReturn:
+        """Once; while all is put in order no signal is heard."""
+        for number in self.heard:
+            signal.signal(number, signal.SIG_IGN)
+        self.came = False
+        raise KeyboardInterrupt
+
+
+_interruption = _Interruption()
+
+
+@contextlib.contextmanager
+def interruptions_held() -> Iterator[None]:
+    """What is in here is interrupted where it lets interruptions through, and at its end.
+
+    Anywhere else the first one waits: it might cut another process's message in two, or lose it.
+    """
+    with _held(True):
+        yield
+    _let_through()
+
+
+@contextlib.contextmanager
+def interruptions_let_through() -> Iterator[None]:
+    """What is in here may be interrupted at once, also within `interruptions_held`."""
+    with _held(False):
+        _let_through()
+        yield
+
+
+@contextlib.contextmanager
+def _held(held: bool) -> Iterator[None]:
+    before, _interruption.held = _interruption.held, held
+    try:
+        yield
+    finally:
+        _interruption.held = before
+
+
+def _let_through() -> None:
+    if _interruption.came and not _interruption.held:
+        _interruption.happen()
 
 
 def error_sentence(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
+from lrm_cli import console
 from lrm_cli.batch.handover import Drop, Handover, Missed, Passed, Taken
 from lrm_cli.batch.pipeline import Advanced, Ended, Started
 from lrm_cli.batch.pools import Halted, Pool, Ready, Refused
@@ -98,8 +99,9 @@ class PoolExecutor:
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """See `Executor`."""
         coming = iter(tasks)
-        for crew in self._crews:
-            crew.pool.open()
+        with console.interruptions_let_through():
+            for crew in self._crews:
+                crew.pool.open()
         while self._hand_out(coming):
             yield from self._collect()
 
@@ -136,7 +138,7 @@ class PoolExecutor:
         while not self._alone:
             if self._has_flights() and not first.has_room(0):
                 return True
-            task = again.popleft() if again else next(coming, None)
+            task = again.popleft() if again else _next(coming)
             if task is None:
                 break
             if not first.has_room(0):  # nobody is there yet
@@ -214,7 +216,8 @@ class PoolExecutor:
         seats = [seat for _, seat in self._seats() if not seat.ended]
         pairs = [(seat.worker.reports, seat) for seat in seats]
         news = (bell for crew in self._crews for bell in crew.pool.news)
-        ready = set(wait([*(reports for reports, _ in pairs), *news], patience_s))
+        with console.interruptions_let_through():
+            ready = set(wait([*(reports for reports, _ in pairs), *news], patience_s))
         for reports, seat in pairs:
             if reports not in ready:
                 continue
@@ -329,6 +332,12 @@ class PoolExecutor:
         for leg, waiting in enumerate(self._waiting):
             self._waiting[leg] = deque(pair for pair in waiting if pair[0] is not seat)
         return tasks
+
+
+def _next(tasks: Iterator[Task]) -> Task | None:
+    """The next one, if any; what is done already may be many files to look at."""
+    with console.interruptions_let_through():
+        return next(tasks, None)
 
 
 def _ended(outcome: Outcome | None) -> Iterator[Outcome]:

@@ -170,11 +170,12 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
         unrecorded: Outcome | None = None
         failed: list[Task] = []
         try:
-            for unrecorded in executor.run(_tasks(job, inputs, progress)):
-                _record(job, unrecorded, progress)
-                if unrecorded.failure is not None:
-                    failed.append(unrecorded.task)
-                unrecorded = None
+            with console.interruptions_held():
+                for unrecorded in executor.run(_tasks(job, inputs, progress)):
+                    _record(job, unrecorded, progress)
+                    if unrecorded.failure is not None:
+                        failed.append(unrecorded.task)
+                    unrecorded = None
         except KeyboardInterrupt:
             # Two lines of one input do no harm.
             for outcome in (*([unrecorded] if unrecorded else []), *executor.drain()):

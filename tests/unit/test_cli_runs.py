@@ -6,13 +6,15 @@ import errno
 import json
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from lrm_cli import console
 from lrm_cli.batch.executor import PoolExecutor
+from lrm_cli.batch.work import Outcome
 from tests.unit.cli_scene import ARGUMENTS, Lrm, files, ledger, run_json, save_photo
 from tests.unit.standin_drawing import draw_nothing
 from tests.unit.tiny_model import save_box_model
@@ -142,7 +144,6 @@ def test_sigterm_is_ctrl_c_and_the_next_run_carries_on(
 
     def terminated(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
 
     def impatient(*arguments: Any) -> Any:
         """Ctrl-C again while the run is ending."""
@@ -162,6 +163,61 @@ def test_sigterm_is_ctrl_c_and_the_next_run_carries_on(
     assert summary["failed"] == 0
     assert summary["skipped"] >= 1
     assert files() == {"a.glb", "b/c.glb", "results.jsonl"}
+
+
+def test_an_interruption_loses_no_outcome(
+    lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it comes between a worker's message and what is done about it."""
+    note = PoolExecutor._note
+
+    def interrupted(executor: PoolExecutor, seat: Any, message: Any) -> Any:
+        if isinstance(message, Outcome):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return note(executor, seat, message)
+
+    monkeypatch.setattr(PoolExecutor, "_note", interrupted)
+    assert lrm("reconstruct", "photos", *ARGUMENTS, "--jobs", "1") == 130
+    recorded = {name for record in ledger().values() for name in record["outputs"]}
+    assert recorded
+    assert files() == {*recorded, "results.jsonl"}
+
+
+def test_a_second_interruption_waits_for_nothing() -> None:
+    seen = []
+
+    @console.guarded
+    def command() -> None:
+        with console.interruptions_held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            seen.append("held")
+            os.kill(os.getpid(), signal.SIGTERM)
+            seen.append("not reached")
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert (seen, ended.value.exit_code) == (["held"], 130)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_held_interruptions_come_where_they_are_let_through(later: bool) -> None:
+    seen = []
+
+    @console.guarded
+    def command() -> None:
+        with console.interruptions_held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            seen.append("held")
+            if not later:
+                with console.interruptions_let_through():
+                    seen.append("not reached")
+        seen.append("not reached")
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert (seen, ended.value.exit_code) == (["held"], 130)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_what_a_killed_run_left_is_cleared(lrm: Lrm, scene: Path) -> None:
