@@ -13,9 +13,7 @@ import io
 import json
 import os
 import re
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
@@ -24,11 +22,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from lrm_cli.interruptions import one_interruption
+
 EXIT_FAILED = 1  # some item, or the command, failed
 EXIT_USAGE = 2  # the command line asks for something that cannot be; nothing was done
 EXIT_INTERRUPTED = 130  # Ctrl-C
-# What a terminal sends to all processes of a command: Ctrl-C, and that it closes.
-TERMINAL_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the summary on standard output.")
@@ -119,7 +117,7 @@ def guarded(command: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
 
     @functools.wraps(command)
     def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        with _one_interruption():
+        with one_interruption():
             try:
                 return command(*args, **kwargs)
             except KeyboardInterrupt:
@@ -133,87 +131,6 @@ def guarded(command: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
                 fail(error_sentence(error))
 
     return wrapper
-
-
-@contextlib.contextmanager
-def _one_interruption() -> Iterator[None]:
-    """SIGTERM, with which schedulers and containers end a job, and SIGHUP clean up as Ctrl-C does.
-
-    The clean-up takes a moment; who presses Ctrl-C again meanwhile is not to tear it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (*TERMINAL_SIGNALS, signal.SIGTERM)
-    # Ignored is Ctrl-C in what a shell has started in the background, and SIGHUP under nohup.
-    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-
-    def interrupt(_number: int, _frame: object) -> None:
-        if _interruption.held and not _interruption.came:
-            _interruption.came = True
-        else:  # a second one waits for nothing
-            _interruption.happen()
-
-    _interruption.came, _interruption.heard = False, heard
-    before = {number: signal.signal(number, interrupt) for number in heard}
-    try:
-        yield
-    finally:
-        _interruption.heard = []
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _Interruption:
-    """By signals that are heard: whether one has come, and whether it has to wait."""
-
-    def __init__(self) -> None:
-        self.came = False
-        self.held = False
-        self.heard: list[int] = []
-
-    def happen(self) -> NoReturn:
-        """Once; while all is put in order no signal is heard."""
-        for number in self.heard:
-            signal.signal(number, signal.SIG_IGN)
-        self.came = False
-        raise KeyboardInterrupt
-
-
-_interruption = _Interruption()
-
-
-@contextlib.contextmanager
-def interruptions_held() -> Iterator[None]:
-    """What is in here is interrupted where it lets interruptions through, and at its end.
-
-    Anywhere else the first one waits: it might cut another process's message in two, or lose it.
-    """
-    with _held(True):
-        yield
-    _let_through()
-
-
-@contextlib.contextmanager
-def interruptions_let_through() -> Iterator[None]:
-    """What is in here may be interrupted at once, also within `interruptions_held`."""
-    with _held(False):
-        _let_through()
-        yield
-
-
-@contextlib.contextmanager
-def _held(held: bool) -> Iterator[None]:
-    before, _interruption.held = _interruption.held, held
-    try:
-        yield
-    finally:
-        _interruption.held = before
-
-
-def _let_through() -> None:
-    if _interruption.came and not _interruption.held:
-        _interruption.happen()
 
 
 def error_sentence(error: BaseException) -> str:

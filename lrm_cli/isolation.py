@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-from lrm_cli.console import TERMINAL_SIGNALS
+from lrm_cli.interruptions import TERMINAL_SIGNALS
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
-from lrm_cli import console
+from lrm_cli import interruptions
 from lrm_cli.batch.handover import Drop, Handover, Missed, Passed, Taken
 from lrm_cli.batch.pipeline import Advanced, Ended, Started
 from lrm_cli.batch.pools import Halted, Pool, Ready, Refused
@@ -99,7 +99,7 @@ class PoolExecutor:
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """See `Executor`."""
         coming = iter(tasks)
-        with console.interruptions_let_through():
+        with interruptions.let_through():
             for crew in self._crews:
                 crew.pool.open()
         while self._hand_out(coming):
@@ -216,7 +216,7 @@ class PoolExecutor:
         seats = [seat for _, seat in self._seats() if not seat.ended]
         pairs = [(seat.worker.reports, seat) for seat in seats]
         news = (bell for crew in self._crews for bell in crew.pool.news)
-        with console.interruptions_let_through():
+        with interruptions.let_through():
             ready = set(wait([*(reports for reports, _ in pairs), *news], patience_s))
         for reports, seat in pairs:
             if reports not in ready:
@@ -336,7 +336,7 @@ class PoolExecutor:
 
 def _next(tasks: Iterator[Task]) -> Task | None:
     """The next one, if any; what is done already may be many files to look at."""
-    with console.interruptions_let_through():
+    with interruptions.let_through():
         return next(tasks, None)
 
 

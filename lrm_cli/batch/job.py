@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from lrm_cli import console
+from lrm_cli import console, interruptions
 from lrm_cli.batch import storage
 from lrm_cli.batch.bucket import Bucket
 from lrm_cli.batch.discovery import Input
@@ -170,7 +170,7 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
         unrecorded: Outcome | None = None
         failed: list[Task] = []
         try:
-            with console.interruptions_held():
+            with interruptions.held():
                 for unrecorded in executor.run(_tasks(job, inputs, progress)):
                     _record(job, unrecorded, progress)
                     if unrecorded.failure is not None:

@@ -22,6 +22,7 @@ from lrm_cli.batch.handover import Drop, Handover, Passed, Shelf
 from lrm_cli.batch.pipeline import Pipeline
 from lrm_cli.batch.pools import Death, Halted, Order, Ready, Refused
 from lrm_cli.batch.work import Failure, Outcome, Place, Work
+from lrm_cli.interruptions import TERMINAL_SIGNALS
 from model.environment import give_back_memory, prepare_environment
 from model.kernels import KernelWarning
 
@@ -129,7 +130,7 @@ def _without_terminal_s_signals() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # otherwise `start` does it, and unblocks the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, console.TERMINAL_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL_SIGNALS)
     try:
         yield
     finally:
@@ -138,7 +139,7 @@ def _without_terminal_s_signals() -> Iterator[None]:
 
 def live(work: Work, place: Place, tasks: Connection, reports: Connection) -> None:
     """A worker process from start to end."""
-    for number in console.TERMINAL_SIGNALS:
+    for number in TERMINAL_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     prepare_environment(place.threads)
     threading.excepthook = _end_process

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer
 
-from lrm_cli import console
+from lrm_cli import console, interruptions
 from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.work import Outcome
 from tests.unit.cli_scene import ARGUMENTS, Lrm, files, ledger, run_json, save_photo
@@ -188,7 +188,7 @@ def test_a_second_interruption_waits_for_nothing() -> None:
 
     @console.guarded
     def command() -> None:
-        with console.interruptions_held():
+        with interruptions.held():
             os.kill(os.getpid(), signal.SIGTERM)
             seen.append("held")
             os.kill(os.getpid(), signal.SIGTERM)
@@ -205,11 +205,11 @@ def test_held_interruptions_come_where_they_are_let_through(later: bool) -> None
 
     @console.guarded
     def command() -> None:
-        with console.interruptions_held():
+        with interruptions.held():
             os.kill(os.getpid(), signal.SIGTERM)
             seen.append("held")
             if not later:
-                with console.interruptions_let_through():
+                with interruptions.let_through():
                     seen.append("not reached")
         seen.append("not reached")
 
