@@ -26,6 +26,7 @@ from lrm_cli.interruptions import TERMINAL_SIGNALS
 from model.environment import give_back_memory, prepare_environment
 from model.kernels import KernelWarning
 
+_LONGEST_END_S = 5.0  # between the end of a worker's reports and its own
 _MEMORY_IS_KEPT_S = 1.0  # at least: to give it back and to take it anew costs 1 % of this
 
 
@@ -55,6 +56,8 @@ class LocalWorker:
 
     def death(self) -> Death:
         """See `pools.Worker`."""
+        self._process.join(_LONGEST_END_S)
+        self._process.kill()  # where its reports cannot be read any more, it may live on
         self._process.join()
         return Death(end_in_words(self._process.exitcode or 0))
 

@@ -17,7 +17,7 @@ from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.pipeline import Advanced, Ended, Pipeline, Started
 from lrm_cli.batch.seats import Flight, Seat
 from lrm_cli.batch.work import Outcome, Place, Source, Stage, Task
-from lrm_cli.batch.workers import LocalPool
+from lrm_cli.batch.workers import LocalPool, LocalWorker
 from tests.unit.standin_work import StandIn
 
 
@@ -269,3 +269,14 @@ def test_steps_are_counted_until_their_stage_ends(batch: Batch) -> None:
         counts.append([(c.step, c.steps) for c in executor.stage_counts()])
     nothing = [(0, 0)] * 3
     assert counts == [nothing, [(2, 3), (0, 0), (0, 0)], nothing]
+
+
+def test_a_worker_that_lives_on_without_reports_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where an interruption has cut one of its messages in two."""
+    monkeypatch.setattr("lrm_cli.batch.workers._LONGEST_END_S", 0.1)
+    worker = LocalWorker(StandIn(tmp_path / "log"), Place("device0", 1), lambda: None)
+    worker.reports.recv()  # it is ready, and waits for tasks
+    assert worker.death().how.startswith("SIGKILL")
+    worker.stop()
