@@ -82,7 +82,7 @@ ORDER = {
         *("evaluation",),
     ],
     "lrm_cli": [
-        *("console", "progress", "options", "isolation", "batch", "carried"),
+        *("interruptions", "console", "progress", "options", "isolation", "batch", "carried"),
         *("photo_settings", "render_settings", "evaluate_settings", "report"),
         *(
             *(
