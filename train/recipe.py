@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from model.config import LrmConfig, preset
-from model.settings import build_dataclass
+from model.settings import build_dataclass, require
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 
@@ -23,10 +23,9 @@ def _require_at_least(
 ) -> None:
     for name in names.split():
         value = getattr(settings, name)
-        if not minimum <= value < below:
-            end = " and finite" if value == math.inf else ""
-            end = f" and below {below:g}" if below < math.inf else end
-            raise ValueError(f"{section}.{name} is {value!r}; it must be at least {minimum}{end}")
+        end = f" and below {below:g}" if below < math.inf else " and finite" * (value == math.inf)
+        wanted = f"at least {minimum}{end}"
+        require(minimum <= value < below, f"{section}.{name}", value, wanted)
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,8 @@ class OptimizerConfig:
         not_negative = "lr weight_decay warmup_steps final_lr_ratio clip_norm"
         _require_at_least(0, "optimizer", self, not_negative)
         _require_at_least(0, "optimizer", self, "momentum beta1 beta2", below=1)
-        if not self.skip_norm > 0:  # may be infinite
-            raise ValueError(f"optimizer.skip_norm is {self.skip_norm!r}; it must be more than 0")
+        # It may be infinite.
+        require(self.skip_norm > 0, "optimizer.skip_norm", self.skip_norm, "more than 0")
 
 
 @dataclass(frozen=True)
@@ -159,8 +158,8 @@ class RunConfig:
         for name in ("steps", "micro_batch_size"):
             if getattr(self, name) is not None:
                 _require_at_least(1, "run", self, name)
-        if not 0 < self.epochs < math.inf:
-            raise ValueError(f"run.epochs is {self.epochs!r}; it must be more than 0 and finite")
+        is_sound = 0 < self.epochs < math.inf
+        require(is_sound, "run.epochs", self.epochs, "more than 0 and finite")
 
     def total_steps(self, samples_per_epoch: int) -> int:
         """The run's length on data of so many samples an epoch."""
