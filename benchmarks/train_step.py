@@ -2,7 +2,9 @@
 
     python -m benchmarks.train_step --recipe lrm-large --set run.micro_batch_size=4 [--json FILE]
 
-Samples are random: what a step costs does not depend on them. Measured, each in the same run:
+Samples are random: what a step costs does not depend on them, but for `run.gradient_cutoff`, whose
+savings need a model that has learned (`--model`, of the recipe's shape, such as one of
+`benchmarks.standin`). Measured, each in the same run:
 the whole step (network, rendering, perceptual term, optimiser), on a GPU replayed as a graph, too;
 the network alone, forward and backward; rendering alone (the field at every sample, compositing,
 the loss), plain and with the kernels where the device has Triton; and the peak of memory, with rays
@@ -30,6 +32,7 @@ from model.cameras import Cameras, orbit
 from model.device import choose_device, choose_dtype
 from model.initialization import initialize
 from model.lrm import LRM
+from model.weights import load_model
 from train.costs import flops_per_sample
 from train.dataset import Sample
 from train.field_query import FieldQuery, query_fused, query_plain
@@ -84,12 +87,15 @@ def random_perceptual(recipe: Recipe, device: torch.device) -> Perceptual | None
 class Bench:
     """A model with one batch, and what can be timed of it."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, weights: str | None = None) -> None:
         self.recipe, self.device = recipe, device
         self.dtype = choose_dtype(recipe.run.dtype, device)
         self.count = recipe.run.micro_batch_size or recipe.run.batch_size
-        self.model = LRM(recipe.model)
-        initialize(self.model)
+        if weights is None:
+            self.model = LRM(recipe.model)
+            initialize(self.model)
+        else:
+            self.model = load_model(weights, device).float().train().requires_grad_(True)
         arrange(self.model.to(device), recipe.run, Group(), device)
         self.steps = GuardedSteps(build_optimizers(self.model, recipe.optimizer), recipe.optimizer)
         self.batch = random_batch(recipe, self.count, device)
@@ -146,14 +152,19 @@ class Bench:
 
 
 def measure(
-    recipe: Recipe, device: torch.device, repeats: int, plain: bool = True
+    recipe: Recipe,
+    device: torch.device,
+    repeats: int,
+    plain: bool = True,
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """Figures of one micro batch.
 
     Args:
+        weights: a model's name or folder; random weights if None.
         plain: measure the field in plain PyTorch too where there is a fused one.
     """
-    bench = Bench(recipe, device)
+    bench = Bench(recipe, device, weights)
     parts = {part.part: part.useful * bench.count for part in flops_per_sample(recipe)}
     field = sum(flops for name, flops in parts.items() if name.startswith("field"))
     perceptual = sum(flops for name, flops in parts.items() if name.startswith("perceptual"))
@@ -172,7 +183,8 @@ def measure(
     queries: dict[str, FieldQuery] = (
         {"plain": query_plain} if plain or device.type != "cuda" else {}
     )
-    queries |= {"fused": query_fused} if device.type == "cuda" else {}
+    fused = partial(query_fused, gradient_cutoff=recipe.run.gradient_cutoff)
+    queries |= {"fused": fused} if device.type == "cuda" else {}
     network_s = median_seconds(bench.network, device, repeats)
     figures["network_s"] = network_s
     figures["network_share_of_measured_peak"] = (total - field - perceptual) / network_s / peak
@@ -196,7 +208,7 @@ def measure(
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        step = bench.recorded_step(query_fused)
+        step = bench.recorded_step(fused)
         if step is None:
             return figures
         seconds = median_seconds(step, device, repeats)
@@ -214,6 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="lrm-tiny")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
+    parser.add_argument("--model", help="whose weights; random ones without")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--fused-only", action="store_true", help="on a GPU, not the plain field")
     parser.add_argument("--repeats", type=int, default=5)
@@ -221,9 +234,13 @@ def main() -> None:
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe, arguments.changes)
     figures = measure(
-        recipe, choose_device(arguments.device), arguments.repeats, plain=not arguments.fused_only
+        recipe,
+        choose_device(arguments.device),
+        arguments.repeats,
+        plain=not arguments.fused_only,
+        weights=arguments.model,
     )
-    chosen = {"recipe": arguments.recipe, "set": arguments.changes}
+    chosen = {"recipe": arguments.recipe, "set": arguments.changes, "model": arguments.model}
     report_figures({**chosen, **figures}, arguments.json)
 
 

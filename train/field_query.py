@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -34,9 +35,13 @@ def query_plain(
 
 
 def query_fused(
-    mlp: NerfMLP, planes: Tensor, points: Tensor, row: int | None
+    mlp: NerfMLP,
+    planes: Tensor,
+    points: Tensor,
+    row: int | None,
+    gradient_cutoff: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """A `FieldQuery` of one kernel each way."""
+    """A `FieldQuery` of one kernel each way; the recipe's `run.gradient_cutoff`."""
     from model.kernels.field import fused_field  # needs Triton
 
     if mlp.config.activation != "relu" or mlp.config.plane_padding != "border":
@@ -44,7 +49,8 @@ def query_fused(
             "the fused field takes nerf.activation relu and nerf.plane_padding border, not "
             f"{mlp.config.activation} and {mlp.config.plane_padding}"
         )
-    return mlp.activate(fused_field(planes, points, mlp.linear_layers(), row))
+    raw = fused_field(planes, points, mlp.linear_layers(), row, gradient_cutoff)
+    return mlp.activate(raw)
 
 
 def choose_query(
@@ -52,17 +58,22 @@ def choose_query(
 ) -> FieldQuery:
     """What the recipe's `run.fused_field` says; `auto` compares both on one chunk of rays.
 
+    They are compared without a cutoff, that is, where both must give the same.
+
     Raises:
         ValueError: it says `on` and the device has no Triton.
     """
     wanted = recipe.run.fused_field
     if wanted == "on" and device.type != "cuda":
         raise ValueError(f"run.fused_field is 'on', which needs a CUDA device, not {device.type}")
-    if wanted == "on":
-        return query_fused
     if wanted == "off" or device.type != "cuda":
         return query_plain
-    return faster_if_equal(recipe, mlp, device, dtype, query_fused)
+    chosen: FieldQuery = query_fused
+    if wanted == "auto":
+        chosen = faster_if_equal(recipe, mlp, device, dtype, query_fused)
+    if chosen is query_fused and recipe.run.gradient_cutoff > 0:
+        return partial(query_fused, gradient_cutoff=recipe.run.gradient_cutoff)
+    return chosen
 
 
 def faster_if_equal(

@@ -136,6 +136,10 @@ class RunConfig:
     # The field's kernels (model.kernels) in place of plain PyTorch. auto: on a CUDA device, where
     # they prove equal and faster when the run starts.
     fused_field: Literal["auto", "on", "off"] = "auto"
+    # Points of rays whose gradient is less than so many times the mean may pass none on, in the
+    # field's kernels, which then take a fraction of the time. All of them together have at most
+    # that share of it: 0.01 is far below what bf16 rounds away. 0: exact.
+    gradient_cutoff: float = 0.0
     activation_checkpointing: bool = False  # transformer layers are run again in backward
     ema_decay: float = 0.0  # of the averaged weights that the model's file then holds; 0: none
     seed: int = 0
@@ -154,7 +158,7 @@ class RunConfig:
         positive += "checkpoint_every keep_checkpoints max_skipped_steps"
         _require_at_least(1, "run", self, positive)
         _require_at_least(0, "run", self, "seed validation_objects max_bad_samples")
-        _require_at_least(0, "run", self, "ema_decay", below=1)
+        _require_at_least(0, "run", self, "ema_decay gradient_cutoff", below=1)
         for name in ("steps", "micro_batch_size"):
             if getattr(self, name) is not None:
                 _require_at_least(1, "run", self, name)

@@ -12,6 +12,8 @@ layers reach memory. Three facts make that cheap:
   memory: one addition a texel and tile in place of four a point.
 - The backward pass computes the hidden layers again, each program one tile after the other, and
   keeps them in a piece of memory of its own that is small enough to stay in the cache.
+- What lies in empty space or behind a surface has next to no gradient. Tiles in which no point has
+  more than a given share of the mean are left out.
 
 Any points give right values; a tile whose points lie far apart only takes more patches.
 
@@ -37,6 +39,7 @@ from model.kernels.field_kernels import (
     SAMPLES_PER_TILE,
     backward_kernel,
     forward_kernel,
+    live_tiles_kernel,
 )
 
 # By lrm-large's shapes on an H200; as are the sides of tiles and patches in `field_kernels`.
@@ -63,12 +66,13 @@ class _FusedField(torch.autograd.Function):
         out_weight: Tensor,
         out_bias: Tensor,
         row: int,
+        gradient_cutoff: float,
     ) -> Tensor:
         batch, rays, samples, _ = points.shape
         raw = points.new_empty(batch, rays, samples, 4)
         tensors = [t.contiguous() for t in (planes, points, weights, biases, out_weight, out_bias)]
         ctx.save_for_backward(*tensors[:-1])
-        ctx.row = row
+        ctx.row, ctx.gradient_cutoff = row, gradient_cutoff
         settings = _settings(tensors[2])
         if settings["W"] <= 64 and tensors[2].element_size() == 2:
             settings["maxnreg"] = _FORWARD_REGISTERS
@@ -96,16 +100,22 @@ class _FusedField(torch.autograd.Function):
         )
         active = planes.new_empty(programs, layers, POINTS_PER_TILE.value, width)
         d_raw = d_raw.float().contiguous()
+        mean = torch.linalg.vector_norm(d_raw, 1) / max(1, points[..., 0].numel())
+        live = torch.empty(tiles, dtype=torch.int32, device=points.device)
+        count = torch.zeros(1, dtype=torch.int32, device=points.device)
+        live_tiles_kernel[(tiles,)](
+            *(d_raw, ctx.gradient_cutoff * mean, live, count, rays, ctx.row, samples)
+        )
         backward_kernel[(programs,)](
             *(planes, points, weights, biases, out_weight, d_raw, d_planes, *d_rest, active),
-            *(tiles, rays, ctx.row, samples, planes.shape[2]),
+            *(live, count, rays, ctx.row, samples, planes.shape[2]),
             COPIES=_GRADIENT_COPIES,
             **_settings(weights),
         )
         d_out_bias = pad(d_raw.flatten(0, 2).sum(0), (0, OUT_COLUMNS.value - 4))
         gradients = (d_planes, *(d.sum(0) for d in d_rest), d_out_bias)
         d_planes, *d_layers = (gradient.to(planes.dtype) for gradient in gradients)
-        return d_planes, None, *d_layers, None
+        return d_planes, None, *d_layers, None, None
 
 
 def _tiles(points: Tensor, row: int) -> int:
@@ -128,7 +138,11 @@ def _settings(weights: Tensor) -> dict[str, Any]:
 
 
 def fused_field(
-    planes: Tensor, points_world: Tensor, layers: Sequence[nn.Linear], row: int | None = None
+    planes: Tensor,
+    points_world: Tensor,
+    layers: Sequence[nn.Linear],
+    row: int | None = None,
+    gradient_cutoff: float = 0.0,
 ) -> Tensor:
     """MLP_nerf at points, before its activations.
 
@@ -138,6 +152,8 @@ def fused_field(
         layers: MLP_nerf's linear layers; ReLU between them, RGB and density out.
         row: rays are the pixels of a picture, row by row, with so many in a row: those that stand
             together are asked together. None: rays in any order.
+        gradient_cutoff: points whose gradient is at most so many times the mean may pass none on;
+            together they have at most that share of it. 0: all pass it on.
 
     Returns:
         (B, N, S, 4) float32. Products are in the dtype of autocast, or else of the planes.
@@ -166,6 +182,8 @@ def fused_field(
         weights = torch.stack([layer.weight.T for layer in middle])
         biases = torch.stack([layer.bias for layer in middle])
         rest = [tensor.to(dtype) for tensor in (weights, biases, *out)]
-        raw = _FusedField.apply(folded, points_world.detach().float(), *rest, row or RAY_SIDE.value)
+        raw = _FusedField.apply(
+            folded, points_world.detach().float(), *rest, row or RAY_SIDE.value, gradient_cutoff
+        )
     assert isinstance(raw, Tensor)
     return raw

@@ -180,7 +180,30 @@ def forward_kernel(
     tl.store(raw_ptr + places, raw, mask=valid[:, None] & (out < 4)[None, :])
 
 
-@triton.jit(do_not_specialize=["tiles", "rays"])
+@triton.jit(do_not_specialize=["rays"])
+def live_tiles_kernel(
+    d_raw_ptr,  # (B, N, S, 4), float32
+    limit_ptr,  # (1,), float32
+    live_ptr,  # (tiles,): gets the numbers of the live ones, in any order
+    count_ptr,  # (1,): gets how many they are; zero before
+    rays,
+    row,
+    samples,
+):
+    """Which tiles have a point whose gradient, the sum of its magnitudes, is above the limit."""
+    number = tl.program_id(0)
+    batch, points, valid = _tile(number, rays, row, samples)
+    d_raw_ptr += batch * rays * samples * 4
+    size = tl.zeros((POINTS_PER_TILE,), tl.float32)
+    for output in range(4):
+        size += tl.abs(tl.load(d_raw_ptr + points * 4 + output, mask=valid, other=0.0))
+    # What is no number is live: it must be seen in the gradients.
+    dead = (size <= tl.load(limit_ptr)) | ~valid
+    if tl.sum(1 - dead.to(tl.int32), axis=0) > 0:
+        tl.store(live_ptr + tl.atomic_add(count_ptr, 1, sem="relaxed"), number)
+
+
+@triton.jit(do_not_specialize=["rays"])
 def backward_kernel(
     planes_ptr,
     points_ptr,
@@ -193,7 +216,8 @@ def backward_kernel(
     d_biases_ptr,  # (COPIES, L, W), float32
     d_out_weight_ptr,  # (COPIES, W, OUT), float32
     active_ptr,  # (programs, L, P, W): what each of the L layers reads
-    tiles,
+    live_ptr,  # as `live_tiles_kernel` leaves them
+    count_ptr,
     rays,
     row,
     samples,
@@ -216,8 +240,8 @@ def backward_kernel(
     own = tl.arange(0, P)[:, None] * W + channel[None, :]
     dtype = weights_ptr.dtype.element_ty
     d_last = tl.zeros((W, OUT_COLUMNS), tl.float32)  # of all the program's tiles
-    for number in range(program, tiles, tl.num_programs(0)):
-        batch, points, valid = _tile(number, rays, row, samples)
+    for place in range(program, tl.load(count_ptr), tl.num_programs(0)):
+        batch, points, valid = _tile(tl.load(live_ptr + place), rays, row, samples)
         plane_ptr = planes_ptr + batch * 3 * R * R * W
         point_ptr = points_ptr + batch * rays * samples * 3
         hidden = _first_hidden(plane_ptr, point_ptr, points, valid, R, W, PRECISION)

@@ -16,7 +16,13 @@ from model.lrm import LRM
 from tests.balls import write_balls
 from tests.conftest import make_tiny_recipe
 from tests.runs import change
-from tests.unit.fused_field import check_fused_field, make_mlp, points_on_rays
+from tests.unit.fused_field import (
+    check_fused_field,
+    make_mlp,
+    plain_raw,
+    points_on_rays,
+    relative_error,
+)
 from train.dataset import Sample, TrainingSamples
 from train.field_query import FieldQuery, query_fused, query_plain
 from train.recipe import Recipe
@@ -55,6 +61,34 @@ def test_a_loss_that_is_no_number_is_seen_in_all_gradients() -> None:
     raw = fused_field(planes, points_on_rays(side=4, samples=8), mlp.linear_layers(), row=4)
     for gradient in torch.autograd.grad(raw.sum() * torch.nan, [planes, *mlp.parameters()]):
         assert gradient.isnan().any()
+
+
+@pytest.mark.parametrize(("cutoff", "passed_on"), [(0.0, [0, 1, 2, 3]), (0.01, [0, 1]), (0.7, [1])])
+def test_tiles_without_a_point_above_the_cutoff_pass_nothing_on(
+    cutoff: float, passed_on: list[int]
+) -> None:
+    mlp = make_mlp()
+    planes = torch.randn(2, 3, 5, 20, 20, requires_grad=True)
+    points = points_on_rays(side=4, samples=32, batch=2)  # four tiles in each of the two
+    torch.manual_seed(5)
+    d_raw = torch.randn(2, 16, 4, 8, 4)
+    d_raw[:, :, 0] *= 1e-4
+    d_raw[1, 7, 0, 3] = 0.1  # one point above a hundredth of the mean keeps its tile, whole
+    d_raw[:, :, 2] = 0
+    d_raw[:, :, 3] *= 1e-4
+    expected = torch.zeros_like(d_raw)
+    expected[:, :, passed_on] = d_raw[:, :, passed_on]
+    if cutoff == 0.01:
+        expected[0, :, 0] = 0
+
+    def gradients(raw: torch.Tensor, upstream: torch.Tensor) -> list[torch.Tensor]:
+        leaves = [planes, *(layer.weight for layer in mlp.linear_layers())]
+        return list(torch.autograd.grad(raw, leaves, upstream.flatten(2, 3)))
+
+    fused = fused_field(planes, points, mlp.linear_layers(), 4, cutoff)
+    plain = plain_raw(planes, points, mlp)
+    pairs = zip(gradients(fused, d_raw), gradients(plain, expected), strict=True)
+    assert all(relative_error(*pair) < 1e-5 for pair in pairs)
 
 
 def test_no_rays() -> None:

@@ -45,6 +45,16 @@ def test_a_cuda_device_obeys_the_recipe(tiny_recipe: Recipe, mlp: NerfMLP) -> No
         assert choose_query(recipe, mlp, device, torch.float32) is expected
 
 
+def test_a_cutoff_reaches_the_kernels(
+    tiny_recipe: Recipe, mlp: NerfMLP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cutoffs = []
+    monkeypatch.setattr("train.field_query.query_fused", lambda *_, **named: cutoffs.append(named))
+    recipe = change(tiny_recipe, "run", fused_field="on", gradient_cutoff=0.01)
+    choose_query(recipe, mlp, torch.device("cuda"), torch.float32)(mlp, None, None, None)
+    assert cutoffs == [{"gradient_cutoff": 0.01}]
+
+
 def test_the_faster_one_is_taken(
     tiny_recipe: Recipe, mlp: NerfMLP, monkeypatch: pytest.MonkeyPatch
 ) -> None:

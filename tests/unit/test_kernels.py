@@ -23,20 +23,23 @@ def test_equal_to_plain_pytorch_in_the_interpreter() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("kernel", ["forward_kernel", "backward_kernel"])
+@pytest.mark.parametrize("kernel", ["forward_kernel", "live_tiles_kernel", "backward_kernel"])
 def test_compiles_for_gpus_without_one(capability: int, kernel: str) -> None:
     """A100 and H100 machine code, with lrm-large's sizes and the registers that they are given."""
     options = {"num_warps": 4} | ({"maxnreg": 168} if kernel == "forward_kernel" else {})
     function = getattr(field_kernels, kernel)
     constants = {"W": 64, "L": 8, "COPIES": 16, "PRECISION": "tf32"}
     constants = {name: v for name, v in constants.items() if name in function.arg_names}
-    sizes = {"tiles", "rays", "row", "samples", "R"}
-    in_float32 = {"points_ptr", "raw_ptr"} | {n for n in function.arg_names if n[:2] == "d_"}
+    sizes, integers = {"rays", "row", "samples", "R"}, {"live_ptr", "count_ptr"}
+    in_float32 = {"points_ptr", "raw_ptr", "limit_ptr"}
+    in_float32 |= {name for name in function.arg_names if name[:2] == "d_"}
     signature = {
         name: "constexpr"
         if name in constants
         else "i32"
         if name in sizes
+        else "*i32"
+        if name in integers
         else "*fp32"
         if name in in_float32
         else "*bf16"
@@ -49,8 +52,8 @@ def test_compiles_for_gpus_without_one(capability: int, kernel: str) -> None:
     )
     assert compiled.asm["cubin"]
     assert compiled.metadata.shared <= 160 * 1024  # of an A100's multiprocessor
-    # The products are the tensor cores'.
-    assert ("wgmma" if capability == 90 else "mma.sync") in compiled.asm["ptx"]
+    if kernel != "live_tiles_kernel":  # the products are the tensor cores'
+        assert ("wgmma" if capability == 90 else "mma.sync") in compiled.asm["ptx"]
 
 
 @pytest.mark.gpu
