@@ -119,14 +119,21 @@ class PhotoSteps:
 
         return prepare_photo(content, self._config, self._matting, self._framing, square_size)
 
-    def reconstruct(self, pictures: Sequence[Tensor]) -> list[Field]:
-        """The fields of prepared pictures (3, S, S), of all at once."""
+    def reconstruct(self, pictures: Sequence[Tensor | None]) -> list[Field | None]:
+        """The fields of prepared pictures (3, S, S), of all at once; None where there is none."""
         import torch
 
         from model.transfers import own_stream, stacked
 
+        given = [picture for picture in pictures if picture is not None]
+        if not given:
+            return [None] * len(pictures)
+        # Always as many: the same batch size gives the same bytes.
+        filled = given + given[-1:] * (len(pictures) - len(given))
         with torch.inference_mode(), own_stream(self._device):
-            return self._network.reconstruct(stacked(pictures, self._device).to(self._dtype))
+            fields = self._network.reconstruct(stacked(filled, self._device).to(self._dtype))
+        found = iter(fields)
+        return [None if picture is None else next(found) for picture in pictures]
 
 
 def elevation_of(mesh: Mesh, setting: float | str) -> Elevation:

@@ -1,4 +1,4 @@
-"""`lrm reconstruct`: photos to meshes."""
+"""`lrm reconstruct`: photos, and fields that were kept, to meshes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import typer
 
 from lrm_cli import console, options
 from lrm_cli.batch.command import Batch, BatchFlags, joined, plan_batch
+from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Wanted
 from lrm_cli.mesh_settings import MeshSettings, with_profile
 from lrm_cli.photo_settings import elevation_in, names_in
 from lrm_cli.photo_steps import find_model
 from lrm_cli.reconstructor import Reconstructor
+from lrm_cli.render_settings import kind_of
 from lrm_cli.report.gallery import write_report
+from model.formats.names import TRIPLANE
+
+# Pictures first: their triplanes may have been saved beside them.
+_WANTED = Wanted((PICTURE_SUFFIXES, (TRIPLANE,)))
 
 
 @console.guarded
@@ -23,7 +29,8 @@ def reconstruct(
         typer.Argument(
             metavar="SOURCE",
             help="Pictures, folders of them, patterns ('shots/**/*.jpg'), lists of these "
-            "(@list.txt), or - for a list on standard input.",
+            "(@list.txt), or - for a list on standard input; also triplanes that "
+            "--save-triplane has kept, of folders without pictures.",
         ),
     ],
     out: options.OutOption,
@@ -210,19 +217,20 @@ def reconstruct(
             turntable=turntable,
             dtype=dtype,
         )
-        batch = plan_batch(flags, settings, divided=True)
-        identity, folder = find_model(model)
+        batch = plan_batch(flags, settings, _WANTED, divided=True)
+        with_photos = any(kind_of(item.path) == "photo" for item in batch.inputs)
+        identity, folder = find_model(model) if with_photos else ({}, None)
     places = batch.places
     work = Reconstructor(folder, identity, settings, places.threads, places.batch_size)
     batch.carry_out(
         "reconstruct",
         "Reconstructing",
         work,
-        lambda _: identity,
+        lambda item: identity if kind_of(item.path) == "photo" else {},
         (lambda: write_report(flags.folder, _photos_of(batch), quiet)) if report else None,
     )
 
 
 def _photos_of(batch: Batch) -> dict[str, Path]:
     """By their names in the ledger."""
-    return {item.name: item.path for item in batch.inputs}
+    return {item.name: item.path for item in batch.inputs if kind_of(item.path) == "photo"}

@@ -1,12 +1,13 @@
 """What `lrm reconstruct` does with a photo, from preparing it to writing files of its mesh.
 
+A field that was kept starts where the network would have ended.
+
 Nothing heavy is imported until a worker loads it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -15,17 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lrm_cli.batch.work import Carried, Part, Place, Source, Stage
 from lrm_cli.carried import matting_files, model_files
-from lrm_cli.mesh_settings import INPUT_SUFFIX, TURNTABLE_SUFFIX, MeshSettings
+from lrm_cli.mesh_files import write_files
+from lrm_cli.mesh_settings import TURNTABLE_SUFFIX, MeshSettings
 from lrm_cli.photo_steps import Elevation, PhotoSteps, elevation_of
 from lrm_cli.render_frames import render_frames
-from lrm_cli.render_settings import TurntableSettings
+from lrm_cli.render_settings import TurntableSettings, kind_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from model.formats.pictures import TextureFormat
+    from model.formats.saved_triplane import TriplaneNotes
     from model.nerf import Field
     from model.surface import Mesh
     from model.surface.file_frame import Origin
@@ -34,16 +36,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reconstructor:
-    """Photos to mesh files: the `Work` of `lrm reconstruct`.
+    """Photos and saved triplanes to mesh files: the `Work` of `lrm reconstruct`.
 
     Attributes:
-        folder: the model's.
+        folder: the model's; None where there is no photo.
         identity: the model's name and digest.
         threads: of each worker that prepare, and that finish.
         batch_size: pictures through the network at once.
     """
 
-    folder: Path
+    folder: Path | None
     identity: dict[str, str]
     settings: MeshSettings
     threads: int
@@ -68,8 +70,10 @@ class Reconstructor:
     def carried_for(self, part: Part) -> Sequence[Carried]:
         """See `batch.division.DividedWork`."""
         settings = self.settings
-        matting = matting_files(settings.matting, settings.matting_model)
-        return (*model_files(self.folder, part), *(() if part == "device" else matting))
+        matting: tuple[Carried, ...] = ()
+        if self.folder is not None and part != "device":
+            matting = matting_files(settings.matting, settings.matting_model)
+        return (*model_files(self.folder, part), *matting)
 
     def load(self, place: Place) -> Sequence[Stage]:
         """See `batch.work.Work`."""
@@ -92,8 +96,9 @@ class _Prepared:
     """A photo on its way. The stages after the first replace what they have used up."""
 
     source: Source
-    picture: Tensor | None  # (3, S, S)
-    square: NDArray[np.uint8] | None  # (P, P, 4), for the texture
+    picture: Tensor | None = None  # (3, S, S), of a photo
+    square: NDArray[np.uint8] | None = None  # (P, P, 4), of a photo, for the texture
+    notes: TriplaneNotes | None = None  # of a saved triplane
     field: Field | None = None
     triangles: tuple[NDArray[np.float32], NDArray[np.int32]] | None = None  # (N, 3), (M, 3)
     mesh: Mesh | None = None
@@ -112,21 +117,45 @@ class _Steps:
         self._work = work
         self._settings = work.settings
         self._hands_over = place.part == "device"
-        self._photos = PhotoSteps(work.folder, work.settings, place)
+        self._device = place.device
+        self._photos = PhotoSteps(work.folder, work.settings, place) if work.folder else None
 
     def prepare(self, source: Source) -> _Prepared:
         settings = self._settings
+        if kind_of(source.path) == "triplane":
+            return self._read(source)
+        assert self._photos is not None
         photo = self._photos.prepare(source.content, max(settings.texture, 1))
         square = photo.square if settings.texture and settings.project_photo else None
         return _Prepared(dataclasses.replace(source, content=b""), photo.picture, square)
 
+    def _read(self, source: Source) -> _Prepared:
+        """A saved triplane.
+
+        Raises:
+            ValueError: it cannot be read, or a picture of it is wanted.
+        """
+        from model.formats.saved_triplane import load_triplane
+
+        if self._settings.save_inputs:
+            raise ValueError("a saved triplane has no picture for --save-inputs to keep")
+        field, notes = load_triplane(source.path)
+        return _Prepared(dataclasses.replace(source, content=b""), notes=notes, field=field)
+
     def reconstruct(self, photos: list[_Prepared]) -> list[_Prepared]:
-        pictures = [photo.picture for photo in photos if photo.picture is not None]
-        fields = self._photos.reconstruct(pictures)
+        fields: Sequence[Field | None] = [None] * len(photos)
+        if self._photos is not None:
+            fields = self._photos.reconstruct([photo.picture for photo in photos])
         return [
-            dataclasses.replace(photo, field=field)
+            dataclasses.replace(photo, field=field or self._on_device(photo.field))
             for photo, field in zip(photos, fields, strict=True)
         ]
+
+    def _on_device(self, field: Field | None) -> Field:
+        assert field is not None
+        return (
+            field if field.device.type == "cpu" == self._device else field.copied_to(self._device)
+        )
 
     def find_surface(self, photo: _Prepared) -> _Prepared:
         import torch
@@ -148,15 +177,10 @@ class _Steps:
 
     def _for_others(self, photo: _Prepared) -> _Prepared:
         """What workers without this device need of it, and no more."""
-        from model.nerf import Field
-
-        field = photo.field
-        assert field is not None
+        assert photo.field is not None
         # Not a part of its batch's, which would be pickled as a whole.
-        planes = field.planes.to("cpu", copy=True)
-        mlp = copy.deepcopy(field.mlp).to("cpu")
+        field = photo.field.copied_to("cpu")
         picture = photo.picture if self._settings.save_inputs else None
-        field = Field(planes, mlp, field.iso_density)
         return dataclasses.replace(photo, field=field, picture=picture)
 
     def simplify(self, photo: _Prepared) -> _Prepared:
@@ -192,6 +216,7 @@ class _Steps:
         if self._settings.texture:
             framed = None
             if photo.square is not None:
+                assert self._photos is not None
                 rgba = photo.square / 255
                 framed = FramedPhoto(rgba, self._photos.input_camera())
             with torch.inference_mode(), own_stream(photo.field.device):
@@ -245,41 +270,18 @@ class _Steps:
             return self._write(photo)
 
     def _write(self, photo: _Prepared) -> dict[str, Any]:
-        from model.formats.atomic import write_atomically
-        from model.formats.names import TRIPLANE
-        from model.formats.writing import write_mesh, write_seen
-        from model.photos import picture_to_png
-        from model.surface.file_frame import moved
-
         assert photo.mesh is not None
         assert photo.elevation is not None
         assert photo.frame is not None
-        settings, source = self._settings, photo.source
         quality = self._check_quality(photo.mesh)
-        facts: dict[str, Any] = {
-            "model": self._work.identity,
-            "source": source.name,
-            "source_sha256": source.sha256,
-        }
-        mesh = moved(photo.mesh, photo.frame, settings.unlit)
-        for path in source.outputs:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.name.endswith(INPUT_SUFFIX):
-                assert photo.picture is not None
-                write_atomically(path, picture_to_png(photo.picture))
-            elif path.name.endswith(TRIPLANE):
-                self._save_triplane(path, photo, photo.frame)
-            elif path.suffix.removeprefix(".") in settings.formats:
-                write_mesh(
-                    path,
-                    mesh,
-                    facts,
-                    texture_format=cast("TextureFormat", settings.texture_format),
-                    copyright_notice=settings.copyright,
-                )
-                mesh_path = path
-        if settings.save_visibility:
-            write_seen(mesh_path, mesh)
+        write_files(
+            photo.source.outputs,
+            self._settings,
+            photo.mesh,
+            self._notes(photo, photo.frame),
+            photo.picture,
+            photo.field,
+        )
         figures = {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in dataclasses.asdict(quality).items()
@@ -291,19 +293,13 @@ class _Steps:
             "file_from_world": photo.frame.tolist(),
         }
 
-    def _save_triplane(self, path: Path, photo: _Prepared, frame: NDArray[np.float64]) -> None:
-        from model.formats.saved_triplane import TriplaneNotes, save_triplane
-        from model.nerf import Field
+    def _notes(self, photo: _Prepared, file_from_world: NDArray[np.float64]) -> TriplaneNotes:
+        from model.formats.saved_triplane import TriplaneNotes
 
-        assert photo.field is not None
-        threshold = self._settings.threshold
-        iso_density = photo.field.iso_density if threshold is None else threshold
-        notes = TriplaneNotes(
-            model=self._work.identity,
-            source=photo.source.name,
-            source_sha256=photo.source.sha256,
-            view=self._photos.view,
-            file_from_world=tuple(map(tuple, frame.tolist())),
-        )
-        # With the run's own threshold, so that the file gives the run's own mesh.
-        save_triplane(path, Field(photo.field.planes, photo.field.mlp, iso_density), notes)
+        frame = tuple(map(tuple, file_from_world.tolist()))
+        if photo.notes is not None:
+            return dataclasses.replace(photo.notes, file_from_world=frame)
+        assert self._photos is not None
+        source = photo.source
+        view = self._photos.view
+        return TriplaneNotes(self._work.identity, source.name, source.sha256, view, frame)

@@ -135,17 +135,10 @@ class _Steps:
 
     def reconstruct(self, objects: list[_Object]) -> list[_Object]:
         assert self._photos is not None
-        pictures = [thing.picture for thing in objects if thing.picture is not None]
-        if not pictures:
-            return objects
-        # Always as many: the same batch size gives the same bytes.
-        filled = pictures + pictures[-1:] * (len(objects) - len(pictures))
-        fields = iter(self._photos.reconstruct(filled))
+        fields = self._photos.reconstruct([thing.picture for thing in objects])
         return [
-            thing
-            if thing.picture is None
-            else dataclasses.replace(thing, picture=None, field=next(fields))
-            for thing in objects
+            thing if field is None else dataclasses.replace(thing, picture=None, field=field)
+            for thing, field in zip(objects, fields, strict=True)
         ]
 
     def find_surface(self, thing: _Object) -> _Object:

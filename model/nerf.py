@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 
@@ -87,6 +88,11 @@ class Field:
     @property
     def device(self) -> torch.device:
         return self.planes.device
+
+    def copied_to(self, device: torch.device | str) -> Field:
+        """A copy there that shares nothing with this one, nor with the rest of a batch."""
+        planes = self.planes.to(device, copy=True)
+        return Field(planes, copy.deepcopy(self.mlp).to(device), self.iso_density)
 
     def density_and_color(self, points_world: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3) points to densities (N,) per world unit and sRGB colours (N, 3) in 0..1."""

@@ -97,6 +97,7 @@ ORDER = {
             "render_outputs",
             "render_frames",
             "mesh_settings",
+            "mesh_files",
             "reconstructor",
             "reconstruct",
             "renderer",
