@@ -142,6 +142,13 @@ class TrainingSamples(Dataset[Sample | str]):
         """Samples of an epoch, copies counted."""
         return len(self._epoch_records)
 
+    @property
+    def sample_bytes(self) -> int:
+        """Of a sample's tensors."""
+        of_ray, of_camera = 2 + 1 + 4, 16 + 4
+        of_view = of_ray * self.config.crop**2 + of_camera
+        return 4 * (3 * self.image_size**2 + of_view * self.config.views)
+
     def __getitem__(self, index: int) -> Sample | str:
         try:
             return self.read(index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import time
 import warnings
@@ -29,18 +31,26 @@ class Parts:
         """Begin to load the parts of steps first_step, first_step + 1, …
 
         Raises:
-            ValueError: the batch cannot be shared evenly by the processes.
+            ValueError: the batch cannot be shared evenly by the processes, or a part of it is
+                more than this machine's memory holds.
         """
         size = recipe.run.batch_size
         self.share = len(group.share(range(size)))
         part = min(recipe.run.micro_batch_size or self.share, self.share)
         self.per_step = -(-self.share // part)
-        indices = [
+        needed, memory = part * samples.sample_bytes, _memory_bytes()
+        if needed > memory:
+            raise ValueError(
+                f"run.batch_size {size} makes parts of {part} samples, whose pictures and rays "
+                f"take {needed / 1e9:,.0f} GB of memory, and this machine has {memory / 1e9:,.0f}: "
+                "choose a smaller run.micro_batch_size"
+            )
+        indices = (  # one after the other: a run may be as long as one likes
             mine[start : start + part]
             for step in range(first_step, total)
             for mine in [group.share(range(step * size, (step + 1) * size))]
             for start in range(0, self.share, part)
-        ]
+        )
         self.waited_s = 0.0
         workers = recipe.data.workers
         self._loader: Iterator[Batch] = iter(
@@ -67,6 +77,14 @@ class Parts:
     def weight(self, batch: Batch) -> float:
         """Of a part in its step; an unreadable sample counts as one without error."""
         return (batch.asked - len(batch.unreadable)) / self.share
+
+
+def _memory_bytes() -> float:
+    """Of this machine; endless where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def _leave_signals_to_the_training(_worker: int) -> None:

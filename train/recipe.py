@@ -23,6 +23,8 @@ def _require_at_least(
 ) -> None:
     for name in names.split():
         value = getattr(settings, name)
+        if value is None:
+            continue
         end = f" and below {below:g}" if below < math.inf else " and finite" * (value == math.inf)
         wanted = f"at least {minimum}{end}"
         require(minimum <= value < below, f"{section}.{name}", value, wanted)
@@ -64,12 +66,10 @@ class DataConfig:
                 f"data.crop {self.crop}, data.resolution_min {self.resolution_min} and "
                 f"data.resolution_max {self.resolution_max} must not fall"
             )
-        _require_at_least(1, "data", self, "views")
+        _require_at_least(1, "data", self, "views views_per_object")
         _require_at_least(0, "data", self, "workers synthetic_copies video_copies cache_gb")
         if self.synthetic_copies == self.video_copies == 0:
             raise ValueError("data.synthetic_copies and data.video_copies are both 0")
-        if self.views_per_object is not None:
-            _require_at_least(1, "data", self, "views_per_object")
         for name in ("object_share", "mirrored", "recolored"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} is {getattr(self, name)}; it must lie in 0..1")
@@ -154,14 +154,12 @@ class RunConfig:
     max_bad_samples: int = 1000  # so many unreadable samples in all end the run
 
     def __post_init__(self) -> None:
-        positive = "batch_size samples_per_ray rays_per_chunk log_every validate_every "
+        positive = "steps micro_batch_size samples_per_ray rays_per_chunk log_every validate_every "
         positive += "checkpoint_every keep_checkpoints max_skipped_steps"
         _require_at_least(1, "run", self, positive)
+        _require_at_least(1, "run", self, "batch_size", below=2**63)
         _require_at_least(0, "run", self, "seed validation_objects max_bad_samples")
         _require_at_least(0, "run", self, "ema_decay gradient_cutoff", below=1)
-        for name in ("steps", "micro_batch_size"):
-            if getattr(self, name) is not None:
-                _require_at_least(1, "run", self, name)
         is_sound = 0 < self.epochs < math.inf
         require(is_sound, "run.epochs", self.epochs, "more than 0 and finite")
 

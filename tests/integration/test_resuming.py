@@ -132,6 +132,36 @@ def test_what_a_step_sees_does_not_depend_on_how_it_is_loaded(
         assert torch.equal(a, b)
 
 
+def test_parts_are_found_as_they_are_needed(
+    ball_data: Path, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared: list[range] = []
+    share = Group.share
+
+    def counting_share(group: Group, batch: range) -> range:
+        shared.append(batch)
+        return share(group, batch)
+
+    monkeypatch.setattr(Group, "share", counting_share)
+    parts = parts_of(change(tiny_recipe, "run", steps=1000), ball_data, Group())
+    parts.next_part()
+    assert len(shared) < 10
+
+
+def test_parts_must_fit_into_memory(
+    ball_data: Path, tiny_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = TrainingSamples(ShardReader(ball_data, "train"), tiny_recipe.data, 32, seed=0)
+    sizes = [tensor.nbytes for tensor in samples.read(0).tensors()]
+    assert samples.sample_bytes == sum(sizes)
+    monkeypatch.setattr("train.loading._memory_bytes", lambda: 2 * sum(sizes))
+    two, three = (change(tiny_recipe, "run", batch_size=size) for size in (2, 3))
+    parts_of(two, ball_data, Group())
+    parts_of(change(three, "run", micro_batch_size=2), ball_data, Group())
+    with pytest.raises(ValueError, match=r"run.batch_size 3 makes parts of 3 samples"):
+        parts_of(three, ball_data, Group())
+
+
 def test_parts_of_a_step_add_up_to_it(
     finished: Path, ball_data: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
