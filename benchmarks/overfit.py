@@ -76,7 +76,7 @@ def main() -> None:
     unseen = write_views(task, arguments.work / "unseen", unseen_settings)
     recipe = load_recipe("lrm-tiny", [*SETTINGS, f"run.steps={arguments.steps}"])
     device, run = choose_device(arguments.device), arguments.work / "run"
-    if not train([arguments.work / "seen"], recipe, run, device):
+    if train([arguments.work / "seen"], recipe, run, device).early:
         raise SystemExit(130)
 
     model = load_model(str(run), device)

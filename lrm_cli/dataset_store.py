@@ -123,7 +123,7 @@ class DatasetStore:
 
 def remove_all(out: Path, part: tuple[int, int] | None = None) -> None:
     """Delete a data set, or one job's part of it, and what waits to become part of it."""
-    from train.shards import remove_dataset
+    from train.shard_writing import remove_dataset
 
     remove_dataset(out, part)
     if part is None:

@@ -166,15 +166,20 @@ def _train_here(data: list[Path], settings: Recipe, out: Path, device: str, quie
         chosen = choose_device(device)
     try:
         with console.usage_errors(), console.plain_warnings():
-            done = run_training(data, settings, out, chosen, quiet)
+            ended = run_training(data, settings, out, chosen, quiet)
     except FloatingPointError as error:
         console.fail(str(error))
     speaks = os.environ.get("RANK", "0") == "0"  # one voice for all processes
-    if not done:
+    if ended.early:
         if speaks:
             console.message(
                 f"Stopped early; all steps so far are kept in {out}. Run again to go on."
             )
         raise typer.Exit(console.EXIT_INTERRUPTED)
-    if speaks and not quiet:
-        console.result(f"Trained. Try it: lrm reconstruct PHOTOS --out MESHES --model {out}")
+    if not speaks or quiet:
+        return
+    said = "Trained."
+    if ended.before == ended.step:
+        asked = f", more than the {ended.total} asked for" if ended.step > ended.total else ""
+        said = f"The run has {ended.step} steps already{asked}: nothing was done."
+    console.result(f"{said} Try it: lrm reconstruct PHOTOS --out MESHES --model {out}")

@@ -24,7 +24,8 @@ def change(recipe: Recipe, section: str, **settings: Any) -> Recipe:
 
 
 def run_training(data: Path, recipe: Recipe, run: Path) -> bool:
-    return train([data], recipe, run, CPU, quiet=True)
+    """Whether it came to its end."""
+    return not train([data], recipe, run, CPU, quiet=True).early
 
 
 def log_of(run: Path) -> list[dict[str, float]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from model.lrm import parameter_counts
+from train.data_identity import DataIdentity
 from train.recipe import DataConfig, Recipe
-from train.shards import dataset_names
 
 _OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon and AdamW"}
 
@@ -21,11 +19,11 @@ to 76.4 in SSIM, and rises from 19.1 to 29.4 in LPIPS. Expect blurred textures.
 """
 
 
-def model_card(recipe: Recipe, data: list[Path], objects: int, step: int, steps: int) -> str:
+def model_card(recipe: Recipe, data: DataIdentity, step: int, steps: int) -> str:
     """The text of `README.md` beside a run's model.
 
     Args:
-        data: the data sets, which hold so many training `objects`.
+        data: what the run learns from.
         step: how many of all `steps` the model has seen.
     """
     total = parameter_counts(recipe.model)["total"]
@@ -39,7 +37,7 @@ def model_card(recipe: Recipe, data: list[Path], objects: int, step: int, steps:
         "",
         "| | |",
         "|---|---|",
-        f"| data | {', '.join(dataset_names(data))}: {objects} training objects |",
+        f"| data | {data.names}: {data.objects} training objects |",
         f"| steps | {step} of {steps}, {recipe.run.batch_size} samples each |",
         f"| views per sample | {recipe.data.views}, the input view among them |",
         f"| augmentation | {_augmentation(recipe.data)} |",

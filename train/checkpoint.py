@@ -4,7 +4,7 @@ RUN/
     recipe.yaml                       what was asked for
     checkpoints/00001000/             the state after 1,000 steps (torch.distributed.checkpoint),
                                       written as 00001000.part and renamed when it is whole
-        state.json                    the step, the recipe, what was counted
+        state.json                    the step, recipe and data, what was counted
         config.json, model.safetensors, README.md    the model of that moment, and its card
     best.json                         which checkpoint scored best on unseen objects
     config.json, model.safetensors, README.md        the newest model
@@ -21,7 +21,8 @@ import shutil
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from model.folders import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME
 from model.lrm import LRM
 from model.weights import save_weights
+from train.data_identity import DataIdentity
 from train.optimizer import AveragedWeights, GuardedSteps
 from train.parallel import Group, whole
 from train.recipe import Recipe, recipe_from_dict
@@ -42,10 +44,8 @@ from train.recipe import Recipe, recipe_from_dict
 # One process is what a run may well have.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninit")
 
-CHECKPOINTS, STATE_NAME, RECIPE_NAME, BEST_NAME = (
-    *("checkpoints", "state.json"),
-    *("recipe.yaml", "best.json"),
-)
+CHECKPOINTS, STATE_NAME = "checkpoints", "state.json"
+RECIPE_NAME, BEST_NAME = "recipe.yaml", "best.json"
 
 
 @dataclass
@@ -81,9 +81,10 @@ class Training:
 class Checkpoints:
     """Writes the checkpoints of a run in the background, and finds one to go on from."""
 
-    def __init__(self, run: Path, recipe: Recipe, group: Group) -> None:
+    def __init__(self, run: Path, recipe: Recipe, data: DataIdentity, group: Group) -> None:
         self.run = run
         self.recipe = recipe
+        self.data = data
         self.group = group
         self.folder = run / CHECKPOINTS
         # Of its own: collectives of the background must not mix with the training's.
@@ -93,6 +94,7 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
         self._best = _read_best(run)
+        self._before: tuple[Recipe, DataIdentity | None] | None = None
 
     def names(self) -> list[str]:
         """Whole checkpoints, the oldest first."""
@@ -126,6 +128,7 @@ class Checkpoints:
             "bad_samples": training.bad_samples,
             "skipped_steps": skipped,
             "recipe": self.recipe.to_dict(),
+            "data": asdict(self.data),
         }
 
         def finish() -> None:
@@ -157,15 +160,19 @@ class Checkpoints:
             except CheckpointException as error:
                 raise OSError(f"the checkpoint could not be written: {_reason(error)}") from error
 
-    def note_best(self, step: int, scores: dict[str, float]) -> bool:
+    def note_best(self, step: int, scores: dict[str, float], scored_on: str) -> bool:
         """Whether these scores on unseen objects are the best so far (by PSNR); if so, keep that.
 
         The checkpoint of this step must be saved next.
+
+        Args:
+            scored_on: the objects' fingerprint; scores of others do not count.
         """
-        if self._best is not None and self._best["psnr"] >= scores["psnr"]:
+        best = self._best
+        if best and best.get("scored_on") == scored_on and best["psnr"] >= scores["psnr"]:
             return False
         self.wait()  # the background keeps the best one so far
-        self._best = {"step": step, **scores}
+        self._best = {"step": step, **scores, "scored_on": scored_on}
         if self.group.leads:
             _replace(self.run / BEST_NAME, json.dumps(self._best) + "\n")
         return True
@@ -179,8 +186,7 @@ class Checkpoints:
     def restore(self, training: Training) -> None:
         """Go on from the newest checkpoint that can be read; nothing for a new run.
 
-        Settings that are not those of before are told in a warning. The folder must be the user's
-        own: a checkpoint's index is a pickle.
+        The folder must be the user's own: a checkpoint's index is a pickle.
 
         Raises:
             ValueError: none of the checkpoints can be read, or they are another model's.
@@ -214,10 +220,8 @@ class Checkpoints:
             training.steps.skipped = torch.tensor(
                 state["skipped_steps"], device=training.steps.skipped.device
             )
-            if self.group.leads and (changes := before.changes_to(self.recipe)):
-                warnings.warn(
-                    f"the run goes on with other settings: {', '.join(changes)}", stacklevel=2
-                )
+            data = state.get("data")  # runs of before did not keep it
+            self._before = before, DataIdentity(**data) if data else None
             return
         if names:
             raise ValueError(
@@ -225,20 +229,34 @@ class Checkpoints:
                 "choose another --out, or delete them to begin again"
             )
 
+    def tell_changes(self) -> None:
+        """Warn of settings and data that are not those of the checkpoint that was restored."""
+        if self._before is None or not self.group.leads:
+            return
+        recipe, data = self._before
+        if changes := recipe.changes_to(self.recipe):
+            warnings.warn(
+                f"the run goes on with other settings: {', '.join(changes)}", stacklevel=2
+            )
+        if data is not None and (change := data.change_to(self.data)):
+            warnings.warn(f"the run goes on with other data: {change}", stacklevel=2)
+
     def _load(self, training: Training, place: Path) -> None:
+        try:  # first, since PyTorch would log tracebacks
+            dcp.FileSystemReader(place).read_metadata()
+        except OSError:
+            raise
+        except Exception as error:  # of whatever kind the damage happens to make
+            raise OSError("its .metadata is damaged") from error
         tensors = training.tensors()
         average = tensors.pop("average", None)
-        alone = self.group.size == 1
-        dcp.load(tensors, checkpoint_id=place, process_group=self._processes, no_dist=alone)
+        alone, processes = self.group.size == 1, self._processes
+        load = partial(dcp.load, checkpoint_id=place, process_group=processes, no_dist=alone)
+        load(tensors)
         if average is None:
             return
         try:
-            dcp.load(
-                {"average": average},
-                checkpoint_id=place,
-                process_group=self._processes,
-                no_dist=alone,
-            )
+            load({"average": average})
         except CheckpointException:  # the run had no average up to now: it begins here
             for name, parameter in training.model.named_parameters():
                 average[name].copy_(parameter.detach())
@@ -262,7 +280,8 @@ def _reason(error: BaseException) -> str:
     """One line of what went wrong; a CheckpointException holds one error per process."""
     if isinstance(error, CheckpointException):
         error = next(iter(error.failures.values()))[0]
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+    return f"{kind}{error}".splitlines()[0]
 
 
 def _replace(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from train.packing import end_of_tar, pack, record_of
-from train.shards import read_index
+from train.shards import index_paths, read_index
 from train.views import ObjectViews
 
 OBJECTS_PER_SHARD = 64
@@ -174,3 +174,14 @@ class ShardWriter:
 
 def _known(version: int, told: Mapping[str, Any]) -> KnownObject:
     return KnownObject(version, told["input"].get("bytes"), told["sha256"])
+
+
+def remove_dataset(data_dir: Path, part: tuple[int, int] | None = None) -> None:
+    """Delete a data set's index and shards, or those of one of several writers; nothing else."""
+    mark = "" if part is None else f"{part[0]}-of-{part[1]}"
+    index = index_paths(data_dir) if part is None else [data_dir / f"index.{mark}.jsonl"]
+    for path in index:  # first: they name the others
+        path.unlink(missing_ok=True)
+    stem = f"shard-{mark}-*.tar" if mark else "shard-*.tar"
+    for path in [*data_dir.glob(stem), *data_dir.glob(f"{stem}.part")]:
+        path.unlink()

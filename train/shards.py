@@ -55,6 +55,7 @@ class ObjectRecord:
         shard: the file's name.
         start, size: the stretch of it that is the object's, in bytes.
         head: the size of its `cameras.json`.
+        content: what the stretch's SHA-256 starts with, 64 bits.
         details: the line's other facts, where they were asked for.
     """
 
@@ -66,6 +67,7 @@ class ObjectRecord:
     start: int
     size: int
     head: int
+    content: int
     version: int = 1
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -113,34 +115,14 @@ def _lines_of(path: Path, details: bool) -> Iterator[ObjectRecord]:
                 values = json.loads(line)
                 shared = {name: values.pop(name) for name in _NEEDED}
                 version = values.pop("version", 1)
-                yield ObjectRecord(**shared, version=version, details=values if details else {})
+                content = int(values["sha256"][:16], 16)
+                kept = values if details else {}
+                yield ObjectRecord(**shared, content=content, version=version, details=kept)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 why = f"it has no {error}" if isinstance(error, KeyError) else error
                 raise ValueError(
                     f"{path} is not the index of a data set, or of an older lrm ({why})"
                 ) from None
-
-
-def dataset_names(data_dirs: Sequence[Path]) -> list[str]:
-    """What tells data sets apart: folders' names, with those above where these are equal."""
-    places = [Path(os.path.abspath(folder)).parts for folder in data_dirs]  # links keep their names
-    longest = max(map(len, places))
-    for count in range(1, longest):
-        names = ["/".join(parts[-count:]) for parts in places]
-        if len(set(names)) == len(names):
-            return names
-    return [str(folder) for folder in data_dirs]
-
-
-def remove_dataset(data_dir: Path, part: tuple[int, int] | None = None) -> None:
-    """Delete a data set's index and shards, or those of one of several writers; nothing else."""
-    mark = "" if part is None else f"{part[0]}-of-{part[1]}"
-    index = index_paths(data_dir) if part is None else [data_dir / f"index.{mark}.jsonl"]
-    for path in index:  # first: they name the others
-        path.unlink(missing_ok=True)
-    stem = f"shard-{mark}-*.tar" if mark else "shard-*.tar"
-    for path in [*data_dir.glob(stem), *data_dir.glob(f"{stem}.part")]:
-        path.unlink()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +23,7 @@ from model.lrm import LRM
 from model.weights import load_model
 from train.card import model_card
 from train.checkpoint import Checkpoints, Training, write_recipe
+from train.data_identity import identify
 from train.dataset import Sample, TrainingSamples
 from train.field_query import choose_query
 from train.loading import Parts
@@ -53,9 +55,23 @@ STOP_SIGNALS = [
 SAME_SIGNAL_S = 2.0
 
 
+@dataclass(frozen=True)
+class Ended:
+    """Steps of a run: those it had before, those it has now, and all that were asked for."""
+
+    before: int
+    step: int
+    total: int
+
+    @property
+    def early(self) -> bool:
+        """Whether one of STOP_SIGNALS ended it; all steps taken are in the checkpoint then."""
+        return self.step < self.total
+
+
 def train(
     data: list[Path], recipe: Recipe, run: Path, device: torch.device, quiet: bool = False
-) -> bool:
+) -> Ended:
     """Train until the recipe's last step, going on from what stands in `run`.
 
     Args:
@@ -66,8 +82,7 @@ def train(
         quiet: no progress bar.
 
     Returns:
-        True when done, False when one of STOP_SIGNALS ended it early; all steps taken are in the
-        checkpoint then.
+        How far it came. A run that has all of its steps already stays as it is.
 
     Raises:
         ValueError: the data, the recipe or the folder cannot be used.
@@ -81,7 +96,8 @@ def train(
     total = config.total_steps(len(samples))
     perceptual = build_perceptual(recipe.loss, device)
     validation = Validation(data, recipe, group, perceptual)
-    checkpoints = Checkpoints(run, recipe, group)
+    identity = identify(data, reader.records)
+    checkpoints = Checkpoints(run, recipe, identity, group)
 
     model = LRM(recipe.model)
     initialize(model, config.seed)
@@ -94,6 +110,10 @@ def train(
     average = AveragedWeights(model, config.ema_decay) if config.ema_decay else None
     training = Training(model, steps, average)
     checkpoints.restore(training)
+    before = training.step
+    if before >= total:
+        return Ended(before, before, total)
+    checkpoints.tell_changes()
     dtype = choose_dtype(config.dtype, device)
     query = choose_query(recipe, model.nerf, device, dtype)
     parts = Parts(samples, recipe, group, training.step, total)
@@ -157,18 +177,19 @@ def train(
             ):
                 with since.not_counting():
                     scores = validate(model, average, validation)
-                saves = checkpoints.note_best(training.step, scores) or saves
+                is_best = checkpoints.note_best(training.step, scores, validation.fingerprint)
+                saves = saves or is_best
                 if log is not None:
                     named = {f"{validation.split}/{k}": v for k, v in scores.items()}
                     log.scalars(training.step, named)
                     log.picture(training.step, f"{validation.split}/views", validation.picture())
             if saves:
-                card = model_card(recipe, data, len(reader), training.step, total)
+                card = model_card(recipe, identity, training.step, total)
                 with since.not_counting():
                     checkpoints.save(training, card)
             if stop:
                 break
-    return training.step >= total
+    return Ended(before, training.step, total)
 
 
 def check_soundness(training: Training, line: dict[str, float], recipe: Recipe, run: Path) -> None:

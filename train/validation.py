@@ -13,11 +13,12 @@ from torch import Tensor
 
 from model.lrm import LRM
 from model.metrics.pictures import ssim
+from train.data_identity import dataset_names, fingerprint
 from train.heldout import comparison_row, load_heldout, predict_views, score_views
 from train.losses import Perceptual
 from train.parallel import Group
 from train.recipe import Recipe
-from train.shards import ShardReader, dataset_names
+from train.shards import ShardReader
 
 TARGETS = 2  # views to compare with per object; none of them is the input
 
@@ -31,6 +32,7 @@ class Validation:
     Attributes:
         split: which split the objects are of.
         count: how many there are.
+        fingerprint: theirs; scores of the same objects can be compared.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Validation:
             for index, (reader, share) in enumerate(zip(readers, self.shares, strict=True))
             for record in np.linspace(0, len(reader) - 1, share)
         ]
+        self.fingerprint = fingerprint(readers[i].records[record] for i, record in chosen)
         # Under FSDP all processes go through the network together: each takes as many objects,
         # the last ones twice where they do not come out even.
         rounds = math.ceil(self.count / group.size)

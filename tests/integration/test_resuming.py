@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.balls import write_balls
-from tests.runs import assert_same_weights, change, log_of, run_training, weights_of
+from tests.runs import CPU, assert_same_weights, change, log_of, run_training, weights_of
 from train import trainer as trainer_module
 from train.dataset import TrainingSamples
 from train.loading import Parts
@@ -24,6 +24,7 @@ from train.packing import member_key
 from train.parallel import Group
 from train.recipe import Recipe
 from train.shards import ShardReader
+from train.trainer import Ended, train
 
 
 def test_a_signal_ends_the_run_and_the_next_one_goes_on_exactly(
@@ -88,9 +89,28 @@ def test_a_finished_run_stays_as_it_is(
     finished: Path, ball_data: Path, tiny_recipe: Recipe
 ) -> None:
     before, log = weights_of(finished), log_of(finished)
-    assert run_training(ball_data, tiny_recipe, finished)
+    recipe_file = (finished / "recipe.yaml").read_bytes()
+    for steps in (6, 2):
+        recipe = change(tiny_recipe, "run", steps=steps)
+        assert train([ball_data], recipe, finished, CPU, quiet=True) == Ended(6, 6, steps)
     assert all(torch.equal(a, before[name]) for name, a in weights_of(finished).items())
     assert log_of(finished) == log
+    assert (finished / "recipe.yaml").read_bytes() == recipe_file
+
+
+def test_a_run_may_go_on_with_more_data_and_its_best_starts_anew(
+    finished: Path, ball_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    best = json.loads((finished / "best.json").read_text())
+    (finished / "best.json").write_text(json.dumps(best | {"psnr": 99.0}))
+    write_balls(tmp_path / "more", count=7, views=7, size=32)
+    names = f"{ball_data.name} → 7 of more"
+    with pytest.warns(UserWarning, match=f"with other data: 5 training objects of {names}$"):
+        assert run_training(tmp_path / "more", change(tiny_recipe, "run", steps=12), finished)
+    found = json.loads((finished / "best.json").read_text())
+    assert found["step"] == 12
+    assert found["scored_on"] != best["scored_on"]
+    assert "| data | more: 7 training objects |" in (finished / "README.md").read_text()
 
 
 def test_a_folder_of_another_model_is_refused(

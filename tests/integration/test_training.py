@@ -26,6 +26,7 @@ from tests.runs import (
 )
 from train import trainer as trainer_module
 from train.card import model_card
+from train.data_identity import DataIdentity
 from train.pictures import composite_on_white
 from train.recipe import DataConfig, OptimizerConfig, Recipe
 from train.shards import ShardReader
@@ -115,9 +116,7 @@ def test_a_run_may_start_from_another_model(
         run_training(ball_data, change(recipe, "run", init_from="nowhere"), tmp_path / "other")
 
 
-def test_the_card_says_that_lpips_is_missing(
-    finished: Path, ball_data: Path, tiny_recipe: Recipe
-) -> None:
+def test_the_card_says_that_lpips_is_missing(finished: Path, tiny_recipe: Recipe) -> None:
     card = (finished / "README.md").read_text()
     assert "6 of 6, 2 samples each" in card
     assert "| augmentation | none |" in card
@@ -127,12 +126,13 @@ def test_the_card_says_that_lpips_is_missing(
     assert "| optimiser | AdamW, " in card
     changed = change(tiny_recipe, "data", mirrored=0.5, recolored=0.3)
     changed = change(changed, "optimizer", name="muon")
-    changed_card = model_card(changed, [ball_data], 5, 6, 6)
+    balls = DataIdentity("balls", 5, "f00d")
+    changed_card = model_card(changed, balls, 6, 6)
     assert (
         "| 50% of the samples in a mirror, colours changed (`data.recolored` 0.3) |" in changed_card
     )
     assert "| optimiser | Muon and AdamW, " in changed_card
-    other = model_card(change(tiny_recipe, "loss", perceptual="lpips"), [ball_data], 5, 6, 6)
+    other = model_card(change(tiny_recipe, "loss", perceptual="lpips"), balls, 6, 6)
     assert "without the LPIPS" not in other
 
 

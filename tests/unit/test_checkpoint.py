@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -18,9 +19,12 @@ from model.lrm import LRM
 from model.weights import load_model
 from tests.runs import change
 from train.checkpoint import Checkpoints, Training, write_recipe
+from train.data_identity import DataIdentity
 from train.optimizer import AveragedWeights, GuardedSteps, build_optimizers
 from train.parallel import Group
 from train.recipe import LossConfig, Recipe, recipe_from_dict
+
+BALLS = DataIdentity("balls", 5, "f00d")
 
 
 def new_training(recipe: Recipe, seed: int) -> Training:
@@ -42,14 +46,16 @@ def take_step(training: Training, seed: int) -> None:
 
 
 def save(training: Training, recipe: Recipe, run: Path) -> None:
-    checkpoints = Checkpoints(run, recipe, Group())
+    checkpoints = Checkpoints(run, recipe, BALLS, Group())
     checkpoints.save(training, "card")
     checkpoints.wait()
 
 
-def restored(recipe: Recipe, run: Path, seed: int = 5) -> Training:
+def restored(recipe: Recipe, run: Path, seed: int = 5, data: DataIdentity = BALLS) -> Training:
     training = new_training(recipe, seed)
-    Checkpoints(run, recipe, Group()).restore(training)
+    checkpoints = Checkpoints(run, recipe, data, Group())
+    checkpoints.restore(training)
+    checkpoints.tell_changes()
     return training
 
 
@@ -86,7 +92,7 @@ def test_going_on_is_as_if_never_stopped(
 def test_what_is_saved_is_the_state_of_that_moment(tiny_recipe: Recipe, tmp_path: Path) -> None:
     training, checkpoints = (
         new_training(tiny_recipe, seed=0),
-        Checkpoints(tmp_path, tiny_recipe, Group()),
+        Checkpoints(tmp_path, tiny_recipe, BALLS, Group()),
     )
     take_step(training, 1)
     before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
@@ -157,18 +163,36 @@ def test_averaging_may_begin_late(tiny_recipe: Recipe, tmp_path: Path) -> None:
 
 def test_the_last_ones_and_the_best_are_kept(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = with_run(tiny_recipe, keep_checkpoints=2)
-    training, checkpoints = new_training(recipe, seed=0), Checkpoints(tmp_path, recipe, Group())
+    training = new_training(recipe, seed=0)
+    checkpoints = Checkpoints(tmp_path, recipe, BALLS, Group())
     for psnr in (10.0, 14.0, 12.0, 11.0, 14.0):
         take_step(training, 1)
-        best = checkpoints.note_best(training.step, {"psnr": psnr})
+        best = checkpoints.note_best(training.step, {"psnr": psnr}, "a")
         assert best == (training.step in (1, 2))
         checkpoints.save(training, "card")
         checkpoints.wait()
     assert [int(name) for name in checkpoints.names()] == [2, 4, 5]
-    assert json.loads((tmp_path / "best.json").read_text()) == {"step": 2, "psnr": 14.0}
-    again = Checkpoints(tmp_path, recipe, Group())  # as the next run knows it
-    assert not again.note_best(6, {"psnr": 13.0})
-    assert again.note_best(6, {"psnr": 15.0})
+    best = {"step": 2, "psnr": 14.0, "scored_on": "a"}
+    assert json.loads((tmp_path / "best.json").read_text()) == best
+    again = Checkpoints(tmp_path, recipe, BALLS, Group())  # as the next run knows it
+    assert not again.note_best(6, {"psnr": 13.0}, "a")
+    assert again.note_best(6, {"psnr": 15.0}, "a")
+
+
+def test_scores_of_other_objects_are_no_match_for_the_best(
+    tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    training = new_training(tiny_recipe, seed=0)
+    take_step(training, 1)
+    checkpoints = Checkpoints(tmp_path, tiny_recipe, BALLS, Group())
+    assert checkpoints.note_best(1, {"psnr": 30.0}, "easy objects")
+    checkpoints.save(training, "card")
+    checkpoints.wait()
+    again = Checkpoints(tmp_path, tiny_recipe, BALLS, Group())
+    assert again.note_best(2, {"psnr": 20.0}, "hard objects")
+    assert json.loads((tmp_path / "best.json").read_text())["step"] == 2
+    assert not again.note_best(3, {"psnr": 19.0}, "hard objects")
+    assert again.note_best(4, {"psnr": 21.0}, "hard objects")
 
 
 def test_damaged_checkpoints_are_passed_over(tiny_recipe: Recipe, tmp_path: Path) -> None:
@@ -200,6 +224,27 @@ def test_damaged_checkpoints_are_passed_over(tiny_recipe: Recipe, tmp_path: Path
         pytest.raises(ValueError, match="none of the 3 checkpoints"),
     ):
         restored(tiny_recipe, tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a pickle", b"\x80\x04K\x01.", "half"])
+def test_a_damaged_index_is_told_in_one_sentence(
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: bytes | str,
+) -> None:
+    training = new_training(tiny_recipe, seed=0)
+    for _ in range(2):
+        take_step(training, 1)
+        save(training, tiny_recipe, tmp_path)
+    place = tmp_path / "checkpoints" / "00000002"
+    index = place / ".metadata"
+    whole = index.read_bytes()
+    index.write_bytes(damage if isinstance(damage, bytes) else whole[: len(whole) // 2])
+    sentence = f"{place} cannot be read and is passed over: its .metadata is damaged"
+    with pytest.warns(UserWarning, match=f"^{re.escape(sentence)}$"):
+        assert restored(tiny_recipe, tmp_path).step == 1
+    assert {record.levelname for record in caplog.records} <= {"DEBUG"}  # no tracebacks
 
 
 def test_the_recipe_lies_beside_it(tiny_recipe: Recipe, tmp_path: Path) -> None:
@@ -241,3 +286,47 @@ def test_other_settings_may_change(tiny_recipe: Recipe, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="the run goes on")
         assert restored(tiny_recipe, tmp_path).step == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (DataIdentity("cups", 5, "beef"), "5 training objects of balls → 5 of cups"),
+        (DataIdentity("balls, cups", 9, "beef"), "5 training objects of balls → 9 of balls, cups"),
+        (DataIdentity("balls", 5, "beef"), "training objects of balls are not what they were"),
+    ],
+)
+def test_other_data_are_told_once(
+    tiny_recipe: Recipe, tmp_path: Path, other: DataIdentity, told: str
+) -> None:
+    training = new_training(tiny_recipe, 0)
+    take_step(training, 1)
+    save(training, tiny_recipe, tmp_path)
+    with pytest.warns(UserWarning, match=f"^the run goes on with other data: {told}$"):
+        training = restored(tiny_recipe, tmp_path, data=other)
+    take_step(training, 2)
+    checkpoints = Checkpoints(tmp_path, tiny_recipe, other, Group())
+    checkpoints.save(training, "card")
+    checkpoints.wait()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the run goes on")
+        assert restored(tiny_recipe, tmp_path, data=other).step == 2
+
+
+def test_the_same_data_may_move(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    save(new_training(tiny_recipe, 0), tiny_recipe, tmp_path)
+    moved = dataclasses.replace(BALLS, names="elsewhere/balls")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the run goes on")
+        restored(tiny_recipe, tmp_path, data=moved)
+
+
+def test_a_run_of_before_has_no_data_to_compare(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    save(new_training(tiny_recipe, 0), tiny_recipe, tmp_path)
+    path = tmp_path / "checkpoints" / "00000000" / "state.json"
+    state = json.loads(path.read_text())
+    del state["data"]
+    path.write_text(json.dumps(state))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the run goes on")
+        restored(tiny_recipe, tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrm_cli.app import app
+from train.trainer import Ended
 
 
 def lrm(*arguments: str | Path) -> int:
@@ -99,12 +100,47 @@ def test_training_asks_for_large_pages(
     monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
     found = []
 
-    def run_training(*_: object) -> bool:
+    def run_training(*_: object) -> Ended:
         found.append(os.environ.get("THP_MEM_ALLOC_ENABLE"))
-        return True
+        return Ended(0, 6, 6)
 
     monkeypatch.setattr("train.trainer.train", run_training)
     assert (
         lrm("train", ball_data, "--recipe", "lrm-tiny", "--out", tmp_path, "--device", "cpu") == 0
     )
     assert found == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        (Ended(0, 6, 6), "Trained."),
+        (Ended(3, 6, 6), "Trained."),
+        (Ended(6, 6, 6), "The run has 6 steps already: nothing"),
+        (Ended(6, 6, 2), "The run has 6 steps already, more than the 2 asked for: nothing"),
+    ],
+)
+def test_what_was_done_is_told(
+    ended: Ended,
+    said: str,
+    ball_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("train.trainer.train", lambda *_: ended)
+    assert lrm("train", ball_data, "--out", tmp_path, "--device", "cpu") == 0
+    found = capsys.readouterr().out
+    assert found.startswith(said)
+    assert " Try it: lrm reconstruct" in found
+
+
+def test_a_batch_beyond_all_memory_is_refused_before_anything_is_written(
+    ball_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("train", ball_data, "--out", tmp_path / "run", "--device", "cpu")
+    assert lrm(*command, "--set", f"run.batch_size={10**12}") == 2
+    found = capsys.readouterr().err
+    assert f"run.batch_size {10**12} makes parts of {10**12} samples" in found
+    assert "choose a smaller run.micro_batch_size" in found
+    assert not (tmp_path / "run").exists()

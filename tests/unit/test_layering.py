@@ -50,6 +50,7 @@ ORDER = {
             "packing",
             "shards",
             "shard_writing",
+            "data_identity",
             "shard_tools",
             "pictures",
             "decoded",

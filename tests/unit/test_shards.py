@@ -20,8 +20,8 @@ from PIL import Image
 
 from model.cameras import Cameras, orbit
 from train.packing import member_key, pack, places_of, record_of
-from train.shard_writing import ShardWriter
-from train.shards import ShardReader, UnreadableObjectError, read_index, remove_dataset
+from train.shard_writing import ShardWriter, remove_dataset
+from train.shards import ShardReader, UnreadableObjectError, read_index
 from train.splits import assign_splits, family, is_held_out
 from train.views import ObjectViews, encode_views
 

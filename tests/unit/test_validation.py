@@ -13,7 +13,7 @@ from tests.runs import change
 from train.parallel import Group
 from train.recipe import Recipe
 from train.shard_writing import ShardWriter
-from train.shards import ShardReader, dataset_names
+from train.shards import ShardReader
 from train.splits import is_held_out
 from train.validation import Validation, fair_shares
 
@@ -75,15 +75,6 @@ def test_no_data_set_takes_the_place_of_another(
     sizes: list[int], total: int, shares: list[int]
 ) -> None:
     assert fair_shares(sizes, total) == shares
-
-
-def test_data_sets_of_one_name_are_told_apart_by_the_folders_above(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert dataset_names([Path("data/a"), Path("data/b/")]) == ["a", "b"]
-    assert dataset_names([Path("x/views"), Path("y/views")]) == ["x/views", "y/views"]
-    monkeypatch.chdir(tmp_path)
-    assert dataset_names([Path()]) == [tmp_path.name]
 
 
 def test_variants_of_a_held_out_object_are_not_trained_on_whichever_set_they_are_in(
