@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from model.config import PRESETS
 from model.lrm import parameter_counts
 from train.data_identity import DataIdentity
 from train.recipe import DataConfig, Recipe
@@ -27,16 +28,19 @@ def model_card(recipe: Recipe, data: DataIdentity, step: int, steps: int) -> str
         step: how many of all `steps` the model has seen.
     """
     total = parameter_counts(recipe.model)["total"]
+    name = recipe.model.name
+    changes = Recipe(PRESETS.get(name, recipe.model)).changes_to(Recipe(recipe.model))
     loss, optimizer = recipe.loss, recipe.optimizer
     start = recipe.run.init_from or recipe.model.encoder.pretrained or "nothing"
     lines = [
-        f"# {recipe.model.name}",
+        f"# {name}, changed" if changes else f"# {name}",
         "",
         f"A model of {total / 1e6:.1f} M parameters, trained by `lrm train`; every setting is in",
         "`recipe.yaml`.",
         "",
         "| | |",
         "|---|---|",
+        *([f"| changed | {', '.join(changes)} |"] if changes else []),
         f"| data | {data.names}: {data.objects} training objects |",
         f"| steps | {step} of {steps}, {recipe.run.batch_size} samples each |",
         f"| views per sample | {recipe.data.views}, the input view among them |",

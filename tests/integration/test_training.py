@@ -28,7 +28,7 @@ from train import trainer as trainer_module
 from train.card import model_card
 from train.data_identity import DataIdentity
 from train.pictures import composite_on_white
-from train.recipe import DataConfig, OptimizerConfig, Recipe
+from train.recipe import DataConfig, OptimizerConfig, Recipe, load_recipe
 from train.shards import ShardReader
 
 
@@ -134,6 +134,18 @@ def test_the_card_says_that_lpips_is_missing(finished: Path, tiny_recipe: Recipe
     assert "| optimiser | Muon and AdamW, " in changed_card
     other = model_card(change(tiny_recipe, "loss", perceptual="lpips"), balls, 6, 6)
     assert "without the LPIPS" not in other
+
+
+def test_the_card_of_a_changed_preset_says_so() -> None:
+    def card(*settings: str) -> str:
+        return model_card(load_recipe("lrm-tiny", [*settings]), DataIdentity("a", 5, ""), 6, 6)
+
+    assert card().startswith("# lrm-tiny\n")
+    assert "| changed |" not in card()
+    changed = card("model.decoder.layers=2", "model.nerf.width=32")
+    assert changed.startswith("# lrm-tiny, changed\n")
+    assert "| changed | model.decoder.layers 6 → 2, model.nerf.width 64 → 32 |" in changed
+    assert card("model.name=mine", "model.decoder.layers=2").startswith("# mine\n")
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, bad_steps: range, value: float) -> None:
