@@ -24,7 +24,8 @@ def preprocess(
         typer.Argument(
             metavar="SOURCE...",
             help="Photos; meshes (OBJ, GLB, glTF, PLY, STL, DAE, zips of them); videos with poses "
-            "(transforms.json, COLMAP, CO3D); data sets. Folders, patterns, lists (@list.txt).",
+            "(transforms.json, COLMAP, CO3D); views that others rendered (OpenLRM, G-Objaverse, "
+            "Zero123); data sets. Folders, patterns, lists (@list.txt).",
         ),
     ],
     out: Annotated[
@@ -218,13 +219,13 @@ def preprocess(
 ) -> None:
     """Prepare photos, or make data sets of 3D objects and of videos.
 
-    Photos become what the network of lrm reconstruct sees. Objects are centred, scaled into a ball
-    of radius 0.75 and seen by cameras around them; videos with known poses are cropped around
-    their object: both become data sets for lrm train and lrm evaluate. An object's name is its
-    place below SOURCE without suffix; the name decides whether it is held out from training. Data
-    sets are put together in --out, or looked at with --info and --verify. What is done and
-    unchanged is skipped when the command runs again. Exit code: 0 all is done, 1 something failed,
-    2 wrong usage.
+    Photos become what the network of lrm reconstruct sees. Objects are centred, scaled into a
+    ball of radius 0.75 and seen by cameras around them; videos with known poses, and views that
+    others rendered, are cropped around their object: both become data sets for lrm train and
+    lrm evaluate. An object's name is its place below SOURCE without suffix; the name decides
+    whether it is held out from training. Data sets are put together in --out, or looked at with
+    --info and --verify. What is done and unchanged is skipped when the command runs again. Exit
+    code: 0 all is done, 1 something failed, 2 wrong usage.
     """
     given = {
         "size": size,

@@ -74,6 +74,7 @@ def guess_kind(sources: Sequence[Path], out: Path | None) -> Kind:
     from model.formats.archives import ARCHIVE_SUFFIX
     from model.formats.meshes import MESH_SUFFIXES
     from train.shards import index_paths
+    from train.videos.rendered import rendered_kind
 
     if all(index_paths(source) for source in sources):
         return "datasets"
@@ -81,7 +82,8 @@ def guess_kind(sources: Sequence[Path], out: Path | None) -> Kind:
     for source in sources:
         for path in _files_of(source, out):
             suffix = path.suffix.lower()
-            if path.name in _POSE_FILES:
+            is_rendered = suffix in (".npy", ".json") and "videos" not in examples
+            if path.name in _POSE_FILES or (is_rendered and rendered_kind(path)):
                 examples.setdefault("videos", path)
             elif suffix in MESH_SUFFIXES or suffix == ARCHIVE_SUFFIX:
                 examples.setdefault("objects", path)
@@ -96,7 +98,8 @@ def guess_kind(sources: Sequence[Path], out: Path | None) -> Kind:
     if not examples:
         raise ValueError(
             "the sources hold neither photos nor meshes nor videos with camera poses "
-            "(transforms.json, a COLMAP model, CO3D's annotations) nor a data set"
+            "(transforms.json, a COLMAP model, CO3D's annotations) nor views that others rendered "
+            "nor a data set"
         )
     return next(iter(examples))
 

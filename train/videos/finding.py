@@ -8,6 +8,7 @@ from pathlib import Path
 
 from train.videos.co3d import ANNOTATIONS, sequences_of
 from train.videos.frames import VideoSource, natural_key
+from train.videos.rendered import folder_of_object, folder_of_views, rendered_kind
 
 # The first that a folder has is its pose file. Blender's data sets split an object's frames.
 _TRANSFORMS = ("transforms.json", "transforms_train.json")
@@ -46,10 +47,17 @@ def find_videos(folder: Path) -> list[VideoSource]:
         transforms = next((name for name in _TRANSFORMS if name in files), None)
         if transforms is not None and here not in found:
             found[here] = VideoSource(here, place, place / transforms, "transforms")
+        for name in sorted(files, key=natural_key):
+            if (kind := rendered_kind(place / name)) is not None:
+                views = folder_of_views(kind, place)
+                here = _name(_within(folder_of_object(views), folder), folder)
+                found.setdefault(here, VideoSource(here, views, place / name, kind))
+                break
     if not found:
         raise ValueError(
             f"there is no video with poses in {folder}: neither a COLMAP model (images.bin, "
-            f"images.txt with cameras), nor transforms.json, nor {ANNOTATIONS}"
+            f"images.txt with cameras), nor transforms.json, nor {ANNOTATIONS}, nor views that "
+            "others rendered (OpenLRM, G-Objaverse, Zero123)"
         )
     return [found[name] for name in sorted(found, key=natural_key)]
 
@@ -92,6 +100,11 @@ def _video_of(model: Path, top: Path) -> Path:
             break  # the number is the video's name
         folder = folder.parent
     return folder
+
+
+def _within(folder: Path, top: Path) -> Path:
+    """The folder, or `top` where it lies above that."""
+    return folder if folder.is_relative_to(top) else top
 
 
 def _name(folder: Path, top: Path) -> str:

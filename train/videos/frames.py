@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from train.videos.lenses import Lens
 
-PoseKind = Literal["colmap", "transforms", "co3d"]
+PoseKind = Literal["colmap", "transforms", "co3d", "openlrm", "gobjaverse", "zero123"]
 
 _OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 

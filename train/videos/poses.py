@@ -11,6 +11,7 @@ from train.videos.co3d import read_co3d
 from train.videos.colmap import read_colmap
 from train.videos.decoding import VIDEO_SUFFIXES, count_frames, picture_size, video_size
 from train.videos.frames import Frame, PosedVideo, VideoSource, inside, natural_key
+from train.videos.rendered import RENDERED, read_rendered
 from train.videos.transforms import read_transforms
 
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".JPG", ".PNG")
@@ -35,6 +36,8 @@ def read_poses(source: VideoSource) -> PosedVideo:
         posed = _colmap(source)
     elif source.kind == "transforms":
         posed = _transforms(source)
+    elif source.kind in RENDERED:
+        posed = read_rendered(source)
     else:
         posed = _co3d(source)
     names = [frame.name for frame in posed.frames]

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.cameras import SAFE_OBJECT_RADIUS, Cameras
+from model.cameras import SAFE_OBJECT_RADIUS, Cameras, Normalization
 from train.videos.choosing import are_blurred, do_jump, evenly_spread
 from train.videos.cutting import CutFrame, cut_frame
 from train.videos.decoding import read_picture, read_video_frames
@@ -22,6 +22,7 @@ from train.videos.frames import Frame, PosedVideo, VideoSource, pose_of
 from train.videos.hull import Place, disagree, find_object, tightened, world_areas
 from train.videos.masks import DroppedFrameError, Reason
 from train.videos.poses import read_poses
+from train.videos.rendered import RENDERED
 from train.videos.settings import VideoSettings
 from train.views import ObjectViews, encode_views
 
@@ -33,6 +34,8 @@ _CLEARLY, _LEAST_SPREAD = 4.0, 1e-4
 
 def video_views(source: VideoSource, settings: VideoSettings, uid: str) -> ObjectViews:
     """Views of a video's object, the same for the same files and settings.
+
+    Those that others rendered are not blurred, and their kind is synthetic.
 
     One frame is in memory at a time, and beside it the crops of at most twice the wanted views.
 
@@ -51,10 +54,12 @@ def video_views(source: VideoSource, settings: VideoSettings, uid: str) -> Objec
         except DroppedFrameError as error:
             tally.add(error)
     tally.require(cuts)
-    if settings.matting != "none":
+    is_film = source.kind not in RENDERED
+    if settings.matting != "none" and is_film:
         cuts = tally.without(cuts, do_jump(world_areas(cuts)), "size of the mask jumps")
-    sharpness = [cut.sharpness for cut in cuts]
-    cuts = tally.without(cuts, are_blurred(sharpness, settings.min_sharpness), "blurred")
+    if is_film:
+        sharpness = [cut.sharpness for cut in cuts]
+        cuts = tally.without(cuts, are_blurred(sharpness, settings.min_sharpness), "blurred")
     place = find_object(cuts, posed.points_world)
     cuts = tally.without(cuts, disagree(cuts, place), "mask disagrees with the others")
     place = tightened(place, cuts)
@@ -82,7 +87,8 @@ def video_views(source: VideoSource, settings: VideoSettings, uid: str) -> Objec
         "scale": float(np.cbrt(np.linalg.det(world[:3, :3]))),
     }
     origin = {"video": source.name, "poses": source.poses.name}
-    return ObjectViews(uid, "video", cameras, pictures, origin, facts=facts)
+    kind: Normalization = "video" if is_film else "synthetic"
+    return ObjectViews(uid, kind, cameras, pictures, origin, facts=facts)
 
 
 class _Tally:
