@@ -277,6 +277,13 @@ def test_a_worker_that_lives_on_without_reports_is_ended(
     """As where an interruption has cut one of its messages in two."""
     monkeypatch.setattr("lrm_cli.batch.workers._LONGEST_END_S", 0.1)
     worker = LocalWorker(StandIn(tmp_path / "log"), Place("device0", 1), lambda: None)
+    assert worker.reports.poll(60)
     worker.reports.recv()  # it is ready, and waits for tasks
-    assert worker.death().how.startswith("SIGKILL")
+    ends: list[str] = []
+    waiting = threading.Thread(target=lambda: ends.append(worker.death().how), daemon=True)
+    waiting.start()
+    waiting.join(10)
+    ended = list(ends)  # before `stop`, which would end it too
     worker.stop()
+    assert len(ended) == 1
+    assert ended[0].startswith("SIGKILL")
