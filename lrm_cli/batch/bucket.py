@@ -117,7 +117,9 @@ class Bucket:
         storage.remove(self._gathered)
 
     def holds(self, name: str) -> bool:
-        """Whether there is an object, or a folder, of this name; as it was when first asked.
+        """Whether there is an object that is not empty, or a folder, of this name.
+
+        As it was when first asked.
 
         Raises:
             OSError: the bucket cannot be read.
@@ -126,7 +128,7 @@ class Bucket:
             self._held = set()
             for folder, _, files in storage.walk(self.place):
                 place = folder.relative_to(self.place)
-                self._held |= {_digest(place / file) for file in files}
+                self._held |= {_digest(place / n) for n, listed in files.items() if listed.size}
                 self._held |= {_digest(above) for above in (place, *place.parents)}
         return _digest(Path(name)) in self._held
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -70,7 +71,8 @@ class Ledger:
         folder: the output folder; it need not exist yet.
         shard: number and count of the job that writes it, where several share the work.
         command: whose records are looked for.
-        exists: whether an output is there, by its place below the folder; None: a look tells.
+        exists: whether an output is there and not empty, by its place below the folder; None: a
+            look tells.
 
     Raises:
         OSError: a ledger cannot be read, or the temporary folder has no room for an index.
@@ -234,7 +236,12 @@ class Ledger:
         return self._wanted[1]
 
     def _is_in_folder(self, output: str) -> bool:
-        return os.path.exists(os.path.join(self.folder, output))
+        """Whether it is there, and not cut to nothing, as after a power failure or a full disk."""
+        try:
+            status = os.stat(os.path.join(self.folder, output))
+        except (OSError, ValueError):
+            return False
+        return status.st_size > 0 or stat.S_ISDIR(status.st_mode)
 
 
 class _Outputs:

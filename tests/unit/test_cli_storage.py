@@ -61,6 +61,10 @@ def test_photos_to_meshes_from_bucket_to_bucket(
     summary = run()
     assert (summary["done"], summary["skipped"]) == (1, 1)
     assert len(ledger(bucket)) == 2
+    bucket.client.put_object(Bucket=bucket.name, Key="meshes/b/c.glb", Body=b"")
+    summary = run()
+    assert (summary["done"], summary["skipped"]) == (1, 1)
+    assert bucket.get("meshes/b/c.glb") == Path("meshes/b/c.glb").read_bytes()
 
 
 def test_what_is_unchanged_is_not_read_again(
