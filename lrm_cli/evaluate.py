@@ -45,7 +45,7 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=options.output_folder,
+            parser=options.named_path,
             metavar="DIR",
             help="Folder for scores.json, tables and pictures.",
         ),
@@ -53,6 +53,7 @@ def evaluate(
     reference: Annotated[
         Path | None,
         typer.Option(
+            parser=options.named_path,
             metavar="DIR|LIST.tsv",
             help="The true objects, named as the predictions are: in the layout of GSO, "
             "OmniObject3D, ABO or a plain folder; or a list of names and paths, a tab between.",
@@ -75,14 +76,22 @@ def evaluate(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A data set of lrm preprocess, or a folder of meshes."),
+        typer.Option(
+            parser=options.named_path,
+            metavar="DIR",
+            help="A data set of lrm preprocess, or a folder of meshes.",
+        ),
     ] = None,
     split: Annotated[
         str, typer.Option(metavar="heldout|train", help="Which of a data set's objects.")
     ] = "heldout",
     objects: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Names of the objects, a line each, in place of a draw."),
+        typer.Option(
+            parser=options.named_path,
+            metavar="FILE",
+            help="Names of the objects, a line each, in place of a draw.",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="In place of the protocol's.")

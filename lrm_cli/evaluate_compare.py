@@ -23,6 +23,8 @@ def compare_scores(paths: Sequence[str], out: Path | None, *, json: bool, report
     with console.usage_errors():
         if report and out is None:
             raise ValueError("--report needs --out, the folder for it")
+        if "" in paths:  # as of a variable that is not set, and to `Path` the current folder
+            raise ValueError("an evaluation's name is empty")
         for path in (out or "", *paths):
             storage.require_local(Path(path), "evaluations to compare")
         methods = [read_scores(Path(path)) for path in paths]

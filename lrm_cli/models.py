@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lrm_cli import console
+from lrm_cli import console, options
 
 if TYPE_CHECKING:
     from model.catalogue import Published
@@ -218,10 +218,15 @@ def convert_model(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="SOURCE", help="Folder, or file of weights, of TripoSR's or OpenLRM's kind."
+            parser=options.named_path,
+            metavar="SOURCE",
+            help="Folder, or file of weights, of TripoSR's or OpenLRM's kind.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the new model.")],
+    out: Annotated[
+        Path,
+        typer.Option(parser=options.named_path, metavar="DIR", help="Folder of the new model."),
+    ],
     license_: Annotated[
         str | None,
         typer.Option(

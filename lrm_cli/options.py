@@ -12,8 +12,8 @@ from lrm_cli.console import DebugFlag, JsonFlag, QuietFlag
 __all__ = ["DebugFlag", "JsonFlag", "QuietFlag"]  # and all below
 
 
-def output_folder(name: str) -> Path:
-    """What --out names.
+def named_path(name: str) -> Path:
+    """The file or folder that an option or an argument names.
 
     Raises:
         typer.BadParameter: nothing, as a variable that is not set; `Path` would take it for the
@@ -59,7 +59,7 @@ InputElevationOption = Annotated[
 OutOption = Annotated[
     Path,
     typer.Option(
-        parser=output_folder,
+        parser=named_path,
         metavar="DIR|URL",
         help="Folder for what is made, and results.jsonl; also in a bucket (s3://, gs://, az://, "
         "hf://), as sources may be.",

@@ -31,7 +31,7 @@ def preprocess(
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=options.output_folder,
+            parser=options.named_path,
             metavar="DIR",
             help="Folder for what is made; a data set in it is added to.",
             show_default=False,
@@ -118,6 +118,7 @@ def preprocess(
     metadata: Annotated[
         Path | None,
         typer.Option(
+            parser=options.named_path,
             metavar="FILE",
             help="Objects: a CSV or JSON Lines of name, license, author, ... for the index; GLB "
             "files may tell these themselves.",
@@ -181,6 +182,7 @@ def preprocess(
     objects: Annotated[
         Path | None,
         typer.Option(
+            parser=options.named_path,
             metavar="FILE",
             help="Data sets: copy only the objects that are named here, a line each.",
         ),

@@ -93,6 +93,7 @@ def render(
     cameras: Annotated[
         Path | None,
         typer.Option(
+            parser=options.named_path,
             metavar="FILE.json",
             help="Cameras instead of a turntable: a list of camera_to_world (4 × 4, OpenCV axes) "
             "with intrinsics [fx, fy, cx, cy] as fractions of width and height, or a "

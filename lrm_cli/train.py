@@ -19,14 +19,19 @@ if TYPE_CHECKING:
 @console.guarded
 def train(
     data: Annotated[
-        list[Path] | None, typer.Argument(help="Data sets as `lrm preprocess` writes them.")
+        list[Path] | None,
+        typer.Argument(
+            parser=options.named_path,
+            metavar="DATA",
+            help="Data sets as `lrm preprocess` writes them.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            parser=options.output_folder,
+            parser=options.named_path,
             metavar="DIR",
             help="The run's folder; a run that stands there goes on.",
         ),

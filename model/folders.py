@@ -38,6 +38,8 @@ def model_folder(name_or_dir: str | Path) -> Path:
     Raises:
         ValueError: neither; the message says what there is.
     """
+    if not str(name_or_dir):  # as of a variable that is not set, and to `Path` the current folder
+        raise ValueError("the model's name is empty")
     shipped = available_models()
     if str(name_or_dir) in shipped:
         return PRETRAINED_DIR / str(name_or_dir)

@@ -190,6 +190,30 @@ def test_an_empty_out_is_not_the_current_folder(
     assert not Path("results.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "photos", "--out", "scores", "--reference", ""),
+        ("evaluate", "--model", "model", "--out", "scores", "--data", ""),
+        ("evaluate", "photos", "--reference", "photos", "--out", "scores", "--objects", ""),
+        ("evaluate", "--compare", "", "photos"),
+        ("models", "convert", "model", "--out", ""),
+        ("models", "convert", "", "--out", "other"),
+        ("models", "info", ""),
+        ("preprocess", "photos", "--out", "data", "--metadata", ""),
+        ("preprocess", "photos", "--out", "data", "--kind", "datasets", "--objects", ""),
+        ("reconstruct", "photos", "--out", "meshes", "--model", ""),
+        ("render", "photos", "--out", "videos", "--cameras", ""),
+        ("train", "", "--out", "run"),
+    ],
+)
+def test_no_empty_name_is_the_current_folder(
+    lrm: Lrm, scene: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert lrm(*arguments) == 2
+    assert "name is empty" in capsys.readouterr().err
+
+
 def test_models_info_counts_what_the_paper_counts(
     lrm: Lrm, capsys: pytest.CaptureFixture[str]
 ) -> None:
