@@ -79,15 +79,19 @@ def without_flaps(faces: NDArray[np.int32]) -> NDArray[np.int32]:
     """Remove pairs of triangles (M, 3) that lie back to back on the same three vertices.
 
     Collapsing edges leaves some: they enclose nothing, and make edges of four triangles. Without
-    both of a pair a closed surface stays closed. Of triangles that are there twice one stays.
+    both of a pair a closed surface stays closed. Triangles that are there twice the same way are
+    parts of two sheets; with one of them less the surface would be open.
     """
     from_least = np.argmin(faces, axis=1)[:, None] + np.arange(3)
     turned = np.take_along_axis(faces, from_least % 3, axis=1)
     same_way = turned[:, 1] < turned[:, 2]
     corners, of = np.unique(np.sort(faces, axis=1), axis=0, return_inverse=True)
     surplus = np.bincount(of.ravel(), np.where(same_way, 1, -1), minlength=len(corners))
-    # Of each set of corners the first triangle of the way that prevails.
+    # Of each set of corners as many triangles of the way that prevails as prevail, the first ones.
     prevails = np.where(same_way, surplus[of.ravel()] > 0, surplus[of.ravel()] < 0)
     candidates = np.flatnonzero(prevails)
-    _, first = np.unique(of.ravel()[candidates], return_index=True)
-    return faces[np.sort(candidates[first])]
+    candidates = candidates[np.argsort(of.ravel()[candidates], kind="stable")]
+    _, first, which = np.unique(of.ravel()[candidates], return_index=True, return_inverse=True)
+    place = np.arange(len(candidates)) - first[which.ravel()]
+    kept = place < np.abs(surplus[of.ravel()[candidates]])
+    return faces[np.sort(candidates[kept])]

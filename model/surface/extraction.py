@@ -13,6 +13,7 @@ from model.surface.baking import with_texture
 from model.surface.cleanup import drop_small_components, simplify
 from model.surface.colors import ColorField, colors_at
 from model.surface.grid import sample_around_surface
+from model.surface.manifold import cut_pinches, pull_apart
 from model.surface.marching import triangulate
 from model.surface.mesh import Mesh
 from model.surface.projection import FramedPhoto
@@ -77,7 +78,9 @@ def mesh_of_triangles(
     if target_faces is not None:
         vertices, faces = simplify(vertices, faces, target_faces)
     cell = (BOX_MAX - BOX_MIN) / (resolution - 1)
-    vertices, normals = refine(field, vertices, faces, iso, cell)
+    source, faces = cut_pinches(vertices, faces)
+    vertices, normals = refine(field, vertices[source], faces, iso, cell)
+    vertices = pull_apart(vertices, faces, source, cell)  # last, since the surface is one there
     (colors,) = to_host(colors_at(field, to_device(vertices, field.device)))
     mesh = Mesh(vertices, faces, colors, normals)
     return with_texture(field, mesh, texture_size, photo) if texture_size else mesh

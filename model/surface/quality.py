@@ -29,8 +29,8 @@ class Quality:
     Attributes:
         faces: M.
         pieces: connected parts.
-        watertight: it encloses a volume: along every edge the faces on both sides are as many and
-            agree about the outside. Parts may touch along an edge.
+        watertight: it encloses a volume, and slicers see it: every edge has two faces, which agree
+            about the outside.
         touches_box: some vertex lies on the border of [-1, 1]³.
         silhouette_iou: how well it fits the photo's silhouette; None where not compared.
         photo_share: share of the texture that shows the photo, 0..1; None without a texture.
@@ -76,6 +76,7 @@ def _pieces(faces: NDArray[np.int64], count: int) -> int:
 
 
 def _is_watertight(faces: NDArray[np.int64], count: int) -> bool:
-    """Whether every edge is passed one way as often as the other."""
+    """Whether every edge is passed once one way and once the other."""
     start, end = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
-    return np.array_equal(np.sort(start * count + end), np.sort(end * count + start))
+    there, back = np.sort(start * count + end), np.sort(end * count + start)
+    return np.array_equal(there, back) and bool((there[1:] != there[:-1]).all())

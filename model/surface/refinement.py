@@ -19,10 +19,11 @@ from model.cells import FieldAtPoints
 from model.device import points_per_call
 from model.occupancy import DENSITY_FLOOR
 from model.surface.colors import ColorField
+from model.surface.manifold import place_numbers
 from model.surface.mesh import vertex_normals
 
 _STEPS = 2
-_ROUNDS_AGAINST_FLIPS = 8
+_ROUNDS_AGAINST_FOLDS = 8
 
 
 @torch.inference_mode()
@@ -37,7 +38,7 @@ def refine(
 
     A vertex moves by at most a lattice cell a step, and only where that brings its density nearer.
     Those on the box's border, which close the surface there, stay, and so do the corners of
-    triangles that would turn over.
+    triangles that would turn over, and vertices that would meet.
 
     Args:
         vertices_world: (N, 3).
@@ -63,7 +64,7 @@ def refine(
         better = movable & (moved_error.abs() < error.abs())
         points = torch.where(better[:, None], moved, points)
         error = torch.where(better, moved_error, error)
-    vertices = _without_flips(vertices_world, points.cpu().numpy(), faces)
+    vertices = _without_folds(vertices_world, points.cpu().numpy(), faces)
     points = torch.from_numpy(vertices).to(field.device)
     of_faces = vertex_normals(vertices, faces)
     normals = -torch.nn.functional.normalize(_slope(asked, points, cell_world)).cpu().numpy()
@@ -71,17 +72,28 @@ def refine(
     return vertices, np.where(agrees[:, None], normals, of_faces).astype(np.float32)
 
 
-def _without_flips(
+def _without_folds(
     before: NDArray[np.float32], after: NDArray[np.float32], faces: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """(N, 3) `after`, but `before` at the corners of triangles that would turn over."""
+    """(N, 3) `after`, but `before` where triangles would turn over or vertices meet."""
     moved = after.copy()
-    for _ in range(_ROUNDS_AGAINST_FLIPS):
+    for _ in range(_ROUNDS_AGAINST_FOLDS):
         flipped = (_face_normals(before, faces) * _face_normals(moved, faces)).sum(axis=1) < 0
-        if not flipped.any():
+        back = np.concatenate([faces[flipped].ravel(), _meeting(before, moved)])
+        if not len(back):
             return moved
-        moved[faces[flipped]] = before[faces[flipped]]
+        moved[back] = before[back]
     return before.copy()
+
+
+def _meeting(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Vertices that come to another's place, where they were apart before."""
+    places = place_numbers(after)
+    order = np.argsort(places)
+    same = np.flatnonzero(places[order[1:]] == places[order[:-1]])
+    one, other = order[same], order[same + 1]
+    apart = place_numbers(before[one]) != place_numbers(before[other])
+    return np.concatenate([one[apart], other[apart]])
 
 
 def _face_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:

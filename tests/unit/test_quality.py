@@ -82,10 +82,10 @@ def test_flaps_are_taken_off_and_the_surface_stays_closed() -> None:
     np.testing.assert_array_equal(found, tetrahedron)
 
 
-def test_a_triangle_that_is_there_twice_stays_once() -> None:
+def test_of_triangles_on_the_same_vertices_what_prevails_stays() -> None:
     faces = np.array([[0, 1, 2], [2, 0, 1], [5, 4, 3], [3, 5, 4], [4, 5, 3]], np.int32)
-    # The second set: twice one way, once the other.
-    np.testing.assert_array_equal(without_flaps(faces), [[0, 1, 2], [5, 4, 3]])
+    # The first ones are of two sheets; of the second set two lie back to back.
+    np.testing.assert_array_equal(without_flaps(faces), [[0, 1, 2], [2, 0, 1], [5, 4, 3]])
 
 
 def test_no_flaps_nothing_changes() -> None:
