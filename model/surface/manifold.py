@@ -129,9 +129,13 @@ def _merged(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[
     in_order = np.sort(places)
     if (in_order[1:] != in_order[:-1]).all():
         return faces
-    _, first, place = np.unique(places, return_index=True, return_inverse=True)
-    faces = first.astype(np.int32)[place][faces]
-    return without_flaps(faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)])
+    _, first, place, many = np.unique(
+        places, return_index=True, return_inverse=True, return_counts=True
+    )
+    touched = (many > 1)[place][faces].any(axis=1)
+    changed = first.astype(np.int32)[place][faces[touched]]
+    changed = changed[(changed != np.roll(changed, 1, axis=1)).all(axis=1)]
+    return np.concatenate([faces[~touched], without_flaps(changed)])
 
 
 def _crowded(
