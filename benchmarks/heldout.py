@@ -44,8 +44,8 @@ def evaluate(
     model: LRM, reader: ShardReader, views: int
 ) -> tuple[dict[str, Any], list[tuple[HeldoutViews, Tensor, ViewScore]]]:
     """Mean figures over a reader's objects, and per object what was predicted."""
-    size = model.config.encoder.image_size
-    objects = [load_heldout(reader, i, size, RESOLUTION, views) for i in range(len(reader))]
+    size, view = model.config.encoder.image_size, model.config.view
+    objects = [load_heldout(reader, i, size, RESOLUTION, views, view) for i in range(len(reader))]
     results = []
     controls: dict[str, list[float]] = {"wrong_image": [], "white_image": []}
     for index, item in enumerate(tqdm(objects, unit="object")):

@@ -62,7 +62,9 @@ def main() -> None:
     reader = ShardReader(arguments.data, split="train")
     overlaps = []
     for record in np.linspace(0, len(reader) - 1, arguments.objects).astype(int):
-        item = load_heldout(reader, int(record), model.config.encoder.image_size, RESOLUTION, 2)
+        item = load_heldout(
+            reader, int(record), model.config.encoder.image_size, RESOLUTION, 2, model.config.view
+        )
         cameras = item.cameras.to(device)
         with torch.inference_mode():
             planes = model(item.image[None].to(device), cameras[:1]).float()

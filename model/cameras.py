@@ -136,12 +136,14 @@ def sample_paper_cameras(
     return Cameras(camera_to_world, intrinsics_from_fov(fov_degrees).expand(count, 4))
 
 
-def normalize_cameras(cameras: Cameras, input_view: int, kind: Normalization) -> Cameras:
+def normalize_cameras(
+    cameras: Cameras, input_view: int, kind: Normalization, distance: float = SYNTHETIC_DISTANCE
+) -> Cameras:
     """Apply §4.2's similarity to all views of a sample.
 
     The rotation brings the input camera to the -y axis, looking along +y with +z up. For
-    `synthetic` objects the world is scaled by 2/distance, so that the input camera sits at
-    (0, -2, 0); `video` cameras keep their distance.
+    `synthetic` objects the world is scaled, so that the input camera sits at (0, -2, 0), or as far
+    away as the model takes it to be; `video` cameras keep their distance.
 
     The camera need not look exactly at the origin: its position is carried to the -y axis and
     its viewing direction follows as closely as the remaining roll allows. For a camera that
@@ -150,30 +152,36 @@ def normalize_cameras(cameras: Cameras, input_view: int, kind: Normalization) ->
     Args:
         cameras: (V,) cameras of one sample.
         input_view: index of the input view.
+        distance: of the model's `view.camera_distance`; the paper's is 2.
 
     Raises:
         ValueError: the input camera sits at the origin.
     """
-    rotation, scale = normalizing_similarity(cameras[input_view], kind)
+    rotation, scale = normalizing_similarity(cameras[input_view], kind, distance)
     return turn_cameras(cameras, rotation, scale)
 
 
-def normalizing_similarity(camera: Cameras, kind: Normalization) -> tuple[Tensor, float]:
+def normalizing_similarity(
+    camera: Cameras, kind: Normalization, distance: float = SYNTHETIC_DISTANCE
+) -> tuple[Tensor, float]:
     """The (3, 3) rotation and then the scale by which §4.2 changes the world of an input camera.
+
+    Args:
+        distance: where `synthetic` ones go to.
 
     Raises:
         ValueError: the camera sits at the origin.
     """
     pose = camera.camera_to_world.double()
     position = pose[:3, 3]
-    distance = position.norm()
-    if distance < 1e-6:
+    before = position.norm()
+    if before < 1e-6:
         raise ValueError("the input camera sits at the world's origin; it cannot be normalised")
-    back = -position / distance  # becomes +y
+    back = -position / before  # becomes +y
     image_up = -pose[:3, 1]  # becomes +z as nearly as possible
     up = torch.nn.functional.normalize(image_up - back * (image_up @ back), dim=0)
     right = torch.linalg.cross(back, up)
-    scale = SYNTHETIC_DISTANCE / float(distance) if kind == "synthetic" else 1.0
+    scale = distance / float(before) if kind == "synthetic" else 1.0
     return torch.stack([right, back, up]), scale
 
 

@@ -184,7 +184,9 @@ class ViewConfig:
         60.0  # 2 asin(0.75 / 1.5): the nearest camera of §4.1 sees all of the object
     )
     camera_distance: float = 2.0
-    background: float = 1.0  # white, in pictures and behind rays
+    # White, behind the object in the picture that goes in; what comes out is seen on white, in
+    # training and when it is scored.
+    background: float = 1.0
     # Longest side of the object's silhouette over the picture's side, when a photo is framed.
     foreground_ratio: float = 0.65
     samples_per_ray: int = 128

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.cameras import BOX_MAX, BOX_MIN
-from model.config import NerfConfig
+from model.config import DensityUnit, NerfConfig
 from model.device import choose_dtype
 from model.fused_linear import activated_linear
 from model.kernels import proves_equal
@@ -88,6 +88,11 @@ class Field:
     @property
     def device(self) -> torch.device:
         return self.planes.device
+
+    @property
+    def density_per(self) -> DensityUnit:
+        """See `NerfConfig.density_per`."""
+        return self.mlp.config.density_per
 
     def copied_to(self, device: torch.device | str) -> Field:
         """A copy there that shares nothing with this one, nor with the rest of a batch."""

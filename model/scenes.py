@@ -98,7 +98,7 @@ class Scene:
                 samples=samples,
                 depth=depth,
                 normals=normals,
-                density_per=self.content.mlp.config.density_per,
+                density_per=self.content.density_per,
             )
         return MovedRenderer(renderer, self.scene_from_content)
 

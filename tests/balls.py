@@ -25,11 +25,15 @@ class Ball:
     radius: float
 
     def render(
-        self, camera_to_world: NDArray[np.float64], size: int, supersample: int = 1
+        self,
+        camera_to_world: NDArray[np.float64],
+        size: int,
+        supersample: int = 1,
+        focal: float = FOCAL,
     ) -> NDArray[np.uint8]:
-        """(size, size, 4) RGBA with straight alpha, from an OpenCV camera with focal FOCAL."""
+        """(size, size, 4) RGBA with straight alpha, from an OpenCV camera with this focal."""
         fine = size * supersample
-        line = ((np.arange(fine) + 0.5) / fine - 0.5) / FOCAL
+        line = ((np.arange(fine) + 0.5) / fine - 0.5) / focal
         x, y = np.meshgrid(line, line)
         rays = np.stack([x, y, np.ones_like(x)], -1) @ camera_to_world[:3, :3].T
         rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
@@ -56,7 +60,9 @@ def look_at_origin(position: NDArray[np.float64]) -> NDArray[np.float64]:
     return matrix
 
 
-def ball_views(uid: str, ball: Ball, views: int, size: int, seed: int) -> ObjectViews:
+def ball_views(
+    uid: str, ball: Ball, views: int, size: int, seed: int, focal: float = FOCAL
+) -> ObjectViews:
     """Views from random upright cameras 1.6 to 2.8 away."""
     rng = np.random.default_rng(seed)
     matrices = []
@@ -65,15 +71,17 @@ def ball_views(uid: str, ball: Ball, views: int, size: int, seed: int) -> Object
         planar = np.array([np.cos(azimuth), np.sin(azimuth)]) * np.cos(elevation)
         position = np.append(planar, np.sin(elevation)) * rng.uniform(1.6, 2.8)
         matrices.append(look_at_origin(position))
-    pictures = np.stack([ball.render(matrix, size, supersample=2) for matrix in matrices])
+    pictures = np.stack([ball.render(matrix, size, 2, focal) for matrix in matrices])
     cameras = Cameras(
         torch.tensor(np.stack(matrices), dtype=torch.float32),
-        torch.tensor([FOCAL, FOCAL, 0.5, 0.5]).expand(views, 4),
+        torch.tensor([focal, focal, 0.5, 0.5]).expand(views, 4),
     )
     return ObjectViews(uid, "synthetic", cameras, encode_views(pictures))
 
 
-def write_balls(folder: Path, count: int, views: int, size: int) -> list[Ball]:
+def write_balls(
+    folder: Path, count: int, views: int, size: int, focal: float = FOCAL
+) -> list[Ball]:
     """A data set of `count` training objects; the balls in the order of the reader."""
     rng = np.random.default_rng(0)
     names = [f"{letter} ball" for letter in "abcdefghijklmnopqrstuvwxyz"]
@@ -81,5 +89,5 @@ def write_balls(folder: Path, count: int, views: int, size: int) -> list[Ball]:
     balls = [Ball(tuple(rng.uniform(-0.1, 0.1, 3)), rng.uniform(0.5, 0.57)) for _ in names]
     with ShardWriter(folder) as writer:
         for index, (name, ball) in enumerate(zip(names, balls, strict=True)):
-            writer.add(ball_views(name, ball, views, size, seed=index))
+            writer.add(ball_views(name, ball, views, size, index, focal))
     return balls

@@ -17,11 +17,14 @@ from model.cameras import (
     random_rotation,
     turn_cameras,
 )
+from model.config import ViewConfig
 from train.augmentation import mirrored, random_recoloring, recolored
 from train.decoded import DecodedPictures
-from train.pictures import composite_on_white, object_box, resize, resized_regions
+from train.pictures import composite_on_white, object_box, on_grey, resize, resized_regions
 from train.recipe import DataConfig
 from train.shards import ShardReader, UnreadableObjectError
+
+PAPER_VIEW = ViewConfig()
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Sample:
     """One sample, or with a leading B a batch. View 0 is the input view.
 
     Attributes:
-        image: (3, S, S) the input picture on white, 0..1.
+        image: (3, S, S) the input picture on the model's background, 0..1.
         cameras: (V,) posed as the recipe says: normalised (§4.2), as a rule.
         points_image: (V, N, 2) where the rays go through, as fractions of the picture.
         jitter: (V, N, 1) where in its bin each ray's points lie, 0..1.
@@ -115,8 +118,18 @@ class TrainingSamples(Dataset[Sample | str]):
     An object that cannot be read gives the sentence that says so in place of its sample.
     """
 
-    def __init__(self, reader: ShardReader, config: DataConfig, image_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        reader: ShardReader,
+        config: DataConfig,
+        image_size: int,
+        seed: int,
+        view: ViewConfig = PAPER_VIEW,
+    ) -> None:
         """Open the training samples.
+
+        Args:
+            view: what the model takes for granted of the input picture and its camera.
 
         Raises:
             ValueError: the data holds no object of the training split that the recipe uses.
@@ -134,6 +147,7 @@ class TrainingSamples(Dataset[Sample | str]):
             self._images = DecodedPictures(reader, views, config.cache_gb).images
         self.config = config
         self.image_size = image_size
+        self.view = view
         self.seed = seed
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
@@ -183,7 +197,7 @@ class TrainingSamples(Dataset[Sample | str]):
             change = random_recoloring(self.config.recolored, augment)
             colors = recolored(colors, change)
             image = recolored(image.permute(1, 2, 0), change).permute(2, 0, 1)
-        image, colors = image[:3].contiguous(), colors.contiguous()
+        image, colors = on_grey(image, self.view.background).contiguous(), colors.contiguous()
         return Sample(image, cameras, torch.from_numpy(points), torch.from_numpy(jitter), colors)
 
     def record_at(self, index: int) -> int:
@@ -205,7 +219,7 @@ class TrainingSamples(Dataset[Sample | str]):
     def _pose(self, cameras: Cameras, kind: Normalization, rng: np.random.Generator) -> Cameras:
         """§4.2's normalisation of a sample's cameras, or what table 8 compares it with."""
         if self.config.camera_poses == "normalized":
-            return normalize_cameras(cameras, 0, kind)
+            return normalize_cameras(cameras, 0, kind, self.view.camera_distance)
         if self.config.camera_poses == "random":
             return turn_cameras(cameras, random_rotation(rng))
         return cameras

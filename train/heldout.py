@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from model.cameras import Cameras, normalize_cameras
+from model.config import ViewConfig
 from model.lrm import LRM
 from model.rendering import render_view
 from model.triplane import sample_planes
 from train.losses import psnr
-from train.pictures import composite_on_white, resize
+from train.pictures import WHITE, composite_on_white, on_grey, resize
 from train.shards import ShardReader
 
 
@@ -25,8 +26,8 @@ from train.shards import ShardReader
 class HeldoutViews:
     """One object: the picture that goes in, and views to compare with.
 
-    image (3, S, S); cameras of the input (first) and of V target views, normalised;
-    targets (V, 4, R, R) true colour on white and alpha.
+    image (3, S, S) on the model's background; cameras of the input (first) and of V target views,
+    normalised; targets (V, 4, R, R) true colour on white and alpha.
     """
 
     uid: str
@@ -45,18 +46,30 @@ class ViewScore:
 
 
 def load_heldout(
-    reader: ShardReader, record: int, image_size: int, resolution: int, targets: int
+    reader: ShardReader,
+    record: int,
+    image_size: int,
+    resolution: int,
+    targets: int,
+    view: ViewConfig,
 ) -> HeldoutViews:
-    """The first view of an object as input, the next ones as targets (itself, if there is none)."""
+    """The first view of an object as input, the next ones as targets (itself, if there is none).
+
+    Args:
+        view: what the model takes for granted.
+    """
     count = reader.cameras(record).intrinsics.shape[0]
     views = [0, *(range(1, min(targets + 1, count)) or [0])]
     cameras = normalize_cameras(
-        reader.cameras(record)[torch.tensor(views)], 0, reader.records[record].kind
+        reader.cameras(record)[torch.tensor(views)],
+        0,
+        reader.records[record].kind,
+        view.camera_distance,
     )
     pictures = composite_on_white(reader.images(record, views))
     return HeldoutViews(
         reader.records[record].uid,
-        resize(pictures[:1], image_size)[0, :3],
+        on_grey(resize(pictures[:1], image_size)[0], view.background),
         cameras,
         resize(pictures[1:], resolution),
     )
@@ -64,7 +77,7 @@ def load_heldout(
 
 @torch.no_grad()  # inference mode does not go with FSDP's gathered parameters
 def predict_views(model: LRM, image: Tensor, cameras: Cameras, resolution: int) -> Tensor:
-    """(V, 4, R, R) colours on the background and opacity.
+    """(V, 4, R, R) colours on white and opacity.
 
     Args:
         image: (3, S, S).
@@ -73,7 +86,6 @@ def predict_views(model: LRM, image: Tensor, cameras: Cameras, resolution: int) 
     device = next(model.parameters()).device
     cameras = cameras.to(device)
     planes = model(image[None].to(device), cameras[:1]).float()
-    view = model.config.view
 
     def field(points: Tensor) -> tuple[Tensor, Tensor]:
         densities, colors = model.nerf(
@@ -88,8 +100,8 @@ def predict_views(model: LRM, image: Tensor, cameras: Cameras, resolution: int) 
             cameras[index],
             resolution,
             resolution,
-            view.samples_per_ray,
-            view.background,
+            model.config.view.samples_per_ray,
+            WHITE,
             rays_per_chunk=512 if device.type == "cpu" else 1 << 16,
             density_per=model.config.nerf.density_per,
         )

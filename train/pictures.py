@@ -17,6 +17,8 @@ from torch import Tensor
 # loader would have 130 MB, and save a hundredth of a sample's time.
 _KEPT_ENTRIES = 1 << 16
 
+WHITE = 1.0  # what the truth lies on, and what is behind the rays that are compared with it
+
 
 def composite_on_white(pictures: np.ndarray) -> Tensor:
     """(V, H, W, 4) uint8 with straight alpha to (V, 4, H, W) float: colour on white, alpha."""
@@ -24,6 +26,11 @@ def composite_on_white(pictures: np.ndarray) -> Tensor:
     color, alpha = planes[:, :3], planes[:, 3:]
     color.mul_(alpha).add_(1 - alpha)
     return planes
+
+
+def on_grey(picture: Tensor, background: float) -> Tensor:
+    """(4, H, W) colour on white and alpha to (3, H, W) on a grey of 0..1."""
+    return picture[:3] - (1 - picture[3:]) * (1 - background)
 
 
 def resize(pictures: Tensor, size: int) -> Tensor:

@@ -12,6 +12,7 @@ from train.dataset import Sample
 from train.deferred import Rays, backward_through_rays
 from train.field_query import FieldQuery
 from train.losses import Perceptual
+from train.pictures import WHITE
 from train.recipe import Recipe
 
 
@@ -54,7 +55,7 @@ def training_step(
             rays.origins_world,
             rays.directions_world,
             samples,
-            recipe.model.view.background,
+            WHITE,
             rays.jitter,
             recipe.model.nerf.density_per,
         )

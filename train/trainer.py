@@ -92,7 +92,8 @@ def train(
     config = recipe.run
     group, device = join_group(device)
     reader = ShardReader(data, split="train")
-    samples = TrainingSamples(reader, recipe.data, recipe.model.encoder.image_size, config.seed)
+    image_size, view = recipe.model.encoder.image_size, recipe.model.view
+    samples = TrainingSamples(reader, recipe.data, image_size, config.seed, view)
     total = config.total_steps(len(samples))
     perceptual = build_perceptual(recipe.loss, device)
     validation = Validation(data, recipe, group, perceptual)

@@ -64,7 +64,7 @@ class Validation:
         mine = [chosen[min(number, self.count - 1)] for number in self.numbers]
         self.sources = [index for index, _ in mine]
         self.objects = [
-            load_heldout(readers[index], record, size, self.resolution, TARGETS)
+            load_heldout(readers[index], record, size, self.resolution, TARGETS, recipe.model.view)
             for index, record in mine
         ]
 

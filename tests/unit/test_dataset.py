@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from model.cameras import Cameras, rays_through_pixels
+from model.config import ViewConfig
 from tests.balls import FOCAL, Ball, ball_views, look_at_origin, write_balls
-from train.dataset import Sample, TrainingSamples
+from train.dataset import PAPER_VIEW, Sample, TrainingSamples
 from train.recipe import DataConfig
 from train.shard_writing import ShardWriter
 from train.shards import ShardReader
@@ -23,8 +24,10 @@ SIZE = 32
 CROPS = DataConfig(views=4, resolution_min=SIZE, resolution_max=SIZE, crop=8, workers=0)
 
 
-def samples_of(data: Path, config: DataConfig = CROPS, seed: int = 0) -> TrainingSamples:
-    return TrainingSamples(ShardReader(data, "train"), config, SIZE, seed)
+def samples_of(
+    data: Path, config: DataConfig = CROPS, seed: int = 0, view: ViewConfig = PAPER_VIEW
+) -> TrainingSamples:
+    return TrainingSamples(ShardReader(data, "train"), config, SIZE, seed, view)
 
 
 def assert_same(left: Sample, right: Sample) -> None:
@@ -73,22 +76,28 @@ def test_colours_are_those_of_the_stored_pictures(ball_data: Path) -> None:
         assert np.array_equal(columns.reshape(8, 8), columns[0] + np.arange(8)[None].repeat(8, 0))
 
 
-def test_rays_meet_the_ball_where_the_pictures_show_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("distance", [2.0, 2.4])
+def test_rays_meet_the_ball_where_the_pictures_show_it(distance: float, tmp_path: Path) -> None:
     # The input camera's similarity moves the ball along: its centre, seen from the input camera,
-    # keeps its direction and is scaled by 2/distance. All views must agree on that place.
+    # keeps its direction and is scaled by the model's distance over its own, 2 in the paper. All
+    # views must agree on that place.
     balls = write_balls(tmp_path, count=3, views=6, size=SIZE)
     config = dataclasses.replace(CROPS, crop=SIZE)
-    samples = samples_of(tmp_path, config)
+    view_config = dataclasses.replace(PAPER_VIEW, camera_distance=distance)
+    samples = samples_of(tmp_path, config, view=view_config)
     for index in range(3):
         sample = samples[index]
         record, view = find_input(samples.reader, sample)
         original = samples.reader.cameras(record).camera_to_world[view].double().numpy()
-        scale = 2 / np.linalg.norm(original[:3, 3])
+        scale = distance / np.linalg.norm(original[:3, 3])
         in_camera = original[:3, :3].T @ (np.array(balls[record].center) - original[:3, 3]) * scale
         right, down, forward = in_camera
-        center = torch.tensor([right, forward - 2, -down])
+        center = torch.tensor([right, forward - distance, -down])
         torch.testing.assert_close(
-            sample.cameras.positions_world[0], torch.tensor([0.0, -2.0, 0.0]), atol=1e-5, rtol=0
+            sample.cameras.positions_world[0],
+            torch.tensor([0.0, -distance, 0.0]),
+            atol=1e-5,
+            rtol=0,
         )
         origins, directions = rays_through_pixels(sample.cameras, sample.points_image)
         to_center = center - origins.double()
@@ -99,6 +108,22 @@ def test_rays_meet_the_ball_where_the_pictures_show_it(tmp_path: Path) -> None:
         assert (alpha[miss < -pixel] == 1).all()
         assert (alpha[miss > pixel] == 0).all()
         assert (miss < -pixel).any(dim=1).all()
+
+
+def test_the_input_lies_on_the_models_background_and_the_truth_on_white(ball_data: Path) -> None:
+    config = dataclasses.replace(CROPS, recolored=0.5, mirrored=0.5)
+    for index in range(4):
+        white = samples_of(ball_data, config)[index]
+        view = dataclasses.replace(PAPER_VIEW, background=0.5)
+        grey = samples_of(ball_data, config, view=view)[index]
+        assert torch.equal(grey.target_rgba, white.target_rgba)
+        assert (white.image[:, 0, 0] == 1).all()
+        assert (grey.image[:, 0, 0] == 0.5).all()
+        # Where the object is opaque nothing changes, and no pixel loses more than the half.
+        same = (grey.image == white.image).all(0)
+        assert same.any()
+        assert (white.image - grey.image).min() >= 0
+        torch.testing.assert_close((white.image - grey.image).max(), torch.tensor(0.5))
 
 
 def test_a_sample_depends_on_seed_and_index_alone(ball_data: Path) -> None:

@@ -24,7 +24,7 @@ from model.cameras import (
     normalize_cameras,
     project,
 )
-from model.config import LrmConfig
+from model.config import DensityUnit, LrmConfig
 from model.photos import Framing, frame_photo
 from train.shards import ShardReader
 
@@ -47,6 +47,7 @@ class PointwiseField:
     """
 
     device = torch.device("cpu")
+    density_per: DensityUnit = "length"
 
     def __init__(self, ask: Callable[[Tensor], tuple[Tensor, Tensor]], iso_density: float) -> None:
         self.density_and_color = ask

@@ -19,7 +19,7 @@ from torch import Tensor
 from model.camera_paths import Sphere
 from model.cameras import SAFE_OBJECT_RADIUS, Cameras, normalizing_similarity, turn_cameras
 from model.cells import RenderedField
-from model.config import ViewConfig
+from model.config import DensityUnit, ViewConfig
 from model.field_rendering import FieldRenderer
 from model.formats.meshes import MeshPart, TexturedMesh
 from model.metrics.alignment import Matrix
@@ -37,6 +37,11 @@ ONLY_PICTURES = "pictures have no surface to measure"
 
 class PredictedField(SurfaceField, RenderedField, TypingProtocol):
     """What a predictor makes of a picture."""
+
+    @property
+    def density_per(self) -> DensityUnit:
+        """See `NerfConfig.density_per`."""
+        ...
 
 
 class Predictor(TypingProtocol):
@@ -168,9 +173,10 @@ class ObjectScorer:
         """
         protocol = self._protocol
         score = self._start(Shown(photo=Image.fromarray(case.photos[0])))
+        distance = predictor.view.camera_distance
         for number, pixels in enumerate(case.photos):
             found = predictor.predict(Image.fromarray(pixels), protocol.inputs.framing)
-            change = normalizing_similarity(case.photo_cameras[number], case.kind)
+            change = normalizing_similarity(case.photo_cameras[number], case.kind, distance)
             shape = None
             if protocol.geometry.points or protocol.views.shows == "mesh":
                 shape = _surface(found, protocol.geometry.resolution, *change)
@@ -225,7 +231,8 @@ def _pictures_of_field(
 ) -> Tensor:
     """(V, 3, H, W) as the targets are, from (V,) cameras of the model's world."""
     height, width = case.targets.shape[-2:]
-    renderer = FieldRenderer(found, predictor.view.samples_per_ray)
+    samples = predictor.view.samples_per_ray
+    renderer = FieldRenderer(found, samples, density_per=found.density_per)
     each = [cameras[view] for view in range(len(case.targets))]
     with contextlib.closing(renderer):
         views = render_all(renderer, each, height, width)
