@@ -29,7 +29,7 @@ from model.weights import load_model
 from train.heldout import predict_views, score_views
 from train.objects import ObjectSettings, ObjectTask, object_views
 from train.pictures import composite_on_white, resize
-from train.recipe import load_recipe
+from train.recipe_files import load_recipe
 from train.shard_writing import ShardWriter
 from train.shards import ShardReader
 from train.splits import is_held_out

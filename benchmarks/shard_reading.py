@@ -24,7 +24,7 @@ import torch
 from benchmarks.figures import add_json_flag, write_figures
 from benchmarks.hardware import commit, hardware
 from train.dataset import TrainingSamples
-from train.recipe import load_recipe
+from train.recipe_files import load_recipe
 from train.shards import ShardReader
 
 

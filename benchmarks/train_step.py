@@ -40,7 +40,8 @@ from train.losses import Perceptual
 from train.optimizer import GuardedSteps, build_optimizers
 from train.parallel import Group, arrange
 from train.plan import GPUS
-from train.recipe import Recipe, load_recipe
+from train.recipe import Recipe
+from train.recipe_files import load_recipe
 from train.recorded_step import RecordedStep
 from train.step import training_step
 

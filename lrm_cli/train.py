@@ -73,7 +73,7 @@ def train(
     Run the same command again to go on after an interruption: Ctrl-C and SIGTERM finish the
     current step and save it. The folder is a model that `lrm reconstruct --model` takes.
     """
-    from train.recipe import load_recipe
+    from train.recipe_files import load_recipe
 
     with console.usage_errors():
         for path in data or ():
@@ -81,7 +81,7 @@ def train(
         storage.require_local(out or Path(), "--out")
         if out is not None and out.is_file():
             raise ValueError(f"--out {out} is a file; it must be the run's folder")
-        settings = load_recipe(recipe, changes)
+        settings = load_recipe(recipe, changes, out)
     if dry_run:
         import yaml
 
@@ -132,6 +132,7 @@ def _launch(
     import shlex
 
     from train import launch, slurm
+    from train.assumed_camera import check_cameras
     from train.parallel import Group
     from train.shards import ShardReader
 
@@ -141,7 +142,8 @@ def _launch(
         chosen = launch.choose_launch(gpus, here, os.environ, gpus_per_node, submit)
         if isinstance(chosen, launch.StartProcesses):  # else each of them would say so
             Group(size=chosen.count).share(range(settings.run.batch_size))
-            ShardReader(data, split="train")
+            reader = ShardReader(data, split="train")
+            check_cameras(reader, settings.data, settings.model)
     if isinstance(chosen, launch.Here):
         os.environ.update(chosen.variables)
         return

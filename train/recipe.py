@@ -1,21 +1,15 @@
-"""A run's settings: YAML in, validated dataclasses out. The defaults are the paper's."""
+"""A run's settings as validated dataclasses. The defaults are the paper's."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from model.config import LrmConfig, preset
+from model.config import LrmConfig
 from model.settings import build_dataclass, require
-
-RECIPES_DIR = Path(__file__).parent / "recipes"
 
 
 def _require_at_least(
@@ -192,98 +186,23 @@ class Recipe:
 
     def changes_to(self, other: Recipe) -> list[str]:
         """The settings that another recipe has otherwise, each as `key old → new`."""
-        own, others = dict(_dotted(self.to_dict())), dict(_dotted(other.to_dict()))
-        return [f"{key} {own[key]} → {others[key]}" for key in own if own[key] != others[key]]
-
-
-def recipe_names() -> list[str]:
-    """The recipes that ship, `ablations/…` among them."""
-    paths = sorted(RECIPES_DIR.rglob("*.yaml"))
-    names = [p.relative_to(RECIPES_DIR).with_suffix("").as_posix() for p in paths]
-    return sorted(names, key=lambda name: (name.count("/"), name))
-
-
-def load_recipe(name_or_file: str, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe and apply `key=value` overrides.
-
-    Args:
-        name_or_file: a recipe of `train/recipes` or a YAML file. It may name another one as its
-            `base` and change single settings of that; its `model` mapping may name a `preset`.
-        overrides: as `--set` takes them: dotted key, `=`, a YAML value.
-
-    Raises:
-        ValueError: no such recipe, not YAML, an unknown key, a value that does not fit.
-    """
-    values = _read(name_or_file)
-    for override in overrides or []:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise ValueError(f"--set takes key=value, got {override!r}")
-        _set_dotted(values, key, _parse_yaml(text, f"--set {key}"))
-    return recipe_from_dict(values)
-
-
-def _read(name_or_file: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's plain values, merged into those of its base."""
-    path = Path(name_or_file)
-    if not path.is_file():
-        path = RECIPES_DIR / f"{name_or_file}.yaml"
-    if not path.is_file():
-        raise ValueError(
-            f"there is no recipe {name_or_file!r}: neither a file nor one of "
-            f"{', '.join(recipe_names())}"
-        )
-    values = _parse_yaml(path.read_text(), str(path)) or {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} does not hold a mapping")
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    if path in above:
-        raise ValueError(f"{path} is its own base")
-    return _merge(_read(str(base), (*above, path)), values)
+        return changed_settings(self.to_dict(), other.to_dict())
 
 
 def recipe_from_dict(values: dict[str, Any]) -> Recipe:
-    """Build a recipe from plain data, filling the model from its preset.
+    """Build a recipe from plain data; what is not there is the paper's.
 
     Raises:
         ValueError: an unknown key, a value that does not fit.
     """
-    model = values.get("model") or {}
-    if not isinstance(model, dict):
-        raise ValueError(f"recipe.model must be a mapping, got {model!r}")
-    if "preset" in model:
-        changes = {k: v for k, v in model.items() if k != "preset"}
-        model = _merge(preset(model["preset"]).to_dict(), changes)
-    return build_dataclass(Recipe, {**values, "model": model}, "recipe")
+    recipe: Recipe = build_dataclass(Recipe, values, "recipe")
+    return recipe
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 4e-4 for a string; as in YAML 1.2, this one takes it for a number."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
-
-
-def _parse_yaml(text: str, place: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{place} is not valid YAML: {error}") from error
-
-
-def _set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise ValueError(f"--set {key}: {parent} is not a group of settings")
-    values[last] = value
+def changed_settings(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What nested settings of the same keys have otherwise, each as `key old → new`."""
+    old, new = dict(_dotted(before)), dict(_dotted(after))
+    return [f"{key} {old[key]} → {new[key]}" for key in old if old[key] != new[key]]
 
 
 def _dotted(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -293,11 +212,3 @@ def _dotted(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]
             yield from _dotted(value, f"{above}{key}.")
         else:
             yield above + key, value
-
-
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged

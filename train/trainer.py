@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
@@ -21,6 +22,7 @@ from model.device import choose_dtype
 from model.initialization import initialize
 from model.lrm import LRM
 from model.weights import load_model
+from train.assumed_camera import check_cameras
 from train.card import model_card
 from train.checkpoint import Checkpoints, Training, write_recipe
 from train.data_identity import identify
@@ -38,6 +40,7 @@ from train.parallel import (
     team_mesh,
 )
 from train.recipe import Recipe
+from train.recipe_files import check_origin
 from train.recorded_step import PartOfStep, RecordedStep
 from train.runlog import RunLog, Since
 from train.shards import ShardReader
@@ -94,6 +97,9 @@ def train(
     reader = ShardReader(data, split="train")
     image_size, view = recipe.model.encoder.image_size, recipe.model.view
     samples = TrainingSamples(reader, recipe.data, image_size, config.seed, view)
+    for sentence in check_cameras(reader, recipe.data, recipe.model):
+        if group.leads:
+            warnings.warn(sentence, stacklevel=2)
     total = config.total_steps(len(samples))
     perceptual = build_perceptual(recipe.loss, device)
     validation = Validation(data, recipe, group, perceptual)
@@ -228,17 +234,13 @@ def start_weights(model: LRM, recipe: Recipe) -> None:
     """What a new run starts from: another model's weights, or the encoder's pretrained ones.
 
     Raises:
-        ValueError: they cannot be had, or are of another architecture.
+        ValueError: they cannot be had, or are of another architecture or under another licence.
     """
     if recipe.run.init_from is None:
         model.encoder.load_pretrained()
         return
     other = load_model(recipe.run.init_from)
-    if other.config.architecture() != model.config.architecture():
-        raise ValueError(
-            f"run.init_from names {recipe.run.init_from}, whose architecture is another than "
-            "the recipe's model"
-        )
+    check_origin(recipe.model, recipe.run.init_from, other.config)
     model.load_state_dict(other.state_dict())
 
 

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from tests.runs import assert_same_weights, change, log_of, run_training, step_of
-from train.recipe import Recipe, load_recipe
+from train.recipe import Recipe
+from train.recipe_files import load_recipe
 
 pytestmark = pytest.mark.slow
 

@@ -44,6 +44,7 @@ ORDER = {
         *(
             "splits",
             "recipe",
+            "recipe_files",
             "views",
             "objects",
             "videos",
@@ -56,6 +57,7 @@ ORDER = {
             "decoded",
             "augmentation",
             "dataset",
+            "assumed_camera",
         ),
         *(
             "losses",
