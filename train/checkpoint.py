@@ -202,12 +202,13 @@ class Checkpoints:
                         f"{self.run} holds a run of another model (its {RECIPE_NAME} tells "
                         "which); choose another --out, or the same recipe"
                     )
-                if before.optimizer.name != self.recipe.optimizer.name:
-                    raise ValueError(
-                        f"{self.run} holds a run with optimizer.name {before.optimizer.name}, "
-                        f"which keeps other moments than {self.recipe.optimizer.name}; choose "
-                        "another --out, or the same optimizer"
-                    )
+                for setting in ("name", "freeze"):
+                    own, now = (getattr(r.optimizer, setting) for r in (before, self.recipe))
+                    if own != now:
+                        raise ValueError(
+                            f"{self.run} holds a run with optimizer.{setting} {own}, which keeps "
+                            f"other moments than {now}; choose another --out, or the same optimizer"
+                        )
                 self._load(training, place)
             except (CheckpointException, OSError, KeyError, json.JSONDecodeError) as error:
                 if self.group.leads:

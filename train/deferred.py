@@ -99,7 +99,8 @@ def backward_through_rays(
         parts = {"mse": losses.mse, "mask": losses.mask, "perceptual": distance}
         terms = {"loss": loss} | {name: weight * value for name, value in parts.items()}
     assert leaf.grad is not None
-    planes.backward(leaf.grad.to(planes.dtype))
+    if planes.requires_grad:  # else all that makes them is frozen
+        planes.backward(leaf.grad.to(planes.dtype))
     return {name: value.detach() for name, value in terms.items()}
 
 

@@ -21,6 +21,21 @@ from train.muon import Muon
 from train.recipe import OptimizerConfig
 
 
+def freeze(model: LRM, config: OptimizerConfig) -> None:
+    """Have the parts that the recipe names stay as they are.
+
+    Raises:
+        ValueError: nothing would be left to train.
+    """
+    for part in config.freeze:
+        module = getattr(model, part)
+        if module is not None:  # a model may have no camera embedding
+            module.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        names = ", ".join(config.freeze)
+        raise ValueError(f"optimizer.freeze is {names}: nothing is left to train")
+
+
 def build_optimizers(
     model: nn.Module, config: OptimizerConfig, mesh: DeviceMesh | None = None
 ) -> list[torch.optim.AdamW | Muon]:
@@ -101,6 +116,8 @@ class GuardedSteps:
 
     def moments(self, parameter: nn.Parameter) -> dict[str, Tensor]:
         """What is kept of a parameter's gradients, by name; steps change it in place."""
+        if not parameter.requires_grad:
+            return {}
         adamw, *muon = self.optimizers
         if muon and parameter in muon[0].state:
             return muon[0].state[parameter]

@@ -70,7 +70,8 @@ class Group:
         """
         if self.size == 1:
             return torch.tensor(float(stop))
-        whole = [p for p in model.parameters() if not isinstance(p, DTensor)]
+        trained = [p for p in model.parameters() if p.requires_grad]
+        whole = [p for p in trained if not isinstance(p, DTensor)]
         # A process whose samples were all unreadable has none, and takes part with zeros.
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in whole]
         flag = gradients[0].new_full((1,), float(stop))

@@ -45,6 +45,7 @@ class Plan:
         efficiency: share of the datasheet rate that useful FLOPs reach; recomputation and
             communication are part of it.
         efficiency_is_assumed: nobody gave it.
+        frozen: parts that are not trained, which the plan counts as if they were.
     """
 
     gpu: Gpu
@@ -59,6 +60,7 @@ class Plan:
     steps: int
     efficiency: float
     efficiency_is_assumed: bool
+    frozen: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -140,6 +142,7 @@ def plan_training(
         steps=run.total_steps(samples_per_epoch),
         efficiency=DEFAULT_EFFICIENCY if efficiency is None else efficiency,
         efficiency_is_assumed=efficiency is None,
+        frozen=recipe.optimizer.freeze,
     )
 
 
@@ -164,6 +167,8 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         for part, count in plan.parameters.items()
         if part != "total"
     ]
+    if plan.frozen:
+        rows += [("frozen", f"{', '.join(plan.frozen)}; counted as if not, so less is needed")]
     rows += [("useful FLOPs per sample, forward + backward", _flops(plan.flops_per_sample))]
     rows += [(f"  {p.part}", f"{_flops(p.forward)} + {_flops(p.backward)}") for p in plan.flops]
     rows += [("recomputed besides, to save memory", _flops(recomputed))]

@@ -11,6 +11,9 @@ from typing import Any, Literal
 from model.config import LrmConfig
 from model.settings import build_dataclass, require
 
+# Attributes of `model.lrm.LRM`; the tokens are the decoder's.
+PartOfModel = Literal["encoder", "camera_embedding", "decoder", "upsampler", "nerf"]
+
 
 def _require_at_least(
     minimum: int, section: str, settings: Any, names: str, below: float = math.inf
@@ -88,6 +91,8 @@ class OptimizerConfig:
     # muon: the matrices of the transformers' layers take steps of train.muon, all else AdamW's.
     name: Literal["adamw", "muon"] = "adamw"
     lr: float = 4e-4
+    # Parts of the model that stay as they are: no gradients, no moments.
+    freeze: tuple[PartOfModel, ...] = ()
     momentum: float = 0.95  # of muon
     beta1: float = 0.9
     beta2: float = 0.95

@@ -86,4 +86,5 @@ def idle_step(model: LRM, device: torch.device) -> None:
     size = model.config.encoder.image_size
     camera = canonical_camera(model.config.view.fov_degrees).to(device)
     planes = model(torch.zeros(1, 3, size, size, device=device), camera[None])
-    (planes.sum() * 0).backward()
+    if planes.requires_grad:
+        (planes.sum() * 0).backward()

@@ -30,7 +30,13 @@ from train.dataset import Sample, TrainingSamples
 from train.field_query import choose_query
 from train.loading import Parts
 from train.losses import build_perceptual, psnr
-from train.optimizer import AveragedWeights, GuardedSteps, build_optimizers, learning_rate
+from train.optimizer import (
+    AveragedWeights,
+    GuardedSteps,
+    build_optimizers,
+    freeze,
+    learning_rate,
+)
 from train.parallel import (
     arrange,
     is_spread,
@@ -110,6 +116,7 @@ def train(
     initialize(model, config.seed)
     if not checkpoints.names():
         start_weights(model, recipe)
+    freeze(model, recipe.optimizer)
     arrange(model.to(device), config, group, device)
     muon = recipe.optimizer.name == "muon"
     mesh = team_mesh(group, device) if muon and not is_spread(model) else None
