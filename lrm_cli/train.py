@@ -72,6 +72,8 @@ def train(
 
     Run the same command again to go on after an interruption: Ctrl-C and SIGTERM finish the
     current step and save it. The folder is a model that `lrm reconstruct --model` takes.
+
+    To teach a published model further: `--recipe finetune --set run.init_from=triposr`.
     """
     from train.recipe_files import load_recipe
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from model.cameras import canonical_camera, intersect_box, pixel_centers, rays_through_pixels
+from model.config import NerfConfig
 from model.nerf import NerfMLP
 from model.triplane import sample_planes
 from train.recipe import Recipe
@@ -44,13 +45,18 @@ def query_fused(
     """A `FieldQuery` of one kernel each way; the recipe's `run.gradient_cutoff`."""
     from model.kernels.field import fused_field  # needs Triton
 
-    if mlp.config.activation != "relu" or mlp.config.plane_padding != "border":
+    if not _is_fusible(mlp.config):
         raise ValueError(
             "the fused field takes nerf.activation relu and nerf.plane_padding border, not "
             f"{mlp.config.activation} and {mlp.config.plane_padding}"
         )
     raw = fused_field(planes, points, mlp.linear_layers(), row, gradient_cutoff)
     return mlp.activate(raw)
+
+
+def _is_fusible(config: NerfConfig) -> bool:
+    """Whether the kernels know such a field; those of published models they do not."""
+    return config.activation == "relu" and config.plane_padding == "border"
 
 
 def choose_query(
@@ -67,6 +73,8 @@ def choose_query(
     if wanted == "on" and device.type != "cuda":
         raise ValueError(f"run.fused_field is 'on', which needs a CUDA device, not {device.type}")
     if wanted == "off" or device.type != "cuda":
+        return query_plain
+    if wanted == "auto" and not _is_fusible(mlp.config):
         return query_plain
     chosen: FieldQuery = query_fused
     if wanted == "auto":

@@ -93,3 +93,6 @@ def test_cameras_that_are_too_near_are_warned_of(tmp_path: Path) -> None:
 )
 def test_flags_that_have_objects_seen_as_photos_show_them(view: ViewConfig, flags: str) -> None:
     assert preprocess_flags(view) == flags
+    if view != ViewConfig():
+        guide = Path(__file__).parents[2] / "docs" / "published-models.md"
+        assert f"`{flags}`" in guide.read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrm_cli.app import app
+from tests.published_models import save_published
 from train.trainer import Ended
 
 
@@ -91,6 +92,22 @@ def test_what_cannot_be_is_told_before_anything_is_written(
     assert lrm("train", *arguments) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_data_of_another_camera_is_refused_before_processes_are_started(
+    ball_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LRM_MODELS", str(tmp_path / "models"))
+    save_published("triposr", tmp_path / "models" / "triposr")
+    monkeypatch.setattr("train.launch.start_processes", lambda *_: pytest.fail("started"))
+    command = ("train", ball_data, "--recipe", "finetune", "--set", "run.init_from=triposr")
+    out = tmp_path / "run"
+    assert lrm(*command, "--out", out, "--device", "cpu", "--gpus", "2") == 2
+    assert "have 58°: make the data with `lrm preprocess SOURCE" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_training_asks_for_large_pages(

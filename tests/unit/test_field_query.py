@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.nerf import NerfMLP
+from tests.published_models import KINDS, published_config
 from tests.runs import CPU, change
 from train.field_query import FieldQuery, choose_query, faster_if_equal, query_fused, query_plain
 from train.recipe import Recipe
@@ -53,6 +54,18 @@ def test_a_cutoff_reaches_the_kernels(
     recipe = change(tiny_recipe, "run", fused_field="on", gradient_cutoff=0.01)
     choose_query(recipe, mlp, torch.device("cuda"), torch.float32)(mlp, None, None, None)
     assert cutoffs == [{"gradient_cutoff": 0.01}]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fields_that_the_kernels_do_not_know_are_asked_plainly_and_without_a_word(
+    kind: str, tiny_recipe: Recipe, recwarn: pytest.WarningsRecorder
+) -> None:
+    config = published_config(kind)
+    mlp = NerfMLP(config.nerf, 3 * config.triplane.channels)
+    assert choose_query(tiny_recipe, mlp, torch.device("cuda"), torch.float32) is query_plain
+    assert not recwarn.list
+    with pytest.raises(ValueError, match=r"the fused field takes nerf\.activation relu"):
+        query_fused(mlp, torch.zeros(1), torch.zeros(1), None)
 
 
 def test_the_faster_one_is_taken(
