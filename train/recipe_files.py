@@ -109,7 +109,7 @@ def _started_from(run: Path) -> str | None:
 
 def _is_whole(model: Any) -> bool:
     """Whether a mapping, as that of a run's recipe.yaml, is a model without a preset."""
-    return isinstance(model, dict) and model.keys() - {"preset"} >= _PARTS_OF_A_MODEL
+    return isinstance(model, dict) and "preset" not in model and model.keys() >= _PARTS_OF_A_MODEL
 
 
 def _whole_model(values: dict[str, Any], origin: LrmConfig | None) -> Any:

@@ -127,6 +127,8 @@ def test_a_run_that_has_begun_needs_its_origin_no_more(models: Path, tmp_path: P
     assert found.model == dataclasses.replace(recipe.model, name="triposr-finetuned")
     # By what it was begun with alone, too.
     assert load_recipe(str(run / "recipe.yaml")) == recipe
+    # What a file says of its model counts more than a preset, as ever.
+    assert load_recipe(str(run / "recipe.yaml"), ["model.preset=lrm-tiny"], run) == recipe
     # One that was begun with something else knows nothing of it.
     pull = "lrm models pull triposr"
     other = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, init_from=None))
