@@ -28,7 +28,8 @@ from model.triplane import sample_planes
 from model.weights import load_model
 from train.dataset import Sample, TrainingSamples
 from train.field_query import FieldQuery
-from train.recipe import Recipe, load_recipe
+from train.recipe import Recipe
+from train.recipe_files import load_recipe
 from train.shards import ShardReader
 from train.step import training_step
 
@@ -128,7 +129,8 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe, ["loss.perceptual=none", *arguments.changes])
     model = load_model(arguments.model, torch.device("cpu")).float().requires_grad_(True)
     reader = ShardReader(arguments.data, split="train")
-    samples = TrainingSamples(reader, recipe.data, model.config.encoder.image_size, seed=0)
+    size, view = model.config.encoder.image_size, model.config.view
+    samples = TrainingSamples(reader, recipe.data, size, seed=0, view=view)
     step = max(1, len(reader) // arguments.objects)
     batches = [Sample.collate([samples.read(i * step)]) for i in range(arguments.objects)]
     figures = {"model": arguments.model, "recipe": arguments.recipe, "set": arguments.changes}
