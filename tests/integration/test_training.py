@@ -28,7 +28,8 @@ from train import trainer as trainer_module
 from train.card import model_card
 from train.data_identity import DataIdentity
 from train.pictures import composite_on_white
-from train.recipe import DataConfig, OptimizerConfig, Recipe, load_recipe
+from train.recipe import DataConfig, OptimizerConfig, Recipe
+from train.recipe_files import load_recipe
 from train.shards import ShardReader
 
 
