@@ -14,9 +14,8 @@ from lrm_cli.mesh_settings import MeshSettings, with_profile
 from lrm_cli.photo_settings import elevation_in, names_in
 from lrm_cli.photo_steps import find_model
 from lrm_cli.reconstructor import Reconstructor
-from lrm_cli.render_settings import kind_of
 from lrm_cli.report.gallery import write_report
-from model.formats.names import TRIPLANE
+from model.formats.names import TRIPLANE, is_triplane
 
 # Pictures first: their triplanes may have been saved beside them.
 _WANTED = Wanted((PICTURE_SUFFIXES, (TRIPLANE,)))
@@ -218,7 +217,7 @@ def reconstruct(
             dtype=dtype,
         )
         batch = plan_batch(flags, settings, _WANTED, divided=True)
-        with_photos = any(kind_of(item.path) == "photo" for item in batch.inputs)
+        with_photos = any(not is_triplane(item.path) for item in batch.inputs)
         identity, folder = find_model(model) if with_photos else ({}, None)
     places = batch.places
     work = Reconstructor(folder, identity, settings, places.threads, places.batch_size)
@@ -226,11 +225,11 @@ def reconstruct(
         "reconstruct",
         "Reconstructing",
         work,
-        lambda item: identity if kind_of(item.path) == "photo" else {},
+        lambda item: {} if is_triplane(item.path) else identity,
         (lambda: write_report(flags.folder, _photos_of(batch), quiet)) if report else None,
     )
 
 
 def _photos_of(batch: Batch) -> dict[str, Path]:
     """By their names in the ledger."""
-    return {item.name: item.path for item in batch.inputs if kind_of(item.path) == "photo"}
+    return {item.name: item.path for item in batch.inputs if not is_triplane(item.path)}

@@ -20,7 +20,8 @@ from lrm_cli.mesh_files import write_files
 from lrm_cli.mesh_settings import TURNTABLE_SUFFIX, MeshSettings
 from lrm_cli.photo_steps import Elevation, PhotoSteps, elevation_of
 from lrm_cli.render_frames import render_frames
-from lrm_cli.render_settings import TurntableSettings, kind_of
+from lrm_cli.render_settings import TurntableSettings
+from model.formats.names import is_triplane
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,7 +123,7 @@ class _Steps:
 
     def prepare(self, source: Source) -> _Prepared:
         settings = self._settings
-        if kind_of(source.path) == "triplane":
+        if is_triplane(source.path):
             return self._read(source)
         assert self._photos is not None
         photo = self._photos.prepare(source.content, max(settings.texture, 1))

@@ -182,8 +182,8 @@ def size_in(text: str) -> tuple[int, int]:
 def kind_of(path: Path) -> Literal["photo", "triplane", "mesh"]:
     """What a file is, by its name: what has no other kind's suffix is a photo."""
     from model.formats.meshes import MESH_SUFFIXES
-    from model.formats.names import TRIPLANE
+    from model.formats.names import is_triplane
 
-    if path.name.lower().endswith(TRIPLANE):
+    if is_triplane(path):
         return "triplane"
     return "mesh" if path.suffix.lower() in MESH_SUFFIXES else "photo"

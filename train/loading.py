@@ -45,18 +45,12 @@ class Parts:
                 f"take {needed / 1e9:,.0f} GB of memory, and this machine has {memory / 1e9:,.0f}: "
                 "choose a smaller run.micro_batch_size"
             )
-        indices = (  # one after the other: a run may be as long as one likes
-            mine[start : start + part]
-            for step in range(first_step, total)
-            for mine in [group.share(range(step * size, (step + 1) * size))]
-            for start in range(0, self.share, part)
-        )
         self.waited_s = 0.0
         workers = recipe.data.workers
         self._loader: Iterator[Batch] = iter(
             DataLoader(
                 samples,
-                batch_sampler=indices,  # type: ignore[arg-type]
+                batch_sampler=_indices(group, size, part, range(first_step, total)),  # type: ignore[arg-type]
                 collate_fn=Batch.collate,
                 num_workers=workers,
                 pin_memory=torch.cuda.is_available(),
@@ -77,6 +71,18 @@ class Parts:
     def weight(self, batch: Batch) -> float:
         """Of a part in its step; an unreadable sample counts as one without error."""
         return (batch.asked - len(batch.unreadable)) / self.share
+
+
+def _indices(group: Group, size: int, part: int, steps: range) -> Iterator[range]:
+    """The samples of each part, one after the other: a run may be as long as one likes.
+
+    It knows nothing of `Parts`: in a circle with it, the loader would outlive the training, and
+    its workers, which are deaf to signals, the process.
+    """
+    for step in steps:
+        mine = group.share(range(step * size, (step + 1) * size))
+        for start in range(0, len(mine), part):
+            yield mine[start : start + part]
 
 
 def _memory_bytes() -> float:

@@ -22,6 +22,11 @@ _BESIDE: dict[str, tuple[str, ...]] = {
 WRITABLE_SUFFIXES = tuple(_BESIDE)
 
 
+def is_triplane(path: Path) -> bool:
+    """Whether a file is a saved triplane, by its name."""
+    return path.name.lower().endswith(TRIPLANE)
+
+
 def check_writable(path: Path) -> None:
     """See, before any work, that meshes can be written with this file's suffix.
 

@@ -31,12 +31,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A run in the middle of its work, in a process group as a terminal makes one."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may run under nohup
     process = subprocess.Popen(
         command(folder, *ARGUMENTS, "--jobs", "2"),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+    signal.signal(signal.SIGHUP, before)
     ledger = folder / "meshes/results.jsonl"
     try:
         until(lambda: ledger.exists() and ledger.read_text().count("\n") >= 3)

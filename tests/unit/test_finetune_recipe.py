@@ -15,6 +15,7 @@ from model.config import LrmConfig, preset
 from model.folders import load_config
 from tests.published_models import save_published
 from train.card import model_card
+from train.data_identity import DataIdentity
 from train.recipe import Recipe
 from train.recipe_files import load_recipe
 
@@ -138,19 +139,20 @@ def test_a_run_that_has_begun_needs_its_origin_no_more(models: Path, tmp_path: P
             finetune("triposr", run=folder)
 
 
-def test_the_card_names_origin_and_licence(models: Path, ball_data: Path) -> None:
-    card = model_card(finetune(NC), [ball_data], 5, 6, 6)
+def test_the_card_names_origin_and_licence(models: Path) -> None:
+    data = DataIdentity("balls", 5, "")
+    card = model_card(finetune(NC), data, 6, 6)
     published = CATALOGUE[NC]
     assert f"| started from | {NC}, weights by {published.authors}: {published.address}" in card
     assert "CC BY-NC 4.0: not for commercial use" in card
     assert f"**Licence: as {NC}.**\nThe weights that training started from came under it" in card
     folder = models / "triposr"
-    card = model_card(finetune(folder), [ball_data], 5, 6, 6)
+    card = model_card(finetune(folder), data, 6, 6)
     assert f"| started from | {folder} |" in card
     assert "**Licence: as triposr.**" in card
     own = dataclasses.replace(Recipe(), model=LrmConfig(license="ours"))
-    assert "**Licence: ours.**\nIt goes" in model_card(own, [ball_data], 5, 6, 6)
-    assert "Licence" not in model_card(Recipe(), [ball_data], 5, 6, 6)
+    assert "**Licence: ours.**\nIt goes" in model_card(own, data, 6, 6)
+    assert "Licence" not in model_card(Recipe(), data, 6, 6)
 
 
 def test_plan_and_dry_run_know_the_model(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
