@@ -141,11 +141,20 @@ class Checkpoints:
             place = self.folder / name
             shutil.rmtree(place, ignore_errors=True)
             os.replace(part, place)
-            for model_file in (CONFIG_NAME, CARD_NAME, WEIGHTS_NAME):
-                _put_copy(place / model_file, self.run / model_file)
+            self.publish(int(name))
             self._forget_old_ones()
 
         self._pending = self._thread.submit(finish)
+
+    def publish(self, step: int) -> None:
+        """Have the run's folder be the model of a step's checkpoint.
+
+        Saving does; but a run may have been killed before it came to that.
+        """
+        if not self.group.leads:
+            return
+        for model_file in (CONFIG_NAME, CARD_NAME, WEIGHTS_NAME):
+            _put_copy(self.folder / f"{step:08d}" / model_file, self.run / model_file)
 
     def wait(self) -> None:
         """Until everything begun is on the disk.

@@ -126,6 +126,7 @@ def train(
     checkpoints.restore(training)
     before = training.step
     if before >= total:
+        checkpoints.publish(before)
         return Ended(before, before, total)
     checkpoints.tell_changes()
     dtype = choose_dtype(config.dtype, device)

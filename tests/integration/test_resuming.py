@@ -6,6 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import tarfile
@@ -96,6 +97,18 @@ def test_a_finished_run_stays_as_it_is(
     assert all(torch.equal(a, before[name]) for name, a in weights_of(finished).items())
     assert log_of(finished) == log
     assert (finished / "recipe.yaml").read_bytes() == recipe_file
+
+
+def test_a_run_killed_before_its_model_took_its_place_has_it_when_it_is_run_again(
+    finished: Path, ball_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    shutil.copytree(finished, run)
+    (run / "README.md").unlink()
+    (run / "model.safetensors").write_bytes(b"of an earlier checkpoint")
+    assert run_training(ball_data, tiny_recipe, run)
+    assert_same_weights(run, finished)
+    assert (run / "README.md").read_text() == (finished / "README.md").read_text()
 
 
 def test_a_run_may_go_on_with_more_data_and_its_best_starts_anew(
