@@ -153,10 +153,9 @@ class _Steps:
         ]
 
     def _on_device(self, field: Field | None) -> Field:
+        """A saved one, which was read into the host's memory."""
         assert field is not None
-        return (
-            field if field.device.type == "cpu" == self._device else field.copied_to(self._device)
-        )
+        return field if self._device == "cpu" else field.copied_to(self._device)
 
     def find_surface(self, photo: _Prepared) -> _Prepared:
         import torch

@@ -20,6 +20,7 @@ from train.videos import find_videos, read_poses
 
 SIDE = 384
 FOV = 0.8  # radians
+FLAT = b'{"x": [1, 0, 0], "y": [0, 1, 0], "z": [0, 0, 1], "origin": [0, 0, -2], "x_fov": 0}'
 
 
 def write_centred(folder: Path, video: Scene, names: list[str], focal: float) -> None:
@@ -111,9 +112,12 @@ def test_depth_maps_beside_photos_are_no_poses(tmp_path: Path) -> None:
     [
         (openlrm, "pose/002.npy", b"cut", "002.npy cannot be read as an array of numbers"),
         (openlrm, "intrinsics.npy", np.eye(3), r"intrinsics.npy is \(3, 3\) instead of"),
+        (openlrm, "intrinsics.npy", np.full((3, 2), np.inf), "intrinsics.npy is .* not finite"),
         (openlrm, "pose/002.npy", np.zeros((3, 4)), "the pose in 002.npy cannot be used"),
         (zero123, "002.npy", np.eye(4), r"002.npy is \(4, 4\) instead of \(3, 4\)"),
         (gobjaverse, "campos_512_v4/00002/00002.json", b"{}", "00002.json holds no camera"),
+        (gobjaverse, "campos_512_v4/00002/00002.json", b"[]", "00002.json holds no camera"),
+        (gobjaverse, "campos_512_v4/00002/00002.json", FLAT, "00002.json holds no camera"),
     ],
 )
 def test_what_is_damaged_is_named(

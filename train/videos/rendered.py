@@ -71,8 +71,8 @@ def read_rendered(source: VideoSource) -> PosedVideo:
 
 def _openlrm(folder: Path) -> Iterator[Frame]:
     values = _array(folder / INTRINSICS)
-    if values.shape != (3, 2):
-        raise ValueError(f"{INTRINSICS} is {values.shape} instead of (3, 2)")
+    if values.shape != (3, 2) or not np.isfinite(values).all():
+        raise ValueError(f"{INTRINSICS} is {values.shape} instead of (3, 2), or not finite")
     (fx, fy), (cx, cy), (width, height) = values.tolist()
     lens = Lens(round(width), round(height), fx, fy, cx, cy)
     for path in (folder / "pose").glob("*.npy"):
@@ -103,7 +103,7 @@ def _gobjaverse(folder: Path) -> Iterator[Frame]:
             pose = np.column_stack(columns)
             focal_x = _focal(values.get("x_fov"))
             focal_y = _focal(values["y_fov"]) if "y_fov" in values else None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
             raise ValueError(f"{path.name} holds no camera of G-Objaverse") from None
         picture = path.with_suffix(".png")
         if picture.is_file():
