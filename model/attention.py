@@ -21,7 +21,8 @@ from torch import Tensor
 
 from model.device import best_seconds
 from model.kernels import proves_equal
-from model.kernels.attention import MOST_THREADS, compiled_attention
+from model.kernels.attention import compiled_attention
+from model.threads import MOST_THREADS
 
 # Scores of a head below which trying and timing costs a process more than it gains.
 _FEWEST_SCORES = 1 << 20

@@ -33,6 +33,7 @@ from model.occupancy import (
     require_finite,
     whole_lattice,
 )
+from model.threads import in_parts
 
 CELLS = 96  # along an axis; see `model.occupancy`
 CELLS_PER_BLOCK, CELLS_AROUND_BLOCK = 3, 2
@@ -55,8 +56,9 @@ class FieldAtPoints(Protocol):
 
 def ask(field: FieldAtPoints, points_world: Tensor) -> tuple[Tensor, Tensor]:
     """As `FieldAtPoints.density_and_color`, for any number of points: as many at a time as fit."""
-    parts = points_world.split(points_per_call(points_world.device))
-    densities, colors = zip(*[field.density_and_color(part) for part in parts], strict=True)
+    device = points_world.device
+    parts = points_world.split(points_per_call(device))
+    densities, colors = zip(*in_parts(field.density_and_color, parts, device), strict=True)
     return torch.cat(densities), torch.cat(colors)
 
 

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import torch
 
+from model.threads import MOST_THREADS
+
 DtypeName = Literal["auto", "fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -73,25 +75,37 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 def points_per_call(device: torch.device) -> int:
     """How many points of a field to evaluate at a time.
 
-    On the CPU the hidden units of a batch (256 bytes a point) stay in the caches of the cores that
-    work on it. A GPU is idle between calls, and one with a few thousand points leaves most of it
-    idle during them: there a million, which take some 1 KB each on the way through planes and MLP.
+    On the CPU the hidden units of a part (256 bytes a point) stay in the caches of the core that
+    works on it; see `model.threads.in_parts`. A GPU is idle between calls, and one with a few
+    thousand points leaves most of it idle during them: there a million, which take some 1 KB each
+    on the way through planes and MLP.
     """
-    return 2**14 * torch.get_num_threads() if device.type == "cpu" else 2**20
+    if device.type != "cpu":
+        return 2**20
+    threads = torch.get_num_threads()
+    return 2**14 * (threads if threads > MOST_THREADS else 1)
 
 
 @functools.cache
 def _bf16_is_faster(device_type: str) -> bool:
-    """Time one product in both dtypes: CPUs emulate bf16 slowly unless they have units for it."""
+    """Time products in both dtypes: CPUs emulate bf16 slowly unless they have units for it.
+
+    Emulated it takes thirty times as long. A small product tells that in milliseconds.
+    """
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type != "cpu":
         return False
+    return _seconds_in_bf16(32, 256) < 4 and _seconds_in_bf16(256, 512) < 0.7
+
+
+def _seconds_in_bf16(rows: int, width: int) -> float:
+    """Of the product of (rows, width) and (width, width) on the CPU, relative to float32."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        left, right = torch.ones(rows, width, dtype=dtype), torch.ones(width, width, dtype=dtype)
         seconds[dtype] = best_seconds(functools.partial(torch.matmul, left, right))
-    return seconds[torch.bfloat16] < 0.7 * seconds[torch.float32]
+    return seconds[torch.bfloat16] / seconds[torch.float32]
 
 
 def best_seconds(run: Callable[[], object], repeats: int = 10) -> float:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from model.device import points_per_call
+from model.threads import in_parts
 
 # How wrong the logarithm of a density may be where only bounds are wanted. Near the surface bf16
 # was wrong by 0.02 at most, on the fields of lrm-tiny and of lrm-large's shape.
@@ -126,8 +127,9 @@ def whole_lattice(lattice: DensityLattice, count: int, device: torch.device) -> 
     blocks = -(-count // side)
     first = torch.cartesian_prod(*[torch.arange(blocks, device=device) * side] * 3)
     per_call = points_per_call(device) // side**3
-    parts = [lattice.blocks(part, side).float() for part in first.split(per_call)]
-    grid = torch.cat(parts).unflatten(0, (blocks,) * 3).permute(0, 3, 1, 4, 2, 5)
+    parts = first.split(per_call)
+    found = in_parts(lambda part: lattice.blocks(part, side).float(), parts, device)
+    grid = torch.cat(found).unflatten(0, (blocks,) * 3).permute(0, 3, 1, 4, 2, 5)
     return require_finite(grid.reshape((blocks * side,) * 3)[:count, :count, :count])
 
 
@@ -143,20 +145,20 @@ def require_finite(density: Tensor) -> Tensor:
 
 
 class WatchedLattice:
-    """A lattice whose densities are asked for now and judged at the end.
+    """A lattice whose densities are asked for now, by any thread, and judged at the end.
 
     A GPU would be waited for at every judgement.
     """
 
-    def __init__(self, lattice: DensityLattice, device: torch.device) -> None:
+    def __init__(self, lattice: DensityLattice) -> None:
         self._lattice = lattice
-        self._largest = torch.zeros((), device=device)
+        self._largest: list[Tensor] = []
 
     def blocks(self, first: Tensor, side: int, stride: int = 1) -> Tensor:
         """See `DensityLattice`; as float32."""
         density = self._lattice.blocks(first, side, stride).float()
         if len(density):
-            self._largest = torch.maximum(self._largest, density.amax())  # NaN stays in it
+            self._largest.append(density.amax())  # NaN is the largest
         return density
 
     def require_finite(self) -> None:
@@ -165,7 +167,8 @@ class WatchedLattice:
         Raises:
             ValueError: some are infinite or not numbers.
         """
-        require_finite(self._largest)
+        if self._largest:
+            require_finite(torch.stack(self._largest))
 
 
 _SPACE = (-3, -2, -1)

@@ -15,17 +15,14 @@ Legend of shapes: B batch, H heads, N queries, M keys, D width of a head.
 
 from __future__ import annotations
 
-import functools
 import math
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-MOST_THREADS = 16  # more would wait for Python
+from model.threads import in_parts
+
 _SCORES_AT_ONCE = 3 << 19  # of a thread; 3 MB
 
 
@@ -50,6 +47,7 @@ def compiled_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     out = query.new_empty(batch, count, heads, width).transpose(1, 2)
     rows = math.ceil(count / math.ceil(count * keys_count / _SCORES_AT_ONCE))  # parts of one size
     every_head = [(item, head) for item in range(batch) for head in range(heads)]
+    shares = max(1, min(torch.get_num_threads(), len(every_head)))
 
     def attend(own_heads: list[tuple[int, int]]) -> None:
         # One buffer for all scores: fresh memory would cost as much as the products.
@@ -63,41 +61,5 @@ def compiled_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
                 exponentials(scores.view(torch.int16).numpy(), scale, sums.numpy())
                 torch.div(scores @ values, sums[:, None], out=out[head][part : part + rows])
 
-    _share_out(every_head, attend)
+    in_parts(attend, [every_head[first::shares] for first in range(shares)], query.device)
     return out
-
-
-def _share_out(
-    heads: list[tuple[int, int]], attend: Callable[[list[tuple[int, int]]], None]
-) -> None:
-    """Call `attend` on as many threads as PyTorch would use, each with a share of the heads."""
-    threads = min(torch.get_num_threads(), len(heads))
-    inference = torch.is_inference_mode_enabled()  # of this thread alone
-
-    def work(first: int) -> None:
-        with torch.inference_mode(inference), torch.no_grad():
-            attend(heads[first::threads])
-
-    if threads == 1:
-        work(0)
-    else:
-        list(_workers(threads).map(work, range(threads)))
-
-
-@functools.cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    """So many threads, in each of which PyTorch uses no other."""
-    before = torch.get_num_threads()
-    ready = threading.Barrier(threads + 1)
-
-    def start() -> None:
-        torch.get_num_threads()  # else the first operation would set the number of the others
-        torch.set_num_threads(1)
-        ready.wait()
-
-    pool = ThreadPoolExecutor(threads, "attention", initializer=start)
-    for _ in range(threads):
-        pool.submit(lambda: None)
-    ready.wait()
-    torch.set_num_threads(before)  # some libraries have one number for all threads
-    return pool

@@ -33,6 +33,7 @@ from model.occupancy import (
     border_cells,
     density_bounds,
 )
+from model.threads import in_parts
 
 BLOCK_CELLS = 4
 # The coarsest look has at least this many cells per side; see `model.occupancy`.
@@ -97,7 +98,7 @@ def sample_around_surface(
         pending = torch.cartesian_prod(*[torch.arange(per_side, device=field.device)] * 3)
     else:
         pending, lattice = _blocks_with_surface(field, axis, iso_density, coarse_cells)
-    lattice = lattice or WatchedLattice(field.lattice(axis), field.device)
+    lattice = lattice or WatchedLattice(field.lattice(axis))
     slots = torch.full((per_side,) * 3, -1, dtype=torch.int32, device=field.device)
     blocks, values = pending[:0], torch.empty((0, *(BLOCK_CELLS + 1,) * 3), device=field.device)
     while len(pending):
@@ -132,7 +133,7 @@ def _blocks_with_surface(
     bounds = density_bounds(field, axis[points.clamp(0, resolution - 1)])
     border = border_cells(per_side, axis.device)
     cells = bounds.crossing(iso_density, border).nonzero()
-    rough = WatchedLattice(field.lattice(axis, rough=True), field.device)
+    rough = WatchedLattice(field.lattice(axis, rough=True))
     while stride > BLOCK_CELLS // 2:
         stride //= 2
         cells = _halves_with_surface(rough, cells, stride, resolution, iso_density)
@@ -154,8 +155,8 @@ def _halves_with_surface(
         stride: the side of the parts in lattice points.
     """
     corners = torch.cartesian_prod(*[torch.arange(2, device=cells.device)] * 3)
-    found = []
-    for part in cells.split(points_per_call(cells.device) // 27):
+
+    def halves_of(part: Tensor) -> Tensor:
         density = lattice.blocks(part * 2 * stride - 1, 3, stride)
         halves = 2 * part[:, None] + corners  # (K, 8, 3)
         start = halves * stride
@@ -163,8 +164,10 @@ def _halves_with_surface(
         bounds = DensityBounds.of(density, ROUGH_ERROR)
         crossing = bounds.crossing(iso_density, border.unflatten(1, (2, 2, 2)))
         inside = (start <= resolution).all(-1)
-        found.append(halves[crossing.flatten(1) & inside])
-    return torch.cat(found) if found else cells
+        return halves[crossing.flatten(1) & inside]
+
+    parts = cells.split(points_per_call(cells.device) // 27)
+    return torch.cat(in_parts(halves_of, parts, cells.device))
 
 
 def _evaluate(
@@ -175,12 +178,17 @@ def _evaluate(
     gap = _CLEARANCE * iso_density
     values = torch.empty((len(blocks), side, side, side), device=blocks.device)
     per_call = points_per_call(blocks.device) // side**3
-    for part, place in zip(blocks.split(per_call), values.split(per_call), strict=True):
+
+    def put(part_and_place: tuple[Tensor, Tensor]) -> None:
+        part, place = part_and_place
         density = lattice.blocks(part * BLOCK_CELLS - 1, side)
         density = density.clamp(DENSITY_FLOOR, _CEILING * iso_density)
         near = (density - iso_density).abs() < gap
         moved = torch.where(density > iso_density, iso_density + gap, iso_density - gap)
         place.copy_(torch.where(near, moved, density))
+
+    parts = zip(blocks.split(per_call), values.split(per_call), strict=True)
+    in_parts(put, list(parts), blocks.device)
     # The zeros around the box.
     points = blocks[..., None] * BLOCK_CELLS + torch.arange(side, device=blocks.device)
     x, y, z = ((points >= 1) & (points <= resolution)).unbind(1)

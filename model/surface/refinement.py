@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.cameras import BOX_MAX
-from model.cells import FieldAtPoints
-from model.device import points_per_call
+from model.cells import FieldAtPoints, ask
 from model.occupancy import DENSITY_FLOOR
 from model.surface.colors import ColorField
 from model.surface.manifold import place_numbers
@@ -104,9 +103,8 @@ def _face_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> ND
 
 def _log_density(field: FieldAtPoints, points: Tensor) -> Tensor:
     """(N,) of (N, 3)."""
-    parts = points.split(points_per_call(points.device))
-    densities = [field.density_and_color(part)[0] for part in parts]
-    return torch.cat(densities).float().clamp_min(DENSITY_FLOOR).log()
+    densities, _ = ask(field, points)
+    return densities.float().clamp_min(DENSITY_FLOOR).log()
 
 
 def _slope(field: FieldAtPoints, points: Tensor, cell_world: float) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from model import attention as module
+from model import threads as threads_of
 from model.attention import AttentionByProducts, attention
 from model.kernels import attention as products
 from model.kernels.attention import compiled_attention
@@ -35,7 +36,7 @@ def heads(batch: int, count: int, width: int = 16, seed: int = 0) -> torch.Tenso
 def test_products_equal_the_written_out_formula(
     count: int, keys: int, size: float, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    products._workers(threads)
+    threads_of._workers(threads)
     monkeypatch.setattr(products, "_SCORES_AT_ONCE", 50_000)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     query, key, value = heads(2, count) * size, heads(2, keys, seed=1), heads(2, keys, seed=2)
@@ -65,7 +66,7 @@ def test_what_comes_out_does_not_depend_on_the_number_of_threads(
     query, key = heads(2, 300), heads(2, 200, seed=1)
     found = []
     for threads in (1, 2, 3):
-        products._workers(threads)
+        threads_of._workers(threads)
         with monkeypatch.context() as patch:
             patch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
             found.append(compiled_attention(query, key, key))
@@ -73,26 +74,10 @@ def test_what_comes_out_does_not_depend_on_the_number_of_threads(
     assert torch.equal(found[0], found[2])
 
 
-def test_threads_that_help_leave_the_number_of_threads_as_it_was() -> None:
-    before = torch.get_num_threads()
-    products._workers.cache_clear()
-    pool = products._workers(3)
-    assert torch.get_num_threads() == before
-    assert set(pool.map(lambda _: torch.get_num_threads(), range(6))) == {1}
-
-
 def test_merging_heads_needs_no_copy() -> None:
     query = heads(1, 30)
     merged = compiled_attention(query, query, query).transpose(1, 2)
     assert merged.is_contiguous()
-
-
-def test_inference_mode_holds_in_the_threads_that_help() -> None:
-    query = heads(1, 30)
-    with torch.inference_mode():
-        found = compiled_attention(query, query, query)
-    assert found.is_inference()
-    assert not compiled_attention(query, query, query).is_inference()
 
 
 def test_training_by_products_gives_the_gradients_of_the_formula() -> None:

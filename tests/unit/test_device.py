@@ -89,9 +89,25 @@ def test_the_measurement_runs_on_this_machine() -> None:
     assert choose_dtype("auto", torch.device("cpu")) in (torch.bfloat16, torch.float32)
 
 
+def test_emulated_bf16_is_told_by_a_small_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulated: list[torch.Size] = []
+    plain = torch.matmul
+
+    def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        if left.dtype == torch.bfloat16:
+            emulated.append(left.shape)
+            time.sleep(0.002)
+        return plain(left, right)
+
+    monkeypatch.setattr(torch, "matmul", product)
+    assert not device_module._bf16_is_faster.__wrapped__("cpu")
+    assert set(emulated) == {(32, 256)}
+
+
 def test_points_per_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert points_per_call(torch.device("cpu")) == 3 * 16384  # each core has a cache of its own
+    assert points_per_call(torch.device("cpu")) == 16384  # each core has a cache of its own
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 32)  # too many to take parts
+    assert points_per_call(torch.device("cpu")) == 32 * 16384
     assert points_per_call(torch.device("cuda", 1)) == points_per_call(torch.device("cuda"))
     assert points_per_call(torch.device("cuda")) > 100_000
 

@@ -22,6 +22,7 @@ ORDER = {
             "config",
             "catalogue",
             "folders",
+            "threads",
             "device",
             "cameras",
             "views",
