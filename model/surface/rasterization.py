@@ -48,8 +48,7 @@ def rasterize(corners: NDArray[np.floating], size: int) -> Fragments:
     high = np.floor(places.max(axis=1) - 0.5).clip(-1, size - 1).astype(np.int64) + 1
     widths, heights = np.maximum(high - low, 0).T
     parts = [
-        _inside(places, faces, low, widths, heights, size)
-        for faces in _in_portions(widths * heights)
+        _inside(places, faces, low, high, heights, size) for faces in _in_portions(widths * heights)
     ]
     pixels, faces, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Fragments(pixels, faces, weights)
@@ -75,27 +74,47 @@ def _inside(
     corners: NDArray[np.float64],
     faces: NDArray[np.int64],
     low: NDArray[np.int64],
-    widths: NDArray[np.int64],
+    high: NDArray[np.int64],
     heights: NDArray[np.int64],
     size: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Pixels, triangles and weights among the pixels of these triangles' bounding boxes."""
-    counts = widths[faces] * heights[faces]
-    of = np.repeat(faces, counts)
-    place = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
-    columns = low[of, 0] + place % widths[of]
-    rows = low[of, 1] + place // widths[of]
+    """Pixels, triangles and weights of the pixel centres inside these triangles.
+
+    Along a row a weight is a straight line, so that a triangle holds one span of its pixels.
+    """
+    of, step = _counted(heights[faces])  # the rows that a triangle may have pixels in
+    of = faces[of]
+    rows = low[of, 1] + step
     a, b, c = (corners[:, i] for i in range(3))
-    area = _cross(b - a, c - a)
-    # Degenerate triangles hold no pixel; any number but zero will do for them.
-    scale = np.where(area == 0, np.inf, area)[of]
-    points = np.stack([columns, rows], axis=1) + 0.5
-    second = _cross(points - a[of], (c - a)[of]) / scale
-    third = _cross((b - a)[of], points - a[of]) / scale
-    weights = np.stack([1 - second - third, second, third], axis=1)
-    inside = (weights >= -_SLACK).all(axis=1) & np.isfinite(scale)
-    pixels = rows * size + columns
-    return pixels[inside], of[inside], weights[inside]
+    first, last = low[of, 0], high[of, 0] - 1
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        area = _cross(b - a, c - a)
+        slopes = np.stack([b[:, 1] - c[:, 1], c[:, 1] - a[:, 1], a[:, 1] - b[:, 1]]) / area
+        slopes = slopes[:, of]  # of the weights, along the row
+        # At the span's first pixel, of whose centre these are the places relative to the corner a.
+        column, row = first + 0.5 - a[of, 0], rows + 0.5 - a[of, 1]
+        second = slopes[1] * column - row * ((c - a)[:, 0] / area)[of]
+        third = slopes[2] * column + row * ((b - a)[:, 0] / area)[of]
+        weights = np.stack([1 - second - third, second, third])
+        reach = -(weights + _SLACK) / slopes  # pixels from there to where the weight runs out
+        begin = np.where(slopes > 0, reach, -np.inf).max(axis=0)
+        end = np.where(slopes < 0, reach, np.inf).min(axis=0)
+        level = (slopes == 0) & (weights < -_SLACK)
+        wild = ~np.isfinite(slopes + weights + area[of]).all(axis=0)
+        empty = wild | level.any(axis=0)
+    begin = np.ceil(np.where(empty, 0, begin)).clip(0, size).astype(np.int64)
+    end = np.floor(np.where(empty, -1, end)).clip(-1, last - first).astype(np.int64)
+    span, step = _counted(np.maximum(end - begin + 1, 0))
+    step += begin[span]
+    pixels = (rows * size + first)[span] + step
+    inside = np.stack([w[span] + s[span] * step for w, s in zip(weights, slopes, strict=True)], 1)
+    return pixels, of[span], inside
+
+
+def _counted(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Each number as often as it counts, and each time how often it came before."""
+    number = np.repeat(np.arange(len(counts)), counts)
+    return number, np.arange(len(number)) - (np.cumsum(counts) - counts)[number]
 
 
 def _cross(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

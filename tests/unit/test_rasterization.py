@@ -28,6 +28,31 @@ def test_covers_what_a_polygon_library_says() -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.usefixtures("_portions")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("offset", [0.0, 0.25])  # corners and edges on pixel centres, or beside
+def test_triangles_on_the_lattice_cover_the_pixels_that_they_touch(offset: float) -> None:
+    numbers = np.random.default_rng(2).integers(-4, 2 * SIZE, (300, 3, 2))
+    corners = numbers / 2 + offset
+    fragments = rasterize(corners, SIZE)
+    rows, columns = np.indices((SIZE, SIZE)) + 0.5
+    for face, (a, b, c) in enumerate(corners):
+        sides = [
+            (end[0] - start[0]) * (rows - start[1]) - (end[1] - start[1]) * (columns - start[0])
+            for start, end in ((a, b), (b, c), (c, a))
+        ]
+        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+        inside = (np.sign(area) * np.stack(sides) >= 0).all(axis=0) & (area != 0)
+        found = fragments.pixels[fragments.faces == face]
+        np.testing.assert_array_equal(found, np.flatnonzero(inside))
+
+
+@pytest.mark.filterwarnings("error")
+def test_triangles_whose_area_is_no_number_cover_nothing() -> None:
+    corners = np.full((3, 3, 2), 1e200) * [[[1]], [[-1]], [[1]]] * np.eye(3, 2)
+    assert len(rasterize(corners, SIZE).pixels) == 0
+
+
 def test_weights_give_the_pixels_place_back() -> None:
     corners = np.random.default_rng(1).uniform(0, SIZE, (10, 3, 2))
     fragments = rasterize(corners, SIZE)
