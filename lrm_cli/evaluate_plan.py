@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from lrm_cli.batch.command import Batch, BatchFlags, plan_batch, spread_over
-from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Shard, Wanted
+from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Wanted
+from lrm_cli.batch.shard import Shard
 from lrm_cli.batch.work import Work, digest_of
 from lrm_cli.evaluate_settings import EvaluateSettings
 from lrm_cli.evaluator import ModelScorer, PredictionScorer

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lrm_cli.mesh_settings import INPUT_SUFFIX, MeshSettings
+from lrm_cli.mesh_settings import MeshSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ def write_files(
     import numpy as np
 
     from model.formats.atomic import write_atomically
-    from model.formats.names import TRIPLANE
+    from model.formats.names import INPUT, TRIPLANE
     from model.formats.writing import write_mesh, write_seen
     from model.photos import picture_to_png
     from model.surface.file_frame import moved
@@ -50,7 +50,7 @@ def write_files(
     in_file = moved(mesh, np.array(notes.file_from_world), settings.unlit)
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.name.endswith(INPUT_SUFFIX):
+        if path.name.endswith(INPUT):
             assert picture is not None
             write_atomically(path, picture_to_png(picture))
         elif path.name.endswith(TRIPLANE):

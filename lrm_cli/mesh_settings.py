@@ -16,7 +16,6 @@ FLAGS = ("fragments", "open", "touches-box", "misfit")  # as those of `model.sur
 RESOLUTIONS = (16, 1024)  # grid points per side
 TEXTURES = (16, 8192)  # texels per side
 FEWEST_FACES = 4  # that enclose anything
-INPUT_SUFFIX = ".input.png"  # of prepared pictures that are kept
 TURNTABLE_SUFFIX = ".mp4"
 
 # What each profile sets; single flags take precedence. docs/formats.md tells which published
@@ -89,7 +88,7 @@ class MeshSettings(PhotoSettings):
 
     def files_of(self, stem: str) -> list[str]:
         """The files that a photo becomes, below the output folder, with `/`."""
-        from model.formats.names import files_of, seen_file, triplane_file
+        from model.formats.names import INPUT, files_of, seen_file, triplane_file
 
         files = [
             file
@@ -104,7 +103,7 @@ class MeshSettings(PhotoSettings):
         if self.turntable:
             files.append(Path(stem + TURNTABLE_SUFFIX))
         if self.save_inputs:
-            files.append(Path(stem + INPUT_SUFFIX))
+            files.append(Path(stem + INPUT))
         return list(dict.fromkeys(file.as_posix() for file in files))
 
 

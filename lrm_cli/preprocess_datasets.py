@@ -13,7 +13,7 @@ import typer
 
 from lrm_cli import console
 from lrm_cli.batch.command import BatchFlags
-from lrm_cli.batch.discovery import Shard
+from lrm_cli.batch.shard import Shard
 from lrm_cli.batch.summary import list_entries
 from lrm_cli.dataset_bucket import SETTINGS_NAME
 from lrm_cli.progress import Progress, show_progress

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from lrm_cli import console
 from lrm_cli.batch import storage
 from lrm_cli.batch.command import Batch, BatchFlags, plan_batch
-from lrm_cli.batch.discovery import Shard
 from lrm_cli.batch.places import Spread, spread
+from lrm_cli.batch.shard import Shard
 from lrm_cli.dataset_bucket import DatasetBucket, DatasetFolder
 from lrm_cli.dataset_store import DatasetStore, remove_all
 from lrm_cli.evaluate_settings import SPLITS

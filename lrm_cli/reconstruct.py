@@ -17,7 +17,7 @@ from lrm_cli.reconstructor import Reconstructor
 from lrm_cli.report.gallery import write_report
 from model.formats.names import TRIPLANE, is_triplane
 
-# Pictures first: their triplanes may have been saved beside them.
+# Photos first: their triplanes may have been saved beside them.
 _WANTED = Wanted((PICTURE_SUFFIXES, (TRIPLANE,)))
 
 
@@ -29,7 +29,7 @@ def reconstruct(
             metavar="SOURCE",
             help="Pictures, folders of them, patterns ('shots/**/*.jpg'), lists of these "
             "(@list.txt), or - for a list on standard input; also triplanes that "
-            "--save-triplane has kept, of folders without pictures.",
+            "--save-triplane has kept, of folders without photos.",
         ),
     ],
     out: options.OutOption,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from lrm_cli.photo_settings import PhotoSettings, check_choices
+from model.formats.names import SHEET
 
 MODES = ("auto", "field", "mesh")
 FORMATS = ("mp4", "webm", "gif", "webp", "png")  # a test holds them equal to `model.formats`
@@ -23,7 +24,7 @@ MOST_TURNS = 100.0
 # No input's place may be a folder that an output's name would take.
 OUTPUT_SUFFIXES = (
     *(".mp4", ".webm", ".gif", ".webp", ".png", ".frames"),
-    *(".sheet.png", ".depth-png", ".depth-npy", ".cameras.json"),
+    *(SHEET, ".depth-png", ".depth-npy", ".cameras.json"),
 )
 
 Kind = Literal["video", "still", "sheet", "depth", "cameras"]
@@ -136,7 +137,7 @@ class TurntableSettings:
                 name = f"{stem}{look}{video_suffix(form)}"
                 outputs.append(Output(name, "video", channels, form))
             if self.sheet is not None:
-                outputs.append(Output(f"{stem}{look}.sheet.png", "sheet", channels))
+                outputs.append(Output(f"{stem}{look}{SHEET}", "sheet", channels))
         for form in self.depth_formats:
             outputs.append(Output(f"{stem}.depth-{form}", "depth", form=form))
         if self.depth_formats:

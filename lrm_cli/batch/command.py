@@ -16,7 +16,7 @@ from lrm_cli import console
 from lrm_cli.batch import storage
 from lrm_cli.batch.bucket import Bucket
 from lrm_cli.batch.cluster import Cluster
-from lrm_cli.batch.discovery import PICTURES, Input, Shard, Wanted, find_inputs
+from lrm_cli.batch.discovery import PICTURES, Input, Wanted, find_inputs
 from lrm_cli.batch.division import device_stages_of
 from lrm_cli.batch.executor import Division, PoolExecutor
 from lrm_cli.batch.job import Job, Store, run
@@ -24,6 +24,7 @@ from lrm_cli.batch.made import Below, Made
 from lrm_cli.batch.places import Spread, spread
 from lrm_cli.batch.pools import Pool
 from lrm_cli.batch.ray_pool import RayPool
+from lrm_cli.batch.shard import Shard
 from lrm_cli.batch.sources import expand_sources
 from lrm_cli.batch.staging import StagedWork
 from lrm_cli.batch.summary import list_plan, summarize

@@ -1,10 +1,8 @@
-"""Which files a command works on, in which order, where results go, and who does which."""
+"""Which files a command works on, in which order, and where results go."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import stat
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -14,6 +12,7 @@ from typing import NamedTuple
 
 from lrm_cli.batch import storage
 from lrm_cli.batch.naming import distinct_stems, natural_key
+from lrm_cli.batch.own_files import is_report, side_pictures
 from lrm_cli.batch.sources import walk
 from lrm_cli.batch.storage import Listed
 from lrm_cli.batch.versions import file_version
@@ -110,38 +109,6 @@ class Wanted:
 PICTURES = Wanted()
 
 
-@dataclass(frozen=True)
-class Shard:
-    """One of several jobs that share the work without talking to each other.
-
-    An input belongs to one of them by its name alone, so that every input is done exactly once,
-    even if files come and go while the jobs start.
-
-    Attributes:
-        number: 1 … count.
-    """
-
-    number: int
-    count: int
-
-    @staticmethod
-    def parse(text: str) -> Shard:
-        """`i/n`, as `--shard` takes it.
-
-        Raises:
-            ValueError: that is not what it is.
-        """
-        match = re.fullmatch(r"(\d+)/(\d+)", text)
-        if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise ValueError(f"--shard is {text!r}; it must be i/n, as 1/8 … 8/8")
-        return Shard(int(match[1]), int(match[2]))
-
-    def takes(self, name: str) -> bool:
-        """Whether the input of this name is this job's."""
-        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-        return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
-
-
 def find_inputs(
     sources: Sequence[Path],
     out: Path,
@@ -153,9 +120,10 @@ def find_inputs(
 
     Names are relative to the folder when there is one source, else to the deepest folder that
     holds all sources. In folders, hidden entries and files that are not wanted by their
-    suffix are passed over, and so is `out` where it lies inside; a file given by name is taken
-    whatever its suffix. What is not there (any more) or may not be read is an input too, so that
-    it fails by itself: also a folder in a folder, whose files would be missed silently.
+    suffix are passed over, and so are `out` where it lies inside, reports, and pictures that `lrm`
+    has put beside its results; a file given by name is taken whatever it is. What is not there
+    (any more) or may not be read is an input too, so that it fails by itself: also a folder in a
+    folder, whose files would be missed silently.
 
     Args:
         made: files that are no inputs even where they are given by name, as patterns do.
@@ -268,14 +236,16 @@ def _files_in(folder: Path, out: Path, recursive: bool, wanted: Wanted) -> list[
 
     inside_out = os.path.realpath(out)
     for place, folders, files in _walk(folder, note):
-        if Path(place) != folder and os.path.realpath(place) == inside_out:
+        is_own = os.path.realpath(place) == inside_out or is_report(place, files)
+        if Path(place) != folder and is_own:
             folders.clear()
             continue
         if not recursive:
             folders.clear()
         here: list[dict[str, Listed | None]] = [{} for _ in wanted.groups]
+        own = side_pictures(files)
         for name, listed in files.items():
-            group = wanted.group_of(name)
+            group = None if name in own else wanted.group_of(name)
             if group is not None and _may_be_file(os.path.join(place, name)):
                 here[group][name] = listed
         for group, names in enumerate(here):

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from lrm_cli.batch.discovery import text_of
 from lrm_cli.batch.ledger import Ledger
-
-REPORT_FOLDER = "report"  # in an output folder
-MANIFEST = "manifest.json"  # in a report
+from lrm_cli.batch.own_files import MANIFEST, REPORT_FOLDER
 
 
 class Made:

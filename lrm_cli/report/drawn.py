@@ -6,7 +6,7 @@ import json
 from collections.abc import Set
 from pathlib import Path
 
-from lrm_cli.batch.made import MANIFEST
+from lrm_cli.batch.own_files import MANIFEST
 from lrm_cli.report.pictures import MESH_KIND, PHOTO_KIND, VIEW_KIND, Kind
 from model.formats.atomic import write_atomically
 

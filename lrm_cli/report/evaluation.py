@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrm_cli.batch.made import MANIFEST, REPORT_FOLDER
+from lrm_cli.batch.own_files import MANIFEST, REPORT_FOLDER
 from lrm_cli.evaluate_settings import STRIP_SUFFIX
 from lrm_cli.report.histogram import histogram
 from lrm_cli.report.markup import page_bytes, url

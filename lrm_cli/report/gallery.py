@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lrm_cli import console
-from lrm_cli.batch.made import REPORT_FOLDER
+from lrm_cli.batch.own_files import REPORT_FOLDER
 from lrm_cli.progress import Progress, show_progress
 from lrm_cli.report.drawn import KINDS, PAGE_SUFFIX, Drawn
 from lrm_cli.report.entries import Failed, Item, read_entries

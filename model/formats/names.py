@@ -10,6 +10,9 @@ from pathlib import Path
 # Beside `photo.obj`; not `photo.png`, which may be the photo itself.
 TEXTURE, MTL, SEEN = ".texture.png", ".mtl", ".seen.png"
 TRIPLANE = ".triplane.safetensors"
+INPUT = ".input.png"  # what the network saw
+SHEET = ".sheet.png"  # frames of a turntable
+SIDE_PICTURES = (TEXTURE, SEEN, INPUT, SHEET)
 
 # Suffix -> what a mesh with an atlas has beside it, in the order of writing.
 _BESIDE: dict[str, tuple[str, ...]] = {

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from lrm_cli.batch.discovery import Input, Shard, Wanted, find_inputs
+from lrm_cli.batch.discovery import Input, Wanted, find_inputs
 from lrm_cli.batch.naming import natural_key
+from lrm_cli.batch.shard import Shard
 
 
 def tree(root: Path, *names: str) -> Path:

@@ -115,7 +115,7 @@ ORDER = {
     ],
 }
 BATCH_ORDER = [
-    *("storage", "sources", "versions", "naming", "discovery"),
+    *("storage", "sources", "versions", "naming", "own_files", "discovery", "shard"),
     *("ledger_index", "ledger", "made", "leftovers", "bucket"),
     *("work", "division", "staging", "handover", "pipeline", "pools", "workers", "places"),
     *("seats", "retries", "executor", "job", "summary"),
