@@ -48,12 +48,21 @@ _Result = TypeVar("_Result")
 
 def standard_error() -> Console:
     """Made anew for each use, since tests and notebooks replace `sys.stderr`."""
-    return Console(stderr=True, highlight=False)
+    return _watched(Console(stderr=True, highlight=False))
 
 
 def standard_output() -> Console:
     """Where results go; see `standard_error`."""
-    return Console(highlight=False)
+    return _watched(Console(highlight=False))
+
+
+def _watched(console: Console) -> Console:
+    """FORCE_COLOR, set in many CI jobs, is about colours: a log is no terminal for it.
+
+    What moves the cursor or keeps to a width asks `is_interactive`.
+    """
+    console.is_interactive = console.is_interactive and console.file.isatty()
+    return console
 
 
 def message(text: str) -> None:
@@ -195,7 +204,7 @@ def print_table(
     for row in rows:
         table.add_row(*map(escape, row))
     console = standard_output()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not console.is_interactive and "COLUMNS" not in os.environ:
         console.width = _ENOUGH_COLUMNS
     console.print(table)
 
@@ -203,7 +212,7 @@ def print_table(
 def print_markdown(text: str) -> None:
     """A Markdown text on standard output: laid out on a terminal, else as it is."""
     console = standard_output()
-    if console.is_terminal:
+    if console.is_interactive:
         from rich.markdown import Markdown
 
         console.print(Markdown(text))

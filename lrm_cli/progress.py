@@ -159,7 +159,7 @@ def show_progress(
     console = standard_error()
     if quiet:
         yield Progress(total)
-    elif not console.is_terminal:
+    elif not console.is_interactive:
         yield _LineProgress(total)
     else:
         from rich.live import Live

@@ -129,7 +129,7 @@ def _draw_missing(
     total = sum(map(len, missing.values()))
     if not total:
         return
-    in_log = not console.standard_error().is_terminal
+    in_log = not console.standard_error().is_interactive
     if in_log and not quiet:
         console.message(f"Drawing {max(map(len, missing.values()))} items for the report")
     with show_progress(total, "Drawing the report", quiet or in_log) as progress:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 
 import pytest
+import typer
 from rich.console import Console
 
 from lrm_cli import progress as progress_module
+from lrm_cli.console import fail, print_table
 from lrm_cli.progress import StageCount, show_progress
 
 NAMES = ("Reconstructing", "prepare", "model")
@@ -32,3 +34,31 @@ def test_a_terminal_shows_all_and_each_stage(monkeypatch: pytest.MonkeyPatch, co
     assert "4/20 1 min 0 s, 3.0/min, 5 min 20 s left, 1 failed" in lines["Reconstructing"]
     assert "5/20 1 waiting, 0.50 s each" in lines["prepare"]
     assert "1/20 at step 54 of 120, 3 waiting" in lines["model"]
+
+
+@pytest.mark.parametrize("variables", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}])
+def test_a_log_has_a_line_for_each_item_whatever_is_wanted_of_its_colours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with show_progress(2, "Reconstructing") as progress:
+        progress.done("a.png", "1.0 s")
+        progress.failed("b.png", "it is blue")
+    print_table(["name", "what"], [["a", "long " * 40]])
+    shown = capsys.readouterr()
+    assert shown.err == "[1/2] a.png  1.0 s\n[2/2] b.png  FAILED: it is blue\n"
+    assert "long " * 39 in shown.out
+
+
+@pytest.mark.parametrize("variable", ["", "NO_COLOR", "FORCE_COLOR"])
+def test_a_log_has_colours_only_where_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str
+) -> None:
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    with pytest.raises(typer.Exit):
+        fail("no room")
+    shown = capsys.readouterr().err
+    assert ("\x1b[" in shown) == (variable == "FORCE_COLOR")
+    assert "no room" in shown
