@@ -122,17 +122,24 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         *("reconstruct ", "render ", "preprocess ", "train "),
         *("evaluate ", "models ", "models info "),
     )
+    # What others need for it by themselves, so that a slow machine is known for one: newer typers
+    # import pydantic.
+    others = "import typer, rich.console\ntry: import typer._adapters\nexcept ImportError: pass"
+    theirs = min(_processor_seconds(others)[0] for _ in range(3))
     for command in ("", *commands):
-        arguments = [sys.executable, "-c", code, command + "--help"]
-        seconds = []
-        for _ in range(3):  # the first may still compile byte code, and a neighbour may be busy
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            output = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            assert "HEAVY []" in output
-            # CPU time, so that waiting for a busy machine does not count.
-            seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        assert min(seconds) < 0.5
+        # The first may still compile byte code, and a neighbour may be busy.
+        runs = [_processor_seconds(code, command + "--help") for _ in range(3)]
+        assert all("HEAVY []" in output for _, output in runs)
+        assert min(seconds for seconds, _ in runs) < max(0.5, 4 * theirs)
+
+
+def _processor_seconds(code: str, *arguments: str) -> tuple[float, str]:
+    """What a Python process takes of a processor, however busy the machine is, and prints."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", code, *arguments]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, output
 
 
 @pytest.mark.parametrize(
