@@ -48,6 +48,7 @@ _SETTINGS = MeshSettings(
     texture_format="png",
     project_photo=True,
     save_visibility=False,
+    normal_map=False,
     unlit=False,
     length=1.0,
     origin="center",

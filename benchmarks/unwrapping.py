@@ -93,7 +93,7 @@ def pattern_psnr_db(mesh: Mesh, layout: Layout, size: int, cameras: Cameras) -> 
     # Eight texels where half of the square is used, the same for all layouts.
     pattern = waves(PERIOD_TEXELS * np.sqrt(2 * area) / size)
     texels = texels_on_surface(cut, uv, size)
-    texture = fill(texels, pattern(texels.points_world))
+    texture = fill(texels.texels, size, pattern(texels.points_world))
     scores = []
     for view in range(len(cameras.intrinsics)):
         pixels, distances = to_pixels(mesh.vertices_world, cameras[view], PICTURE)

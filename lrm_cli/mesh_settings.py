@@ -41,6 +41,7 @@ class MeshSettings(PhotoSettings):
     texture_format: str
     project_photo: bool
     save_visibility: bool
+    normal_map: bool
     unlit: bool
     length: float  # metres
     origin: str
@@ -79,6 +80,12 @@ class MeshSettings(PhotoSettings):
             )
         if self.save_visibility and not (self.texture and self.project_photo):
             raise ValueError("--save-visibility goes with a texture and a projected photo")
+        if self.normal_map and not self.texture:
+            raise ValueError("--normal-map goes with a texture")
+        if self.normal_map and self.unlit:
+            raise ValueError(
+                "--normal-map is for light, which --unlit leaves out: take one of them"
+            )
         if not (math.isfinite(self.length) and self.length > 0):
             raise ValueError(f"--length is {self.length}; it must be a positive number of metres")
         if "usdz" in self.formats:
@@ -93,7 +100,7 @@ class MeshSettings(PhotoSettings):
         files = [
             file
             for form in self.formats
-            for file in files_of(Path(f"{stem}.{form}"), has_atlas=self.texture > 0)
+            for file in files_of(Path(f"{stem}.{form}"), self.texture > 0, self.normal_map)
         ]
         mesh = Path(f"{stem}.{self.formats[0]}")
         if self.save_visibility:

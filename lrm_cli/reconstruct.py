@@ -91,6 +91,14 @@ def reconstruct(
             "--save-visibility", help="Keep what of the texture is the photo's, as NAME.seen.png."
         ),
     ] = False,
+    normal_map: Annotated[
+        bool,
+        typer.Option(
+            "--normal-map",
+            help="Bake the fine surface's normals into a picture beside the texture, so that "
+            "meshes of few --faces are lit like it (GLB, OBJ, USDZ).",
+        ),
+    ] = False,
     unlit: Annotated[
         bool,
         typer.Option(
@@ -201,6 +209,7 @@ def reconstruct(
             texture_format=chosen["texture_format"],
             project_photo=project_photo,
             save_visibility=save_visibility,
+            normal_map=normal_map,
             unlit=unlit,
             length=length,
             origin=origin,

@@ -207,21 +207,26 @@ class _Steps:
         import torch
 
         from model.surface.baking import with_texture
+        from model.surface.normal_map import with_normal_map
         from model.surface.projection import FramedPhoto
         from model.transfers import own_stream
 
         assert photo.field is not None
         assert photo.mesh is not None
-        mesh = photo.mesh
-        if self._settings.texture:
+        mesh, settings = photo.mesh, self._settings
+        if settings.texture:
             framed = None
             if photo.square is not None:
                 assert self._photos is not None
                 rgba = photo.square / 255
                 framed = FramedPhoto(rgba, self._photos.input_camera())
             with torch.inference_mode(), own_stream(photo.field.device):
-                mesh = with_texture(photo.field, mesh, self._settings.texture, framed)
-        field = photo.field if self._settings.save_triplane else None
+                mesh = with_texture(photo.field, mesh, settings.texture, framed)
+                if settings.normal_map:
+                    mesh = with_normal_map(
+                        photo.field, mesh, settings.resolution, settings.threshold
+                    )
+        field = photo.field if settings.save_triplane else None
         frame = self._frame_of(mesh, photo.elevation)
         return dataclasses.replace(photo, field=field, square=None, mesh=mesh, frame=frame)
 

@@ -22,13 +22,16 @@ _SHORT_INDICES = 65_535  # vertices; the index 65535 itself is kept for restarti
 def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png") -> bytes:
     """A GLB file: positions, normals, one material, and a texture or vertex colours.
 
+    Beside a normal map stand the tangents that it was baked for.
+
     COLOR_0 is linear, as the specification says, in 16 bits: 8 bits of linear light would merge
     most of the dark sRGB levels, floats would take twice the room. The material is matt; that of an
     unlit mesh has KHR_materials_unlit besides, and readers without it show it matt.
 
     Args:
-        texture_format: `webp` needs the extension EXT_texture_webp, which the file then
-            requires: readers without it refuse the file instead of showing it white.
+        texture_format: of the colours; a normal map is always a PNG. `webp` needs the extension
+            EXT_texture_webp, which the file then requires: readers without it refuse the file
+            instead of showing it white.
     """
     binary = _Binary()
     attributes = gltf.Attributes(
@@ -45,7 +48,14 @@ def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png
         scenes=[gltf.Scene(nodes=[0])],
         nodes=[gltf.Node(mesh=0, name="object")],
     )
-    surface = gltf.PbrMetallicRoughness(
+    material = gltf.Material(
+        name="unlit" if mesh.unlit else "matt",
+        extensions={_UNLIT: {}} if mesh.unlit else {},
+        doubleSided=False,
+        alphaMode=gltf.OPAQUE,
+        alphaCutoff=None,
+    )
+    surface = material.pbrMetallicRoughness = gltf.PbrMetallicRoughness(
         baseColorFactor=[1.0, 1.0, 1.0, 1.0], metallicFactor=0.0, roughnessFactor=1.0
     )
     if mesh.atlas is None:
@@ -55,20 +65,16 @@ def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png
         attributes.TEXCOORD_0 = binary.vertices(mesh.atlas.uv * (1, -1) + (0, 1))
         surface.baseColorTexture = gltf.TextureInfo(index=0)
         _add_texture(document, binary, mesh.atlas, texture_format)
+        if mesh.atlas.normal_map is not None:
+            assert mesh.tangents is not None
+            attributes.TANGENT = binary.vertices(mesh.tangents)
+            material.normalTexture = gltf.NormalMaterialTexture(index=1)
+            _add_normal_map(document, binary, mesh.atlas.normal_map)
     triangles = gltf.Primitive(
         attributes=attributes, indices=binary.indices(mesh.faces), material=0, mode=gltf.TRIANGLES
     )
     document.meshes = [gltf.Mesh(name="object", primitives=[triangles])]
-    document.materials = [
-        gltf.Material(
-            name="unlit" if mesh.unlit else "matt",
-            pbrMetallicRoughness=surface,
-            extensions={_UNLIT: {}} if mesh.unlit else {},
-            doubleSided=False,
-            alphaMode=gltf.OPAQUE,
-            alphaCutoff=None,
-        )
-    ]
+    document.materials = [material]
     if mesh.unlit:
         document.extensionsUsed = [*document.extensionsUsed, _UNLIT]
     document.accessors, document.bufferViews = binary.accessors, binary.views
@@ -99,6 +105,12 @@ def _add_texture(
         document.textures = [gltf.Texture(sampler=0, source=0)]
 
 
+def _add_normal_map(document: gltf.GLTF2, binary: _Binary, pixels: NDArray[np.uint8]) -> None:
+    picture = binary.view(picture_bytes(pixels), target=None)
+    document.images.append(gltf.Image(bufferView=picture, mimeType="image/png", name="normals"))
+    document.textures.append(gltf.Texture(sampler=0, source=1))
+
+
 class _Binary:
     """The buffer, filled piece by piece.
 
@@ -111,9 +123,9 @@ class _Binary:
         self.accessors: list[Any] = []
 
     def vertices(self, values: NDArray[np.floating[Any]], bounds: bool = False) -> int:
-        """Index of a new accessor for (N, 2) or (N, 3) values."""
+        """Index of a new accessor for (N, 2), (N, 3) or (N, 4) values."""
         values = values.astype("<f4")
-        kind = {2: gltf.VEC2, 3: gltf.VEC3}[values.shape[1]]
+        kind = {2: gltf.VEC2, 3: gltf.VEC3, 4: gltf.VEC4}[values.shape[1]]
         view = self.view(values.tobytes(), gltf.ARRAY_BUFFER)
         low, high = values.min(axis=0).tolist(), values.max(axis=0).tolist()
         limits = {"min": low, "max": high} if bounds else {}

@@ -8,16 +8,17 @@ import re
 from pathlib import Path
 
 # Beside `photo.obj`; not `photo.png`, which may be the photo itself.
-TEXTURE, MTL, SEEN = ".texture.png", ".mtl", ".seen.png"
+TEXTURE, NORMAL_MAP, MTL, SEEN = ".texture.png", ".normal.png", ".mtl", ".seen.png"
 TRIPLANE = ".triplane.safetensors"
 INPUT = ".input.png"  # what the network saw
 SHEET = ".sheet.png"  # frames of a turntable
 SIDE_PICTURES = (TEXTURE, SEEN, INPUT, SHEET)
 
-# Suffix -> what a mesh with an atlas has beside it, in the order of writing.
+# Suffix -> what a mesh with an atlas has beside it, in the order of writing; a normal map only
+# where the atlas has one.
 _BESIDE: dict[str, tuple[str, ...]] = {
     ".glb": (),
-    ".obj": (TEXTURE, MTL),
+    ".obj": (TEXTURE, NORMAL_MAP, MTL),
     ".ply": (TEXTURE,),
     ".stl": (),
     ".usdz": (),
@@ -43,7 +44,7 @@ def check_writable(path: Path) -> None:
         require_usd()
 
 
-def files_of(path: Path, has_atlas: bool) -> list[Path]:
+def files_of(path: Path, has_atlas: bool, has_normal_map: bool = False) -> list[Path]:
     """The files that make up a mesh file, itself the last: what it refers to is there before it.
 
     OBJ and PLY of one stem share their texture, which is the same.
@@ -57,7 +58,10 @@ def files_of(path: Path, has_atlas: bool) -> list[Path]:
             f"{path.name}: meshes cannot be written as {path.suffix or 'a file without suffix'}; "
             f"the formats are {', '.join(WRITABLE_SUFFIXES)}"
         )
-    return [*(beside(path, suffix) for suffix in suffixes if has_atlas), path]
+    if not has_atlas:
+        return [path]
+    wanted = [suffix for suffix in suffixes if has_normal_map or suffix != NORMAL_MAP]
+    return [*(beside(path, suffix) for suffix in wanted), path]
 
 
 def beside(path: Path, suffix: str) -> Path:

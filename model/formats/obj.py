@@ -37,12 +37,18 @@ def obj_bytes(mesh: FileMesh, notes: Notes, mtl_name: str) -> bytes:
     return header + vertices + _rows("vn %.4f %.4f %.4f", mesh.normals) + faces
 
 
-def mtl_bytes(notes: Notes, texture_name: str, unlit: bool = False) -> bytes:
+def mtl_bytes(
+    notes: Notes, texture_name: str, unlit: bool = False, normals_name: str | None = None
+) -> bytes:
     """An MTL file with one matt material, whose diffuse colour is the texture.
+
+    A normal map is named twice: three.js and assimp know it by `norm`, Blender and Godot by
+    `map_Bump`; of a material that has both, three.js takes the former.
 
     Args:
         texture_name: the picture beside it; without spaces.
         unlit: the colour is constant (`illum 0`), whatever the light.
+        normals_name: the normal map beside it, if there is one; without spaces.
     """
     lines = [
         *(f"# {comment}" for comment in notes.comments()),
@@ -53,6 +59,8 @@ def mtl_bytes(notes: Notes, texture_name: str, unlit: bool = False) -> bytes:
         "illum 0" if unlit else "illum 1",  # constant, or diffuse only
         f"map_Kd {texture_name}",
     ]
+    if normals_name is not None:
+        lines += [f"norm {normals_name}", f"map_Bump {normals_name}"]
     return "\n".join([*lines, ""]).encode("ascii")
 
 

@@ -50,16 +50,21 @@ def usdz_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "pn
     """
     require_usd()
     files = {}
-    texture_name = None
+    texture_name = normals_name = None
     if mesh.atlas is not None:
         kind: TextureFormat = "jpeg" if texture_format == "jpeg" else "png"
         texture_name = {"png": "texture.png", "jpeg": "texture.jpg"}[kind]
         files[texture_name] = picture_bytes(mesh.atlas.colors_srgb, kind)
+        if mesh.atlas.normal_map is not None:
+            normals_name = "normal.png"
+            files[normals_name] = picture_bytes(mesh.atlas.normal_map)
     # The first file of the archive is the one that viewers open.
-    return _archive({"object.usdc": _layer(mesh, notes, texture_name), **files})
+    return _archive({"object.usdc": _layer(mesh, notes, texture_name, normals_name), **files})
 
 
-def _layer(mesh: FileMesh, notes: Notes, texture_name: str | None) -> bytes:
+def _layer(
+    mesh: FileMesh, notes: Notes, texture_name: str | None, normals_name: str | None
+) -> bytes:
     """The scene in USD's binary form, the only one that Apple's viewers take."""
     from pxr import Usd, UsdGeom
 
@@ -74,7 +79,7 @@ def _layer(mesh: FileMesh, notes: Notes, texture_name: str | None) -> bytes:
         "copyright": notes.copyright_notice or "",
         "extras": json.dumps(notes.extras),
     }
-    _define_material(stage, _define_mesh(stage, mesh), texture_name, mesh.unlit)
+    _define_material(stage, _define_mesh(stage, mesh), texture_name, normals_name, mesh.unlit)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "object.usdc"
         stage.GetRootLayer().Export(str(path))
@@ -108,7 +113,9 @@ def _define_mesh(stage: Any, mesh: FileMesh) -> Any:
     return shape
 
 
-def _define_material(stage: Any, shape: Any, texture_name: str | None, unlit: bool) -> None:
+def _define_material(
+    stage: Any, shape: Any, texture_name: str | None, normals_name: str | None, unlit: bool
+) -> None:
     """Bind a rough non-metal whose colour is the texture, or else the mesh's vertex colours."""
     from pxr import Sdf, UsdShade
 
@@ -130,18 +137,29 @@ def _define_material(stage: Any, shape: Any, texture_name: str | None, unlit: bo
         color = reader.CreateOutput("result", types.Float3)
     else:
         reader = shader("coordinates", "UsdPrimvarReader_float2", varname=(types.String, "st"))
-        texture = shader(
-            "texture",
-            "UsdUVTexture",
-            file=(types.Asset, texture_name),
-            sourceColorSpace=(types.Token, "sRGB"),
-            wrapS=(types.Token, "clamp"),
-            wrapT=(types.Token, "clamp"),
-        )
-        texture.CreateInput("st", types.Float2).ConnectToSource(
-            reader.CreateOutput("result", types.Float2)
-        )
-        color = texture.CreateOutput("rgb", types.Float3)
+        coordinates = reader.CreateOutput("result", types.Float2)
+
+        def picture(name: str, file: str, space: str, **inputs: tuple[Any, Any]) -> Any:
+            texture = shader(
+                name,
+                "UsdUVTexture",
+                file=(types.Asset, file),
+                sourceColorSpace=(types.Token, space),
+                wrapS=(types.Token, "clamp"),
+                wrapT=(types.Token, "clamp"),
+                **inputs,
+            )
+            texture.CreateInput("st", types.Float2).ConnectToSource(coordinates)
+            return texture.CreateOutput("rgb", types.Float3)
+
+        color = picture("texture", texture_name, "sRGB")
+        if normals_name is not None:  # 0..255 to -1..1
+            from_levels = {
+                "scale": (types.Float4, (2.0, 2.0, 2.0, 1.0)),
+                "bias": (types.Float4, (-1.0, -1.0, -1.0, 0.0)),
+            }
+            normals = picture("normals", normals_name, "raw", **from_levels)
+            surface.CreateInput("normal", types.Normal3f).ConnectToSource(normals)
     shown = "emissiveColor" if unlit else "diffuseColor"
     surface.CreateInput(shown, types.Color3f).ConnectToSource(color)
     if unlit:  # black, without the gloss that an index of refraction of 1.5 would give it

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.formats.atomic import write_atomically
-from model.formats.names import MTL, TEXTURE, beside, files_of, seen_file
+from model.formats.names import MTL, NORMAL_MAP, TEXTURE, beside, files_of, seen_file
 from model.formats.notes import Notes
 from model.formats.obj import mtl_bytes, obj_bytes
 from model.formats.pictures import TextureFormat, picture_bytes
@@ -36,28 +36,31 @@ def write_mesh(
             room for them.
         texture_format: of the texture inside a GLB, and of that inside a USDZ, where PNG stands
             in for WebP. Beside OBJ and PLY lies always a PNG. A GLB with WebP opens only in
-            readers that know EXT_texture_webp.
+            readers that know EXT_texture_webp. Normal maps are always PNGs: what JPEG and WebP
+            change of them would show as stripes in the light.
         copyright_notice: a credit to keep in the file; STL has no room for it.
 
     Raises:
         ValueError: another suffix or texture format, a mesh without faces, USDZ without usd-core.
         OSError: the folder cannot be written to.
     """
-    files = files_of(path, mesh.atlas is not None)
+    has_normal_map = mesh.atlas is not None and mesh.atlas.normal_map is not None
+    files = files_of(path, mesh.atlas is not None, has_normal_map)
     if not len(mesh.faces):
         raise ValueError(f"{path.name}: the mesh has no faces")
     notes = Notes(extras or {}, copyright_notice)
-    contents = [_encode(file.suffix.lower(), path, mesh, notes, texture_format) for file in files]
+    contents = [_encode(file, path, mesh, notes, texture_format) for file in files]
     for file, content in zip(files, contents, strict=True):
         write_atomically(file, content)
 
 
 def _encode(
-    suffix: str, path: Path, mesh: FileMesh, notes: Notes, texture_format: TextureFormat
+    file: Path, path: Path, mesh: FileMesh, notes: Notes, texture_format: TextureFormat
 ) -> bytes:
     """The bytes of a mesh file, or of one beside it."""
-    texture_name = beside(path, TEXTURE).name
-    match suffix:
+    atlas = mesh.atlas
+    texture_name, normals_name = (beside(path, kind).name for kind in (TEXTURE, NORMAL_MAP))
+    match file.suffix.lower():
         case ".glb":
             # Imported here, since training reads meshes on machines without pygltflib.
             from model.formats.glb import glb_bytes
@@ -66,17 +69,20 @@ def _encode(
         case ".obj":
             return obj_bytes(mesh, notes, beside(path, MTL).name)
         case ".mtl":
-            return mtl_bytes(notes, texture_name, mesh.unlit)
+            bumpy = atlas is not None and atlas.normal_map is not None
+            return mtl_bytes(notes, texture_name, mesh.unlit, normals_name if bumpy else None)
         case ".png":
-            assert mesh.atlas is not None
-            return picture_bytes(mesh.atlas.colors_srgb)
+            assert atlas is not None
+            picture = atlas.normal_map if file.name == normals_name else atlas.colors_srgb
+            assert picture is not None
+            return picture_bytes(picture)
         case ".ply":
             return ply_bytes(mesh, notes, texture_name)
         case ".stl":
             return stl_bytes(mesh)
         case ".usdz":
             return usdz_bytes(mesh, notes, texture_format)
-    raise AssertionError(suffix)
+    raise AssertionError(file)
 
 
 def write_seen(path: Path, mesh: FileMesh) -> Path:

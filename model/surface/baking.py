@@ -51,6 +51,6 @@ def with_texture(
         if fit >= SILHOUETTE_FIT:
             projection = project(texels, photo, depth)
             colors = blend(colors, projection)
-            seen = fill(texels, (projection.shares * 255).round().astype(np.uint8))
-    atlas = Atlas(uv, fill(texels, colors), seen, fit)
+            seen = fill(texels.texels, size, (projection.shares * 255).round().astype(np.uint8))
+    atlas = Atlas(uv, fill(texels.texels, size, colors), seen, fit)
     return Mesh(cut.vertices_world, faces, cut.colors_srgb, cut.normals_world, atlas)

@@ -16,6 +16,7 @@ from model.surface.grid import sample_around_surface
 from model.surface.manifold import cut_pinches, pull_apart
 from model.surface.marching import triangulate
 from model.surface.mesh import Mesh
+from model.surface.normal_map import with_normal_map
 from model.surface.projection import FramedPhoto
 from model.surface.refinement import refine
 from model.transfers import to_device, to_host
@@ -65,6 +66,7 @@ def mesh_of_triangles(
     target_faces: int | None = None,
     texture_size: int = 0,
     photo: FramedPhoto | None = None,
+    normal_map: bool = False,
 ) -> Mesh:
     """The second half of `extract_mesh`, from what the first one returns.
 
@@ -83,7 +85,10 @@ def mesh_of_triangles(
     vertices = pull_apart(vertices, faces, source, cell)  # last, since the surface is one there
     (colors,) = to_host(colors_at(field, to_device(vertices, field.device)))
     mesh = Mesh(vertices, faces, colors, normals)
-    return with_texture(field, mesh, texture_size, photo) if texture_size else mesh
+    if not texture_size:
+        return mesh
+    mesh = with_texture(field, mesh, texture_size, photo)
+    return with_normal_map(field, mesh, resolution, iso) if normal_map else mesh
 
 
 def extract_mesh(
@@ -95,6 +100,7 @@ def extract_mesh(
     target_faces: int | None = None,
     texture_size: int = 0,
     photo: FramedPhoto | None = None,
+    normal_map: bool = False,
     exact: bool = False,
 ) -> Mesh:
     """The surface of a field, as §4.2 makes it: marching cubes on a resolution³ lattice.
@@ -106,6 +112,7 @@ def extract_mesh(
         target_faces: simplify to about this many; None: leave all.
         texture_size: texels per side of a texture; 0: none, colours stand at the vertices.
         photo: what its camera sees is textured from it, where the silhouettes fit.
+        normal_map: a textured mesh also has the fine surface's normals as a picture.
         exact: evaluate the whole lattice instead of the part that `occupancy.py` points to.
 
     Raises:
@@ -123,4 +130,5 @@ def extract_mesh(
         target_faces=target_faces,
         texture_size=texture_size,
         photo=photo,
+        normal_map=normal_map,
     )

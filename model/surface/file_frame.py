@@ -29,6 +29,7 @@ class FileMesh:
         normals: (N, 3) float32 of unit length, outward.
         atlas: its texture, if it has one.
         unlit: whether viewers shall show its colours as they are, without light of their own.
+        tangents: (N, 4) float32, where the atlas has a normal map; see `Mesh`.
     """
 
     vertices_m: NDArray[np.float32]
@@ -37,6 +38,7 @@ class FileMesh:
     normals: NDArray[np.float32]
     atlas: Atlas | None = None
     unlit: bool = False
+    tangents: NDArray[np.float32] | None = None
 
 
 def to_file_frame(
@@ -101,6 +103,10 @@ def moved(mesh: Mesh, file_from_world: NDArray[np.float64], unlit: bool = False)
     turn_and_scale, shift = file_from_world[:3, :3], file_from_world[:3, 3]
     rotation = turn_and_scale / np.linalg.norm(turn_and_scale[0])
     vertices = mesh.vertices_world.astype(np.float64) @ turn_and_scale.T + shift
+    tangents = None
+    if mesh.tangents_world is not None:  # w stays: nothing is mirrored
+        directions, side = mesh.tangents_world[:, :3], mesh.tangents_world[:, 3:]
+        tangents = np.hstack([directions @ rotation.T, side]).astype(np.float32)
     return FileMesh(
         vertices_m=vertices.astype(np.float32),
         faces=mesh.faces,
@@ -108,6 +114,7 @@ def moved(mesh: Mesh, file_from_world: NDArray[np.float64], unlit: bool = False)
         normals=(mesh.normals_world @ rotation.T).astype(np.float32),
         atlas=mesh.atlas,
         unlit=unlit,
+        tangents=tangents,
     )
 
 

@@ -21,12 +21,15 @@ class Atlas:
         seen: (T, T) uint8, 255 where the photo shows the surface and 0 where the model made it
             up; None where no photo was projected.
         silhouette_iou: how well the mesh fits the photo's silhouette; None without a photo.
+        normal_map: (T, T, 3) uint8, normals on the mesh's tangents: red along them, green where v
+            grows, blue outward, from -1 at 0 to 1 at 255; None where none was baked.
     """
 
     uv: NDArray[np.float32]
     colors_srgb: NDArray[np.uint8]
     seen: NDArray[np.uint8] | None = None
     silhouette_iou: float | None = None
+    normal_map: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Mesh:
         colors_srgb: (N, 3) uint8, what the field says at the vertices.
         normals_world: (N, 3) float32 of unit length, outward.
         atlas: its texture, if it has one.
+        tangents_world: (N, 4) float32 as `tangents.vertex_tangents` gives them, where the atlas
+            has a normal map.
     """
 
     vertices_world: NDArray[np.float32]
@@ -47,6 +52,7 @@ class Mesh:
     colors_srgb: NDArray[np.uint8]
     normals_world: NDArray[np.float32]
     atlas: Atlas | None = None
+    tangents_world: NDArray[np.float32] | None = None
 
 
 def vertex_normals(

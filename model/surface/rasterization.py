@@ -35,6 +35,10 @@ class Fragments:
         """(K, C) values between (M, 3, C) of the triangles' corners."""
         return np.einsum("kc,kcx->kx", self.weights, corners[self.faces])
 
+    def at(self, numbers: NDArray[np.int64] | slice) -> Fragments:
+        """Some of them."""
+        return Fragments(self.pixels[numbers], self.faces[numbers], self.weights[numbers])
+
 
 def rasterize(corners: NDArray[np.floating], size: int) -> Fragments:
     """Every pixel centre of an S × S picture inside every triangle.

@@ -12,14 +12,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.cameras import BOX_MAX
-from model.cells import FieldAtPoints, ask
-from model.occupancy import DENSITY_FLOOR
 from model.surface.colors import ColorField
 from model.surface.manifold import place_numbers
 from model.surface.mesh import vertex_normals
+from model.surface.slopes import log_density, slope_at
 
 _STEPS = 2
 _ROUNDS_AGAINST_FOLDS = 8
@@ -52,21 +50,21 @@ def refine(
     points = torch.from_numpy(vertices_world.astype(np.float32)).to(field.device)
     movable = points.abs().amax(1) < BOX_MAX - cell_world / 2
     asked = field.at_points()
-    error = _log_density(asked, points) - np.log(iso_density)
+    error = log_density(asked, points) - np.log(iso_density)
     for _ in range(_STEPS):
-        slope = _slope(asked, points, cell_world)
+        slope = slope_at(asked, points, cell_world)
         step = -error[:, None] * slope / slope.square().sum(1, keepdim=True).clamp_min(1e-12)
         length = step.norm(dim=1, keepdim=True)
         step = step * (cell_world / length.clamp_min(1e-12)).clamp_max(1.0)
         moved = (points + step).clamp(-BOX_MAX, BOX_MAX)
-        moved_error = _log_density(asked, moved) - np.log(iso_density)
+        moved_error = log_density(asked, moved) - np.log(iso_density)
         better = movable & (moved_error.abs() < error.abs())
         points = torch.where(better[:, None], moved, points)
         error = torch.where(better, moved_error, error)
     vertices = _without_folds(vertices_world, points.cpu().numpy(), faces)
     points = torch.from_numpy(vertices).to(field.device)
     of_faces = vertex_normals(vertices, faces)
-    normals = -torch.nn.functional.normalize(_slope(asked, points, cell_world)).cpu().numpy()
+    normals = -torch.nn.functional.normalize(slope_at(asked, points, cell_world)).cpu().numpy()
     agrees = movable.cpu().numpy() & ((normals * of_faces).sum(axis=1) > 0)
     return vertices, np.where(agrees[:, None], normals, of_faces).astype(np.float32)
 
@@ -99,17 +97,3 @@ def _face_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> ND
     """(M, 3), twice as long as the triangles are large."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     return np.cross(b - a, c - a)
-
-
-def _log_density(field: FieldAtPoints, points: Tensor) -> Tensor:
-    """(N,) of (N, 3)."""
-    densities, _ = ask(field, points)
-    return densities.float().clamp_min(DENSITY_FLOOR).log()
-
-
-def _slope(field: FieldAtPoints, points: Tensor, cell_world: float) -> Tensor:
-    """(N, 3) central differences of the density's logarithm over one cell."""
-    half = torch.eye(3, device=points.device) * (cell_world / 2)
-    ahead, behind = points[:, None] + half, points[:, None] - half
-    levels = _log_density(field, torch.cat([ahead, behind]).flatten(0, 1)).unflatten(0, (2, -1, 3))
-    return (levels[0] - levels[1]) / cell_world

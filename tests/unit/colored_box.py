@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from model.surface import FileMesh
 from model.surface.mesh import Atlas
+from model.surface.tangents import vertex_tangents
 
 # Of the faces towards +X, -X, +Y (up), -Y, +Z (front), -Z.
 NORMALS = np.repeat(np.eye(3), 2, axis=0) * np.tile([[1.0], [-1.0]], (3, 1))
@@ -40,4 +43,16 @@ def colored_box() -> FileMesh:
         colors_srgb=np.repeat(COLORS, 4, axis=0),
         normals=np.repeat(NORMALS, 4, axis=0).astype(np.float32),
         atlas=Atlas(np.array(uv, np.float32), texture, seen),
+    )
+
+
+def bumpy(box: FileMesh) -> FileMesh:
+    """The same with tangents and a normal map, each of whose rows has a level of its own."""
+    assert box.atlas is not None
+    picture = np.full((64, 64, 3), (128, 128, 255), np.uint8)
+    picture[..., 0] += np.arange(64, dtype=np.uint8)[:, None]
+    return dataclasses.replace(
+        box,
+        atlas=dataclasses.replace(box.atlas, normal_map=picture),
+        tangents=vertex_tangents(box.vertices_m, box.faces, box.normals, box.atlas.uv),
     )

@@ -21,7 +21,7 @@ SURFACE = {
     "reconstruct": (
         *("--out", "--model", "--device", "--jobs", "--batch-size", "--dtype", "--resolution"),
         *("--faces", "--format", "--profile", "--threshold", "--keep-floaters", "--texture"),
-        *("--texture-format", "--project-photo", "--save-visibility", "--unlit"),
+        *("--texture-format", "--project-photo", "--save-visibility", "--normal-map", "--unlit"),
         *("--origin", "--input-elevation", "--copyright", "--fail-on"),
         *("--length", "--matting", "--matting-model", "--framing"),
         *(

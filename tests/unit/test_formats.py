@@ -19,11 +19,12 @@ from PIL import Image
 
 from model.formats import writing
 from model.formats.names import WRITABLE_SUFFIXES, check_writable, files_of, seen_file
+from model.formats.side_files import side_files
 from model.formats.writing import write_mesh, write_seen
 from model.surface import FileMesh
 from model.surface.mesh import Atlas
-from tests.unit.colored_box import COLORS, colored_box
-from tests.unit.mesh_readers import by_trimesh
+from tests.unit.colored_box import COLORS, bumpy, colored_box
+from tests.unit.mesh_readers import by_trimesh, by_us, by_vtk
 
 HAS_USD = importlib.util.find_spec("pxr") is not None
 SUFFIXES = [s for s in WRITABLE_SUFFIXES if s != ".usdz" or HAS_USD]
@@ -39,17 +40,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("textured", [True, False])
+@pytest.mark.parametrize("kind", ["plain", "textured", "bumpy"])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(
     "stem", ["box", "my box.v2", "Kiste Nº 1", "箱", "-x", " b", "a#b", "a\nb"]
 )
 def test_files_are_those_that_were_announced(
-    stem: str, suffix: str, textured: bool, box: FileMesh, tmp_path: Path
+    stem: str, suffix: str, kind: str, box: FileMesh, tmp_path: Path
 ) -> None:
-    path = tmp_path / (stem + suffix)
-    write_mesh(path, box if textured else dataclasses.replace(box, atlas=None))
-    files = files_of(path, has_atlas=textured)
+    path, textured = tmp_path / (stem + suffix), kind != "plain"
+    mesh = bumpy(box) if kind == "bumpy" else box
+    write_mesh(path, mesh if textured else dataclasses.replace(box, atlas=None))
+    files = files_of(path, has_atlas=textured, has_normal_map=kind == "bumpy")
     assert files[-1] == path
     assert set(files) == set(tmp_path.iterdir())
     if textured and suffix in (".obj", ".ply"):  # the texture is found, whatever the name
@@ -220,17 +222,52 @@ def test_an_unlit_usdz_emits_its_colours(textured: bool, box: FileMesh, tmp_path
     assert surface.GetInput("ior").Get() == 1  # reflects nothing, not even at grazing angles
 
 
+@pytest.mark.parametrize("stem", ["box", "my box"])
+def test_an_objs_normal_map_is_named_for_all_who_read_it(
+    stem: str, box: FileMesh, tmp_path: Path
+) -> None:
+    mesh = bumpy(box)
+    path = tmp_path / f"{stem}.obj"
+    write_mesh(path, mesh)
+    texture, normals, material, _ = files_of(path, has_atlas=True, has_normal_map=True)
+    assert normals.name.endswith(".normal.png")
+    lines = material.read_text().splitlines()
+    for keyword, picture in (("map_Kd", texture), ("norm", normals), ("map_Bump", normals)):
+        assert lines.count(f"{keyword} {picture.name}") == 1
+    assert mesh.atlas is not None
+    with Image.open(normals) as image:
+        np.testing.assert_array_equal(np.asarray(image), mesh.atlas.normal_map)
+    assert {texture, normals, material} <= set(side_files(path, path.read_bytes()))
+    for read in (by_trimesh, by_us, by_vtk):  # and the colours are still found
+        np.testing.assert_allclose(read(path).texture_colors, COLORS[BOX_FACES], atol=1)
+
+
 @pytest.mark.skipif(not HAS_USD, reason="usd-core is not installed")
-@pytest.mark.parametrize("unlit", [False, True])
+def test_a_usdz_has_its_normal_map_as_numbers(box: FileMesh, tmp_path: Path) -> None:
+    from pxr import Usd, UsdShade
+
+    write_mesh(tmp_path / "bumpy.usdz", bumpy(box), texture_format="jpeg")
+    stage = Usd.Stage.Open(str(tmp_path / "bumpy.usdz"))
+    surface = UsdShade.Shader.Get(stage, "/object/material/surface")
+    source = surface.GetInput("normal").GetConnectedSources()[0][0].source
+    texture = UsdShade.Shader(source.GetPrim())
+    assert texture.GetInput("sourceColorSpace").Get() == "raw"
+    assert texture.GetInput("scale").Get() == (2, 2, 2, 1)
+    assert texture.GetInput("bias").Get() == (-1, -1, -1, 0)
+    assert texture.GetInput("file").Get().path == "normal.png"
+
+
+@pytest.mark.skipif(not HAS_USD, reason="usd-core is not installed")
+@pytest.mark.parametrize("kind", ["matt", "unlit", "bumpy"])
 @pytest.mark.parametrize("texture_format", ["png", "jpeg", "webp", None])
 def test_usdz_passes_pixars_and_apples_rules(
-    texture_format: str | None, unlit: bool, box: FileMesh, tmp_path: Path
+    texture_format: str | None, kind: str, box: FileMesh, tmp_path: Path
 ) -> None:
     from pxr import Usd, UsdUtils
 
     path = tmp_path / "box.usdz"
     facts = {"model": "lrm-tiny", "steps": [1, 2]}
-    box = dataclasses.replace(box, unlit=unlit)
+    box = bumpy(box) if kind == "bumpy" else dataclasses.replace(box, unlit=kind == "unlit")
     if texture_format is None:
         write_mesh(path, dataclasses.replace(box, atlas=None), facts)
     else:
@@ -242,6 +279,8 @@ def test_usdz_passes_pixars_and_apples_rules(
             assert entry.compress_type == zipfile.ZIP_STORED
             assert data.index(archive.read(entry)) % 64 == 0
     picture = {None: [], "jpeg": ["texture.jpg"]}.get(texture_format, ["texture.png"])
+    if kind == "bumpy" and texture_format is not None:
+        picture = [*picture, "normal.png"]
     assert names == ["object.usdc", *picture]  # the layer first, in the binary form
     stage = Usd.Stage.Open(str(path))
     assert json.loads(stage.GetRootLayer().customLayerData["extras"]) == facts

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-import struct
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -17,12 +16,12 @@ import pytest
 from model.formats.notes import generator
 from model.formats.writing import write_mesh
 from model.surface import FileMesh
-from tests.unit.colored_box import colored_box
+from tests.unit.colored_box import bumpy, colored_box
+from tests.unit.glb_file import Glb
 
 ROOT = Path(__file__).parents[2]
 NODE_MODULES = Path(os.environ.get("LRM_NODE_MODULES", ROOT / "node_modules"))
 EXTRAS = {"model": "lrm-tiny", "licence": "CC-BY 4.0 é", "steps": 3}
-COMPONENTS = {5123: "<u2", 5125: "<u4", 5126: "<f4"}
 
 
 @pytest.fixture(scope="module")
@@ -33,45 +32,6 @@ def box() -> FileMesh:
 @pytest.fixture(scope="module")
 def plain_box(box: FileMesh) -> FileMesh:
     return dataclasses.replace(box, atlas=None)
-
-
-class Glb:
-    """JSON and binary chunk, by §4.4 of the specification."""
-
-    def __init__(self, path: Path) -> None:
-        data = path.read_bytes()
-        magic, version, length = struct.unpack_from("<III", data)
-        assert (magic, version, length) == (0x46546C67, 2, len(data))
-        chunks, offset = [], 12
-        while offset < length:
-            size, kind = struct.unpack_from("<II", data, offset)
-            assert size % 4 == 0
-            chunks.append((kind, data[offset + 8 : offset + 8 + size]))
-            offset += 8 + size
-        (json_kind, text), (binary_kind, self.binary) = chunks
-        assert (json_kind, binary_kind) == (0x4E4F534A, 0x004E4942)
-        self.document = json.loads(text)
-        (mesh,) = self.document["meshes"]
-        (self.primitive,) = mesh["primitives"]
-        (self.material,) = self.document["materials"]
-        padding = len(self.binary) - self.document["buffers"][0]["byteLength"]
-        assert 0 <= padding < 4
-
-    def values(self, index: int) -> np.ndarray:
-        accessor = self.document["accessors"][index]
-        view = self.document["bufferViews"][accessor["bufferView"]]
-        dtype = np.dtype(COMPONENTS[accessor["componentType"]])
-        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
-        # §3.6.2.4: offsets are multiples of the component's size, vertex attributes of 4 bytes.
-        assert view["byteOffset"] % 4 == 0
-        assert width == 1 or (dtype.itemsize * width) % 4 == 0
-        assert view["target"] == (34963 if width == 1 else 34962)
-        assert view["byteLength"] == accessor["count"] * width * dtype.itemsize
-        values = np.frombuffer(self.binary, dtype, accessor["count"] * width, view["byteOffset"])
-        return values.reshape(-1, width)
-
-    def attribute(self, name: str) -> np.ndarray:
-        return self.values(self.primitive["attributes"][name])
 
 
 def written(folder: Path, mesh: FileMesh, *arguments: object, **options: object) -> Glb:
@@ -150,6 +110,30 @@ def test_an_unlit_mesh_says_so_and_opens_everywhere(box: FileMesh, tmp_path: Pat
         assert required == lit.document.get("extensionsRequired", [])
 
 
+@pytest.mark.parametrize("texture_format", ["png", "jpeg", "webp"])
+def test_a_normal_map_is_a_second_picture_with_its_tangents(
+    texture_format: str, box: FileMesh, tmp_path: Path
+) -> None:
+    flat = written(tmp_path, box, texture_format=texture_format)
+    glb = written(tmp_path, bumpy(box), texture_format=texture_format)
+    assert set(glb.primitive["attributes"]) - set(flat.primitive["attributes"]) == {"TANGENT"}
+    accessor = glb.document["accessors"][glb.primitive["attributes"]["TANGENT"]]
+    assert (accessor["componentType"], accessor["type"]) == (5126, "VEC4")
+    tangents = glb.attribute("TANGENT")
+    np.testing.assert_allclose(np.linalg.norm(tangents[:, :3], axis=1), 1, atol=1e-6)
+    assert set(np.abs(tangents[:, 3])) == {1}
+    assert glb.material["normalTexture"]["index"] == 1
+    assert "normalTexture" not in flat.material
+    # Without loss, whatever the texture is.
+    assert glb.document["images"][1]["mimeType"] == "image/png"
+    assert glb.document["textures"][1] == {"sampler": 0, "source": 1}
+    box_atlas = bumpy(box).atlas
+    assert box_atlas is not None
+    np.testing.assert_array_equal(glb.picture(1), box_atlas.normal_map)
+    assert glb.document["textures"][:1] == flat.document["textures"]
+    assert glb.document.get("extensionsUsed") == flat.document.get("extensionsUsed")
+
+
 @pytest.mark.parametrize(("vertices", "component"), [(65_535, 5123), (65_536, 5125)])
 def test_indices_are_short_where_they_fit(vertices: int, component: int, tmp_path: Path) -> None:
     mesh = FileMesh(
@@ -192,6 +176,7 @@ def test_the_khronos_validator_has_nothing_to_say(
 ) -> None:
     for form in ("png", "jpeg", "webp"):
         write_mesh(tmp_path / f"{form}.glb", box, EXTRAS, texture_format=form)
+        write_mesh(tmp_path / f"bumpy-{form}.glb", bumpy(box), texture_format=form)
     odd = dataclasses.replace(plain_box, faces=plain_box.faces[:11])
     write_mesh(tmp_path / "plain.glb", plain_box, EXTRAS, copyright_notice="Ada")
     for mesh, name in ((box, "unlit"), (plain_box, "plain-unlit")):

@@ -54,6 +54,26 @@ def test_at_other_settings_and_skipped_when_done(
     assert files(Path("again")) == {"cup.ply", "results.jsonl"}
 
 
+def test_a_normal_map_of_them_is_among_the_files(
+    lrm: Lrm, scene: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--out", "again", *FLAGS, "--normal-map")
+    assert lrm("reconstruct", KEPT, *flags, "--texture", "0") == 2
+    assert "--normal-map goes with a texture" in capsys.readouterr().err
+    assert lrm("reconstruct", KEPT, *flags, "--unlit") == 2
+    assert not Path("again").exists()
+    assert lrm("reconstruct", KEPT, *flags, "--format", "obj,ply,glb") == 0
+    (record,) = ledger(Path("again")).values()
+    beside = ["cup.texture.png", "cup.normal.png", "cup.mtl"]
+    assert record["outputs"] == [*beside, "cup.obj", "cup.ply", "cup.glb"]
+    assert record["settings"]["normal_map"] is True
+    assert files(Path("again")) == {*record["outputs"], "results.jsonl"}
+    # All else is as it is without.
+    assert lrm("reconstruct", KEPT, "--out", "without", *FLAGS, "--format", "obj,ply") == 0
+    for name in ("cup.texture.png", "cup.obj", "cup.ply"):
+        assert Path("again", name).read_bytes() == Path("without", name).read_bytes()
+
+
 def test_beside_pictures_they_are_left_alone_unless_they_are_named(lrm: Lrm, scene: None) -> None:
     save_box_model(Path("model"))
     shutil.copytree("photos", "meshes", dirs_exist_ok=True)

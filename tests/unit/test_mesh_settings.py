@@ -28,6 +28,7 @@ def settings(**changes: Any) -> MeshSettings:
         "texture_format": "png",
         "project_photo": True,
         "save_visibility": False,
+        "normal_map": False,
         "unlit": False,
         "length": 1.0,
         "origin": "center",
@@ -73,6 +74,8 @@ def test_choices_are_those_of_the_model() -> None:
         ({"texture": 15}, "--texture is 15; it must be 0"),
         ({"texture": 0, "save_visibility": True}, "--save-visibility goes with a texture"),
         ({"project_photo": False, "save_visibility": True}, "--save-visibility goes with"),
+        ({"texture": 0, "normal_map": True}, "--normal-map goes with a texture"),
+        ({"normal_map": True, "unlit": True}, "--normal-map is for light, which --unlit leaves"),
         ({"length": float("nan")}, "--length is nan"),
         ({"input_elevation": 120.0}, "--input-elevation is 120.0; it must be auto or lie from -90"),
         ({"input_elevation": float("nan")}, "--input-elevation is nan; it must be auto or lie"),
@@ -125,6 +128,10 @@ def test_names_in_a_list() -> None:
             ["a/b.texture.png", "a/b.mtl", "a/b.obj", "a/b.ply"],
         ),
         ({"formats": ("obj",), "texture": 0}, ["a/b.obj"]),
+        (
+            {"formats": ("glb", "obj", "ply"), "normal_map": True},
+            ["a/b.glb", "a/b.texture.png", "a/b.normal.png", "a/b.mtl", "a/b.obj", "a/b.ply"],
+        ),
         (
             {"save_visibility": True, "save_inputs": True, "save_triplane": True},
             ["a/b.glb", "a/b.seen.png", "a/b.triplane.safetensors", "a/b.input.png"],

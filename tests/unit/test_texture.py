@@ -84,7 +84,7 @@ def test_filling_takes_the_nearest_texel(textured: Mesh) -> None:
     assert textured.atlas is not None
     texels = texels_on_surface(textured, textured.atlas.uv, SIZE)
     numbers = np.arange(len(texels.texels))
-    filled = fill(texels, numbers)
+    filled = fill(texels.texels, SIZE, numbers)
     rng = np.random.default_rng(0)
     rows, columns = texels.texels // SIZE, texels.texels % SIZE
     for row, column in rng.integers(0, SIZE, (50, 2)):
