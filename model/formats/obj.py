@@ -42,8 +42,8 @@ def mtl_bytes(
 ) -> bytes:
     """An MTL file with one matt material, whose diffuse colour is the texture.
 
-    A normal map is named twice: three.js and assimp know it by `norm`, Blender and Godot by
-    `map_Bump`; of a material that has both, three.js takes the former.
+    A normal map is named twice: three.js knows it by `norm`, Blender and Godot by
+    `map_bump`; of a material that has both, three.js takes the former.
 
     Args:
         texture_name: the picture beside it; without spaces.
@@ -60,7 +60,7 @@ def mtl_bytes(
         f"map_Kd {texture_name}",
     ]
     if normals_name is not None:
-        lines += [f"norm {normals_name}", f"map_Bump {normals_name}"]
+        lines += [f"norm {normals_name}", f"map_bump {normals_name}"]
     return "\n".join([*lines, ""]).encode("ascii")
 
 

@@ -232,7 +232,7 @@ def test_an_objs_normal_map_is_named_for_all_who_read_it(
     texture, normals, material, _ = files_of(path, has_atlas=True, has_normal_map=True)
     assert normals.name.endswith(".normal.png")
     lines = material.read_text().splitlines()
-    for keyword, picture in (("map_Kd", texture), ("norm", normals), ("map_Bump", normals)):
+    for keyword, picture in (("map_Kd", texture), ("norm", normals), ("map_bump", normals)):
         assert lines.count(f"{keyword} {picture.name}") == 1
     assert mesh.atlas is not None
     with Image.open(normals) as image:
