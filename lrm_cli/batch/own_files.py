@@ -10,7 +10,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lrm_cli.batch.naming import bare_name
-from model.formats.names import SIDE_PICTURES, TEXTURE, TRIPLANE, WRITABLE_SUFFIXES, beside
+from model.formats.names import (
+    NORMAL_MAP,
+    SIDE_PICTURES,
+    TEXTURE,
+    TRIPLANE,
+    WRITABLE_SUFFIXES,
+    beside,
+)
 
 REPORT_FOLDER = "report"  # in an output folder
 MANIFEST = "manifest.json"  # in a report
@@ -27,7 +34,7 @@ def side_pictures(names: Collection[str]) -> Collection[str]:
         if name.endswith(_RESULTS):
             stem = bare_name(name)
             found |= {stem + suffix for suffix in SIDE_PICTURES}
-            found.add(beside(Path(f"{stem}.obj"), TEXTURE).name)
+            found |= {beside(Path(f"{stem}.obj"), kind).name for kind in (TEXTURE, NORMAL_MAP)}
     return found
 
 

@@ -12,7 +12,7 @@ TEXTURE, NORMAL_MAP, MTL, SEEN = ".texture.png", ".normal.png", ".mtl", ".seen.p
 TRIPLANE = ".triplane.safetensors"
 INPUT = ".input.png"  # what the network saw
 SHEET = ".sheet.png"  # frames of a turntable
-SIDE_PICTURES = (TEXTURE, SEEN, INPUT, SHEET)
+SIDE_PICTURES = (TEXTURE, NORMAL_MAP, SEEN, INPUT, SHEET)
 
 # Suffix -> what a mesh with an atlas has beside it, in the order of writing; a normal map only
 # where the atlas has one.

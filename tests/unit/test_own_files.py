@@ -20,6 +20,7 @@ __all__ = ["bucket", "server"]  # fixtures
 
 RESULTS = (
     *("cup.glb", "cup.seen.png", "cup.input.png", "cup.texture.png", "cup.sheet.png"),
+    "cup.normal.png",
     *("cup.triplane.safetensors", "more/v1.5 front.obj", "more/v1.5 front.seen.png"),
     *("more/pot.triplane.safetensors", "more/pot.input.png", "results.jsonl"),
     *("report/manifest.json", "report/cup.jpg", "report/more/pot.png", "report/index.html"),
@@ -79,11 +80,11 @@ def test_what_is_really_written(
     save_photo(Path("photos/my cup.png"))
     save_photo(Path("photos/cup.jpg.png"))
     flags = ("--device", "cpu", "--jobs", "1", "--resolution", "24", "--texture", "32")
-    keep = ("--save-inputs", "--save-visibility", "--save-triplane", "--report")
+    keep = ("--save-inputs", "--save-visibility", "--save-triplane", "--normal-map", "--report")
     run = ("--out", "meshes", "--model", "model", "--format", "obj,ply", *keep, *flags)
     assert lrm("reconstruct", "photos", *run) == 0
     made = {name for name in files() if name.endswith(".png") and not name.startswith("report/")}
-    assert len(made) == 6
+    assert len(made) == 8
     kept = ["cup.jpg.triplane.safetensors", "my cup.triplane.safetensors"]
     assert names("meshes") == kept
     assert lrm("reconstruct", "meshes", "--out", "finer", *flags) == 0
