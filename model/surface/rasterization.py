@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Pixels looked at in one go, which bounds the memory to some hundred bytes times this.
+# Pixels in the bounding boxes of the triangles that are taken in one go, which bounds the memory to
+# some hundred bytes times this.
 _CANDIDATES = 1_000_000
 # Of a triangle's height: pixel centres on an edge belong to both of its triangles.
 _SLACK = 1e-6
@@ -50,10 +51,10 @@ def rasterize(corners: NDArray[np.floating], size: int) -> Fragments:
     places = corners.astype(np.float64)
     low = np.ceil(places.min(axis=1) - 0.5).clip(0, size).astype(np.int64)
     high = np.floor(places.max(axis=1) - 0.5).clip(-1, size - 1).astype(np.int64) + 1
-    widths, heights = np.maximum(high - low, 0).T
-    parts = [
-        _inside(places, faces, low, high, heights, size) for faces in _in_portions(widths * heights)
-    ]
+    parts = []
+    for some in _in_portions(np.maximum(high - low, 0).prod(axis=1)):
+        pixels, faces, weights = _inside(places[some], low[some], high[some], size)
+        parts.append((pixels, some[faces], weights))
     pixels, faces, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Fragments(pixels, faces, weights)
 
@@ -75,19 +76,17 @@ def _in_portions(counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 def _inside(
-    corners: NDArray[np.float64],
-    faces: NDArray[np.int64],
-    low: NDArray[np.int64],
-    high: NDArray[np.int64],
-    heights: NDArray[np.int64],
-    size: int,
+    corners: NDArray[np.float64], low: NDArray[np.int64], high: NDArray[np.int64], size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Pixels, triangles and weights of the pixel centres inside these triangles.
+    """Pixels, triangles and weights of the pixel centres inside triangles (M, 3, 2).
 
     Along a row a weight is a straight line, so that a triangle holds one span of its pixels.
+
+    Args:
+        low, high: (M, 2) first column and row of the triangles' bounding boxes, and those after
+            their last.
     """
-    of, step = _counted(heights[faces])  # the rows that a triangle may have pixels in
-    of = faces[of]
+    of, step = _counted(np.maximum(high - low, 0)[:, 1])
     rows = low[of, 1] + step
     a, b, c = (corners[:, i] for i in range(3))
     first, last = low[of, 0], high[of, 0] - 1
