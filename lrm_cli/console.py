@@ -81,7 +81,16 @@ def one_line(text: str) -> str:
 
 
 def show_all_names() -> None:
-    """Have standard output escape what its encoding lacks, as standard error does."""
+    """Have standard output escape what its encoding lacks, as standard error does.
+
+    Files and pipes are UTF-8 on Windows too, as with Python 3.15 (PEP 686), unless
+    PYTHONIOENCODING is set; it is set here for the processes that this one starts.
+    """
+    if sys.platform == "win32" and "PYTHONIOENCODING" not in os.environ:
+        os.environ["PYTHONIOENCODING"] = "utf-8:backslashreplace"
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from lrm_cli.batch.shard import Shard
 from lrm_cli.batch.summary import list_entries
 from lrm_cli.dataset_bucket import SETTINGS_NAME
 from lrm_cli.progress import Progress, show_progress
+from model.machine import cores
 
 if TYPE_CHECKING:
     from train.shard_tools import Description
@@ -69,7 +69,7 @@ def _checked(
         ordered = sorted(shards[name], key=lambda record: record.start)
         return [(record, check_object(folder, record)) for record in ordered]
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as threads:
+    with ThreadPoolExecutor(max_workers=cores()) as threads:
         try:
             for results in threads.map(check, sorted(shards)):
                 yield from results

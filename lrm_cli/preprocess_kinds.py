@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_module
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from lrm_cli.preprocess_inputs import (
 )
 from lrm_cli.preprocess_photos import PhotoPreparation, preparation_settings
 from lrm_cli.preprocess_work import DatasetSettings, DatasetWork
+from model.machine import total_memory
 
 if TYPE_CHECKING:
     from train.objects import ObjectSettings
@@ -202,11 +202,8 @@ def _identity(settings: ObjectSettings | VideoSettings) -> dict[str, Any]:
     return values
 
 
-def _memory_of_each(places: Spread) -> int | None:
-    if places.memory_bytes is not None:
-        return max(int(_MEMORY_SHARE * places.memory_bytes), _LEAST_MEMORY_BYTES)
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not everywhere
-        return None
-    return max(int(_MEMORY_SHARE * total / len(places.places)), _LEAST_MEMORY_BYTES)
+def _memory_of_each(places: Spread) -> int:
+    each = places.memory_bytes
+    if each is None:
+        each = total_memory() // len(places.places)
+    return max(int(_MEMORY_SHARE * each), _LEAST_MEMORY_BYTES)

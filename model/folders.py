@@ -75,6 +75,6 @@ def load_config(folder: Path) -> LrmConfig:
     """
     path = folder / CONFIG_NAME
     try:
-        return LrmConfig.from_dict(json.loads(path.read_text()))
+        return LrmConfig.from_dict(json.loads(path.read_text("utf-8")))
     except (OSError, json.JSONDecodeError, ValueError) as error:
         raise ValueError(f"{path} is not a valid model config: {error}") from error

@@ -101,7 +101,7 @@ def save_weights(
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in state.items()}
     config_part, weights_part = (folder / f"{name}.part" for name in (CONFIG_NAME, WEIGHTS_NAME))
-    config_part.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    config_part.write_text(json.dumps(config.to_dict(), indent=2) + "\n", "utf-8")
     save_file(state, weights_part, metadata={"format": "pt"})
     shutil.copymode(config_part, weights_part)  # safetensors writes for the owner's eyes only
     os.replace(weights_part, folder / WEIGHTS_NAME)

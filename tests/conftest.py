@@ -18,6 +18,7 @@ from model.config import (
 )
 from model.initialization import initialize
 from model.lrm import LRM
+from model.machine import cores, free_memory
 from tests.balls import write_balls
 from train.recipe import DataConfig, LossConfig, OptimizerConfig, Recipe, RunConfig
 
@@ -25,7 +26,20 @@ from train.recipe import DataConfig, LossConfig, OptimizerConfig, Recipe, RunCon
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-torch.set_num_threads(1)  # tiny tensors gain nothing from more, and results stay the same
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes of `-n auto`: for each two gigabytes, and a core."""
+    return max(min(cores(), free_memory() // (2 << 30), 8), 1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Tiny tensors gain nothing from more, and results stay the same.
+
+    Before each test, since some libraries set the number anew when they are imported.
+    """
+    torch.set_num_threads(1)
+
 
 TINY = LrmConfig(
     name="test-model",

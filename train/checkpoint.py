@@ -136,8 +136,8 @@ class Checkpoints:
             if not self.group.leads:
                 return
             save_weights(self.recipe.model, weights, part)
-            (part / CARD_NAME).write_text(card)
-            (part / STATE_NAME).write_text(json.dumps(state, indent=1) + "\n")
+            (part / CARD_NAME).write_text(card, "utf-8")
+            (part / STATE_NAME).write_text(json.dumps(state, indent=1) + "\n", "utf-8")
             place = self.folder / name
             shutil.rmtree(place, ignore_errors=True)
             os.replace(part, place)
@@ -204,7 +204,7 @@ class Checkpoints:
         for name in reversed(names):
             place = self.folder / name
             try:
-                state = json.loads((place / STATE_NAME).read_text())
+                state = json.loads((place / STATE_NAME).read_text("utf-8"))
                 before = recipe_from_dict(state["recipe"])
                 if before.model.architecture() != self.recipe.model.architecture():
                     raise ValueError(
@@ -280,7 +280,7 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
 def _read_best(run: Path) -> dict[str, Any] | None:
     """The best scores so far and their step, where the checkpoint of that step is there."""
     try:
-        best = json.loads((run / BEST_NAME).read_text())
+        best = json.loads((run / BEST_NAME).read_text("utf-8"))
         return best if (run / CHECKPOINTS / f"{best['step']:08d}").is_dir() else None
     except (OSError, json.JSONDecodeError, KeyError, TypeError):
         return None
@@ -296,7 +296,7 @@ def _reason(error: BaseException) -> str:
 
 def _replace(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    part.write_text(text, "utf-8")
     os.replace(part, path)
 
 

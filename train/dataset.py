@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,12 +21,14 @@ from model.cameras import (
 )
 from model.config import ViewConfig
 from train.augmentation import mirrored, random_recoloring, recolored
-from train.decoded import DecodedPictures
 from train.pictures import composite_on_white, object_box, on_grey, resize, resized_regions
 from train.recipe import DataConfig
 from train.shards import ShardReader, UnreadableObjectError
 
 PAPER_VIEW = ViewConfig()
+
+# What gives (V, H, W, 4) views of a record.
+ReadImages = Callable[[int, Sequence[int]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -141,10 +145,10 @@ class TrainingSamples(Dataset[Sample | str]):
             kept = " or ".join(kind for kind, count in copies.items() if count)
             raise ValueError(f"the data holds no object of the training split that is {kept}")
         self.reader = reader
-        self._images = reader.images
+        self._images: ReadImages = reader.images
         if config.cache_gb:
             views = [record.views if copies[record.kind] else 0 for record in reader.records]
-            self._images = DecodedPictures(reader, views, config.cache_gb).images
+            self._images = _decoded_once(reader, views, config.cache_gb)
         self.config = config
         self.image_size = image_size
         self.view = view
@@ -268,3 +272,13 @@ class TrainingSamples(Dataset[Sample | str]):
         rows = np.where(aimed, rng.integers(top, bottom, count), rng.integers(0, side, count))
         columns = np.where(aimed, rng.integers(left, right, count), rng.integers(0, side, count))
         return np.stack([rows, columns], axis=1)
+
+
+def _decoded_once(reader: ShardReader, views: list[int], gigabytes: float) -> ReadImages:
+    """What reads a reader's images, so many views of each, and decodes each only once."""
+    if sys.platform == "win32":
+        raise ValueError("data.cache_gb must be 0 on Windows, which lacks what it needs")
+    else:
+        from train.decoded import DecodedPictures
+
+        return DecodedPictures(reader, views, gigabytes).images

@@ -9,17 +9,20 @@ import contextlib
 import math
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 import weakref
 from collections.abc import Sequence
-from multiprocessing.reduction import DupFd
+from multiprocessing import reduction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from train.shards import ShardReader, UnreadableObjectError
+
+assert sys.platform != "win32"  # which cannot read at a place of a file that others read as well
 
 
 class DecodedPictures:
@@ -40,12 +43,7 @@ class DecodedPictures:
         Args:
             views: how many of each of the reader's records there are to keep.
             gigabytes: what the file may take.
-
-        Raises:
-            ValueError: the system cannot read at a place of a file that others read as well.
         """
-        if not hasattr(os, "pread"):  # Windows
-            raise ValueError("data.cache_gb must be 0 on this system, which has no pread")
         self._reader = reader
         self._starts = np.cumsum([0, *views])
         self._shape = _first_shape(reader, views)
@@ -70,7 +68,7 @@ class DecodedPictures:
 
     def __getstate__(self) -> dict[str, Any]:
         """For workers that do not inherit open files."""
-        return {**vars(self), "_file": DupFd(self._file)}
+        return {**vars(self), "_file": reduction.DupFd(self._file)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

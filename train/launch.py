@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from model.machine import cores
 from train.slurm import SAVE_LIMIT_S, WriteScript, script_for, slurm_variables
 
 EXIT_INTERRUPTED = 130  # what a process of the training exits with that saved and stopped
@@ -132,13 +133,13 @@ def start_processes(count: int, command: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1]
-    before = {number: signal.getsignal(number) for number in (*numbers, signal.SIGHUP)}
-    if before[signal.SIGHUP] != signal.SIG_IGN:  # it is ignored under nohup
-        numbers.append(signal.SIGHUP)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
+    names = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    heard = [n.name for n in numbers if n.name != "SIGHUP" or before[n] != signal.SIG_IGN]  # nohup
     patience = {
-        "signals_to_handle": ",".join(number.name for number in numbers),
+        "signals_to_handle": ",".join(heard),
         "shutdown_timeout": SAVE_LIMIT_S,
     }
     known = {option.name for option in dataclasses.fields(LaunchConfig)}  # PyTorch 2.4 has neither

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import signal
 import time
 import warnings
@@ -12,6 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader
 
+from model.machine import total_memory
 from train.dataset import Batch, TrainingSamples
 from train.parallel import Group
 from train.recipe import Recipe
@@ -38,7 +37,7 @@ class Parts:
         self.share = len(group.share(range(size)))
         part = min(recipe.run.micro_batch_size or self.share, self.share)
         self.per_step = -(-self.share // part)
-        needed, memory = part * samples.sample_bytes, _memory_bytes()
+        needed, memory = part * samples.sample_bytes, total_memory()
         if needed > memory:
             raise ValueError(
                 f"run.batch_size {size} makes parts of {part} samples, whose pictures and rays "
@@ -83,14 +82,6 @@ def _indices(group: Group, size: int, part: int, steps: range) -> Iterator[range
         mine = group.share(range(step * size, (step + 1) * size))
         for start in range(0, len(mine), part):
             yield mine[start : start + part]
-
-
-def _memory_bytes() -> float:
-    """Of this machine; endless where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return math.inf
 
 
 def _leave_signals_to_the_training(_worker: int) -> None:

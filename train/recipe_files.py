@@ -102,7 +102,7 @@ def _started_from(run: Path) -> str | None:
     """`run.init_from` of a run that has a model already."""
     try:
         model_folder(run)
-        return yaml.safe_load((run / "recipe.yaml").read_text())["run"]["init_from"]
+        return yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))["run"]["init_from"]
     except (ValueError, OSError, yaml.YAMLError, TypeError, KeyError):
         return None
 
@@ -156,7 +156,7 @@ def _read(name_or_file: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
             f"there is no recipe {name_or_file!r}: neither a file nor one of "
             f"{', '.join(recipe_names())}"
         )
-    values = _parse_yaml(path.read_text(), str(path)) or {}
+    values = _parse_yaml(path.read_text("utf-8"), str(path)) or {}
     if not isinstance(values, dict):
         raise ValueError(f"{path} does not hold a mapping")
     base = values.pop("base", None)

@@ -65,12 +65,12 @@ class RunLog:
     def __init__(self, run: Path, first_step: int) -> None:
         self.run = run
         path = run / "log.jsonl"
-        lines = path.read_text().splitlines() if path.is_file() else []
+        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= first_step]  # later ones come again
         part = path.with_name(path.name + ".part")
-        part.write_text("".join(line + "\n" for line in kept))
+        part.write_text("".join(line + "\n" for line in kept), "utf-8")
         os.replace(part, path)
-        self.file = path.open("a", buffering=1)
+        self.file = path.open("a", buffering=1, encoding="utf-8")
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -136,7 +136,7 @@ def write_script(
     )
     path = run / SCRIPT_NAME
     part = path.with_name(path.name + ".part")
-    part.write_text(script)
+    part.write_text(script, "utf-8")
     os.replace(part, path)
     return path
 

@@ -131,11 +131,11 @@ def random_tasks(urdfs_dir: Path, work_dir: Path) -> list[ObjectTask]:
         folder = work_dir / "random_urdfs" / urdf.stem
         folder.mkdir(parents=True, exist_ok=True)
         material = f"newmtl paint\nKd {red} {green} {blue}\nd {opacity}\n"
-        (folder / "paint.mtl").write_text(material)
-        lines = urdf.with_suffix(".obj").read_text().splitlines()
+        (folder / "paint.mtl").write_text(material, "utf-8")
+        lines = urdf.with_suffix(".obj").read_text("utf-8").splitlines()
         kept = [line for line in lines if not line.startswith(("mtllib", "usemtl", "s "))]
         obj = folder / f"{urdf.stem}.obj"
-        obj.write_text("\n".join(["mtllib paint.mtl", "usemtl paint", *kept]) + "\n")
+        obj.write_text("\n".join(["mtllib paint.mtl", "usemtl paint", *kept]) + "\n", "utf-8")
         source = {
             "title": f"random object {urdf.stem}",
             "author": "PyBullet's contributors",

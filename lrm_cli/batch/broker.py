@@ -54,8 +54,9 @@ def serve_broker(address: str, commands: Connection, news: Connection) -> None:
             return
         news.send(joined)
         # Whoever started this hears it too, and has things written to the end first.
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
         _Broker(ray, commands, news).serve()
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import stat
+import sys
 import time
 from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -172,13 +173,14 @@ class Ledger:
             OSError: the folder cannot be written to.
         """
         if self.path.exists():
-            with self.path.open("rb") as file:
+            with self.path.open("ab") as file:  # Windows wants to be able to write
                 os.fsync(file.fileno())
 
     def compact(self) -> None:
         """Leave one line per input and command, if there are more.
 
-        Lines which another process has added, also while this goes on, stay.
+        Lines which another process has added, also while this goes on, stay. On Windows all lines
+        stay as long as another process has the file open.
 
         Raises:
             OSError: the folder cannot be written to.
@@ -196,11 +198,28 @@ class Ledger:
                 os.fsync(file.fileno())
             if not self._index.is_current():
                 return  # another process has done it
-            os.replace(beside, self.path)
+            if not self._put_in_place(beside):
+                return
         finally:
             beside.unlink(missing_ok=True)
         if late := self._index.unread():
             self._append(late)
+
+    def _put_in_place(self, beside: Path) -> bool:
+        """Make a file the ledger's; whether that could be."""
+        if sys.platform != "win32":
+            os.replace(beside, self.path)
+            return True
+        # No file that is open can be replaced there: neither ours, nor one of a process that may
+        # add lines, since each keeps the file open that it adds to.
+        self._index.release()
+        try:
+            os.replace(beside, self.path)
+        except PermissionError:
+            return False
+        finally:
+            self._index.update()
+        return True
 
     def _append(self, lines: bytes, is_only_one: bool = True) -> None:
         """Add lines, and see to it that they come to the disk, unless others tell the same."""

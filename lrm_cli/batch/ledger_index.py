@@ -173,6 +173,10 @@ class LedgerIndex:
         file.handle.seek(file.end)
         return file.handle.read()
 
+    def release(self) -> None:
+        """Close the file that is written to; `update` opens and reads it again."""
+        self._forget(OWN)
+
     def _forget(self, number: int) -> None:
         """A file that is not there any more."""
         file = self._files[number]

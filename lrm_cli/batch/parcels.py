@@ -192,7 +192,7 @@ def _digest_at(folder: Path, names: Iterable[str]) -> str:
     note = own_place() / f"{key}.digest"
     with contextlib.suppress(OSError):
         own_folder()
-        if len(noted := note.read_text()) == 64:
+        if len(noted := note.read_text("ascii")) == 64:
             return noted
     digests = []
     for stamp in stamps:
@@ -200,7 +200,7 @@ def _digest_at(folder: Path, names: Iterable[str]) -> str:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
     digest = _digest_of(zip(stamps, digests, strict=True))
     with contextlib.suppress(OSError):
-        note.write_text(digest)
+        note.write_text(digest, "ascii")
     return digest
 
 

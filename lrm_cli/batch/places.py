@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from lrm_cli.batch.work import Place
+from model import machine
 
 # Processes with few threads use the cores better than one with many: the seven pictures of
 # examples/photos took 25 s in two processes on two cores, 33 s in one (45 and 46 CPU seconds).
@@ -73,9 +72,9 @@ def spread(
     """
     check_numbers(jobs, batch_size)
     devices = _devices(device)
-    cores = _cores()
+    cores = machine.cores()
     if devices == ["cpu"]:
-        chosen = cpu_jobs(cores, _free_gigabytes(), most_jobs, gigabytes)
+        chosen = cpu_jobs(cores, machine.free_memory() / 1e9, most_jobs, gigabytes)
         workers = max(min(jobs or chosen, items), 1)
         place = Place("cpu", max(cores // workers, 1))
         return Spread((place,) * workers, 1, batch_size or 1)
@@ -117,25 +116,3 @@ def _may_have_accelerator() -> bool:
         return True
     # NVIDIA's driver, AMD's, and Windows' below WSL.
     return any(any(Path("/dev").glob(name)) for name in ("nvidia[0-9]*", "kfd", "dxg"))
-
-
-def _free_gigabytes() -> float:
-    """Memory that new processes may take; endless where the system does not say."""
-    free = float("inf")
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        available = next(line for line in lines if line.startswith("MemAvailable:"))
-        free = int(available.split()[1]) * 1024 / 1e9
-    with contextlib.suppress(OSError, ValueError):  # a container's share; "max" is no number
-        limit, used = (
-            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current")
-        )
-        free = min(free, (limit - used) / 1e9)
-    return free
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

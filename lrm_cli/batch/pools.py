@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -11,6 +12,14 @@ from lrm_cli.batch.handover import Drop, Handover
 from lrm_cli.batch.work import Failure, Task
 
 Order = Task | Handover | Drop
+
+# What comes in from a process of this machine, or from another's.
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection
+
+    Incoming = Connection | PipeConnection
+else:
+    Incoming = Connection
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class Worker(Protocol):
     """
 
     @property
-    def reports(self) -> Connection: ...
+    def reports(self) -> Incoming: ...
 
     @property
     def machine(self) -> str:
@@ -81,7 +90,7 @@ class Pool(Protocol):
         """Whether a further worker may be on another machine."""
 
     @property
-    def news(self) -> Sequence[Connection]:
+    def news(self) -> Sequence[Incoming]:
         """Where something comes in when `read_news` should be called."""
 
     def open(self) -> None:

@@ -16,7 +16,7 @@ from lrm_cli.batch.division import carried_of
 from lrm_cli.batch.door import Door
 from lrm_cli.batch.messages import Begin, Benched, Died, Fire, Hire, Nodes, Stuck, Travels
 from lrm_cli.batch.parcels import parcel_of
-from lrm_cli.batch.pools import Death
+from lrm_cli.batch.pools import Death, Incoming
 from lrm_cli.batch.ray_worker import RayWorker
 from lrm_cli.batch.remote import Hello, Launch, SharedPlaces
 from lrm_cli.batch.work import Place, Work
@@ -75,7 +75,7 @@ class RayPool:
         self._false_starts = 0
 
     @property
-    def news(self) -> Sequence[Connection]:
+    def news(self) -> Sequence[Incoming]:
         """See `pools.Pool`."""
         return [] if self._door is None else [self._cluster.news, self._door.bell]
 

@@ -20,7 +20,7 @@ from lrm_cli import console
 from lrm_cli.batch.division import legs_of
 from lrm_cli.batch.handover import Drop, Handover, Passed, Shelf
 from lrm_cli.batch.pipeline import Pipeline
-from lrm_cli.batch.pools import Death, Halted, Order, Ready, Refused
+from lrm_cli.batch.pools import Death, Halted, Incoming, Order, Ready, Refused
 from lrm_cli.batch.work import Failure, Outcome, Place, Work
 from lrm_cli.interruptions import TERMINAL_SIGNALS
 from model.environment import give_back_memory, prepare_environment
@@ -78,7 +78,7 @@ class LocalPool:
     """One worker process per place; each is started when there is a task for it."""
 
     spans_machines = False
-    news: Sequence[Connection] = ()
+    news: Sequence[Incoming] = ()
 
     def __init__(self, work: Work, places: Sequence[Place]) -> None:
         self._work = work
@@ -109,9 +109,12 @@ class LocalPool:
 
 def end_in_words(code: int) -> str:
     """What a process's exit code says of its end; negative ones are signals."""
-    if code == -signal.SIGKILL:
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    if name == "SIGKILL":
         return "SIGKILL, with which systems end what takes too much memory"
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return name
 
 
 def start_process(function: Callable[..., None], *arguments: Any) -> Any:
@@ -129,7 +132,7 @@ def _without_terminal_s_signals() -> Iterator[None]:
 
     It is the parent's to handle; a handler inside would come too late for the first moments.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":  # which knows no such thing
         yield
         return
     resource_tracker.ensure_running()  # otherwise `start` does it, and unblocks the signal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from lrm_cli.report.item import item_page
 from lrm_cli.report.markup import ITEMS_PER_PAGE, Shown, index_name
 from lrm_cli.report.pictures import PHOTO_KIND, Kind, Order
 from model.formats.atomic import write_atomically
+from model.machine import cores
 
 ASSETS = ("style.css", "index.js", "viewer.js")
 DRAWING = "1"  # raised when pictures are made differently
@@ -140,7 +140,7 @@ def _draw_missing(
 def _draw(kind: Kind, orders: Sequence[Order], drawn: Drawn, progress: Progress) -> None:
     from lrm_cli.isolation import run_isolated
 
-    jobs = min(max((os.cpu_count() or 1) // 2, 1), _MOST_JOBS)
+    jobs = min(max(cores() // 2, 1), _MOST_JOBS)
     failures: list[tuple[str, str]] = []
     done = 0
     with contextlib.closing(run_isolated(kind.make, orders, jobs, _TIMEOUT_S)) as outcomes:

@@ -5,6 +5,7 @@ Nothing is unpacked from an archive that holds a name which would leave its fold
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import zipfile
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from model.formats.atomic import LONGEST_NAME
 from model.formats.meshes import MESH_SUFFIXES
 from model.formats.temporary import temporary_folder
 
@@ -189,6 +191,7 @@ def _unpack(
             f"{path.name} has a file and a folder of one name, {name[:100]!r}"
         ) from None
     except OSError as error:
-        if "too long" in str(error).lower():
+        longest = max(len(os.fsencode(part)) for part in Path(name).parts)
+        if "too long" in str(error).lower() or longest > LONGEST_NAME:  # Windows finds no file
             raise ValueError(f"{path.name} has a file of too long a name") from None
         raise

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LONGEST_NAME = 255  # bytes, on most file systems
+LONGEST_NAME = 255  # bytes, on most file systems
 _SUFFIX = ".part"
 _ADDED = len("..12345678.part")  # what the name of a part has beside its stem
 
@@ -21,7 +21,7 @@ def part_stem(name: str) -> str:
     The name itself, unless what is added to it would make it too long for the file system.
     """
     encoded = os.fsencode(name)
-    if len(encoded) + _ADDED <= _LONGEST_NAME:
+    if len(encoded) + _ADDED <= LONGEST_NAME:
         return name
     return hashlib.sha256(encoded).hexdigest()
 

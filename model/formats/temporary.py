@@ -13,6 +13,8 @@ import socket
 import tempfile
 from pathlib import Path
 
+from model.machine import is_running
+
 _NAMES = re.compile(r"lrm-[a-z]+-(?P<host>.*)-(?P<process>\d+)-[^-]*")
 
 
@@ -35,15 +37,5 @@ def remove_leftovers() -> None:
         match = _NAMES.fullmatch(folder.name)
         if match is None or match["host"] != socket.gethostname():  # as of other containers
             continue
-        if not _is_alive(int(match["process"])):
+        if not is_running(int(match["process"])):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True

@@ -141,7 +141,7 @@ def test_photos_become_the_same_meshes(
         return replace(found, device_places=devices)
 
     monkeypatch.setattr(Cluster, "spread", without_gpus)
-    monkeypatch.setattr("lrm_cli.batch.places._cores", lambda: 2)
+    monkeypatch.setattr("model.machine.cores", lambda: 2)
     photos = [str(path) for path in sorted((ROOT / "examples" / "photos").glob("*.png"))[:3]]
     flags = ("--resolution", "64", "--texture", "64", "--faces", "1000", "--batch-size", "1")
     for out, more in (

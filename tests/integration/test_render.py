@@ -105,7 +105,7 @@ def test_ctrl_c_in_the_middle_of_a_turntable(folder: Path) -> None:
     assert "Traceback" not in error
     assert not files(folder)
     assert not list((folder / "meshes").iterdir())
-    assert seconds < 5  # far less than the turntable takes, also on a busy machine
+    assert seconds < 15  # the turntable takes over a hundred
 
     assert run(folder, str(folder / "box.glb"), "--frames", "3", "--size", "64")["done"] == 1
     assert files(folder) == {"box.mp4", "results.jsonl"}

@@ -187,7 +187,7 @@ def test_parts_must_fit_into_memory(
     samples = TrainingSamples(ShardReader(ball_data, "train"), tiny_recipe.data, 32, seed=0)
     sizes = [tensor.nbytes for tensor in samples.read(0).tensors()]
     assert samples.sample_bytes == sum(sizes)
-    monkeypatch.setattr("train.loading._memory_bytes", lambda: 2 * sum(sizes))
+    monkeypatch.setattr("train.loading.total_memory", lambda: 2 * sum(sizes))
     two, three = (change(tiny_recipe, "run", batch_size=size) for size in (2, 3))
     parts_of(two, ball_data, Group())
     parts_of(change(three, "run", micro_batch_size=2), ball_data, Group())
@@ -243,6 +243,7 @@ def test_an_unreadable_sample_is_named_counted_and_not_replaced(
 
 def train_as(rank: int, size: int, port: int, data: Path, recipe: Recipe, run: Path) -> None:
     """One of several processes, with the environment that torchrun gives it."""
+    torch.set_num_threads(1)  # as here
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     assert run_training(data, recipe, run)
@@ -252,7 +253,7 @@ def run_in_processes(size: int, data: Path, recipe: Recipe, run: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(target=train_as, args=(rank, size, port, data, recipe, run), daemon=True)
         for rank in range(size)

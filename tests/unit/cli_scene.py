@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
+from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,8 @@ class WorkerThread:
 
     def __init__(self, _: Any, work: Work, place: Place, *pipes: Connection) -> None:
         one_thread = dataclasses.replace(place, threads=1)
-        own = [Connection(os.dup(pipe.fileno()), pipe.readable, pipe.writable) for pipe in pipes]
+        copy = reduction.duplicate if sys.platform == "win32" else os.dup
+        own = [type(p)(copy(p.fileno()), p.readable, p.writable) for p in pipes]
         threading.Thread(target=serve, args=(work, one_thread, *own), daemon=True).start()
 
     def kill(self) -> None:
@@ -54,7 +57,7 @@ ARGUMENTS = ("--out", "meshes", "--model", "model", "--resolution", "24")
 
 def ledger(folder: Path = Path("meshes")) -> dict[str, dict[str, Any]]:
     lines = (folder / "results.jsonl").read_text("utf-8").splitlines()
-    return {record["input"]: record for record in map(json.loads, lines)}
+    return {r["input"].replace(os.sep, "/"): r for r in map(json.loads, lines)}
 
 
 def files(folder: Path = Path("meshes")) -> set[str]:

@@ -104,8 +104,8 @@ def test_what_a_cluster_does_not_have_is_refused(
 
 
 def test_one_machine_as_a_cluster_gives_the_same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lrm_cli.batch.places._cores", lambda: 12)
-    monkeypatch.setattr("lrm_cli.batch.places._free_gigabytes", lambda: 20.0)
+    monkeypatch.setattr("model.machine.cores", lambda: 12)
+    monkeypatch.setattr("model.machine.free_memory", lambda: 20 * 10**9)
     alone = spread("cpu", None, None, 100)
     assert cluster((12, 0, 20)).spread("cpu", None, None, 100).places[0] == alone.places[0]
 

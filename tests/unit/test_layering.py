@@ -23,6 +23,7 @@ ORDER = {
             "catalogue",
             "folders",
             "threads",
+            "machine",
             "device",
             "cameras",
             "views",

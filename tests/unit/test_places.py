@@ -17,8 +17,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Pretend to have so many cores and CUDA devices."""
 
     def pretend(cores: int, gpus: int) -> None:
-        monkeypatch.setattr(places, "_cores", lambda: cores)
-        monkeypatch.setattr(places, "_free_gigabytes", lambda: 14.0)
+        monkeypatch.setattr("model.machine.cores", lambda: cores)
+        monkeypatch.setattr("model.machine.free_memory", lambda: 14 * 10**9)
         monkeypatch.setattr(places, "_may_have_accelerator", lambda: gpus > 0)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
@@ -46,7 +46,7 @@ def test_processes_on_the_cpu_are_no_more_than_memory_and_items_allow(
     assert spread("cpu", None, None, 1).places == (Place("cpu", 2),)
     for free, workers in ((0.5, 1), (9.0, 2), (float("inf"), 8)):
         machine(64, 0)
-        monkeypatch.setattr(places, "_free_gigabytes", lambda free=free: free)
+        monkeypatch.setattr("model.machine.free_memory", lambda free=free: free * 1e9)
         assert len(spread("cpu", None, None, 100).places) == workers
 
 

@@ -40,6 +40,7 @@ def test_a_terminal_shows_all_and_each_stage(monkeypatch: pytest.MonkeyPatch, co
 def test_a_log_has_a_line_for_each_item_whatever_is_wanted_of_its_colours(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str]
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with show_progress(2, "Reconstructing") as progress:

@@ -197,7 +197,10 @@ def test_what_cannot_be_sent_ends_the_run(
     pool.close()
 
 
-def test_nothing_is_looked_for_where_nothing_is_in_files(tmp_path: Path) -> None:
+def test_nothing_is_looked_for_where_nothing_is_in_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path.cwd())  # `check` goes elsewhere
     cluster = Played(node("a"))
     work = StandIn(tmp_path / "log")
     pool = RayPool(cast("Cluster", cluster), work, Place("cpu", 1), 1, None, None)
