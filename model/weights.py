@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from model.config import LrmConfig
 from model.device import choose_dtype
+from model.files import put_in_place
 from model.folders import CONFIG_NAME, WEIGHTS_NAME, load_config, model_folder
 from model.lrm import LRM, parameter_counts
 
@@ -104,5 +104,5 @@ def save_weights(
     config_part.write_text(json.dumps(config.to_dict(), indent=2) + "\n", "utf-8")
     save_file(state, weights_part, metadata={"format": "pt"})
     shutil.copymode(config_part, weights_part)  # safetensors writes for the owner's eyes only
-    os.replace(weights_part, folder / WEIGHTS_NAME)
-    os.replace(config_part, folder / CONFIG_NAME)
+    put_in_place(weights_part, folder / WEIGHTS_NAME)
+    put_in_place(config_part, folder / CONFIG_NAME)

@@ -33,6 +33,7 @@ import yaml
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
+from model.files import put_in_place
 from model.folders import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME
 from model.lrm import LRM
 from model.weights import save_weights
@@ -140,7 +141,7 @@ class Checkpoints:
             (part / STATE_NAME).write_text(json.dumps(state, indent=1) + "\n", "utf-8")
             place = self.folder / name
             shutil.rmtree(place, ignore_errors=True)
-            os.replace(part, place)
+            put_in_place(part, place)
             self.publish(int(name))
             self._forget_old_ones()
 
@@ -297,7 +298,7 @@ def _reason(error: BaseException) -> str:
 def _replace(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, "utf-8")
-    os.replace(part, path)
+    put_in_place(part, path)
 
 
 def _put_copy(source: Path, target: Path) -> None:
@@ -308,4 +309,4 @@ def _put_copy(source: Path, target: Path) -> None:
         os.link(source, part)
     except OSError:
         shutil.copyfile(source, part)
-    os.replace(part, target)
+    put_in_place(part, target)

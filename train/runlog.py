@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from model.files import put_in_place
 from train.checkpoint import Training
 from train.loading import Parts
 from train.parallel import Group
@@ -69,7 +69,7 @@ class RunLog:
         kept = [line for line in lines if _step_of(line) <= first_step]  # later ones come again
         part = path.with_name(path.name + ".part")
         part.write_text("".join(line + "\n" for line in kept), "utf-8")
-        os.replace(part, path)
+        put_in_place(part, path)
         self.file = path.open("a", buffering=1, encoding="utf-8")
         try:
             from torch.utils.tensorboard import SummaryWriter

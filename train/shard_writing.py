@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from model.files import put_in_place
 from train.packing import end_of_tar, pack, record_of
 from train.shards import index_paths, read_index
 from train.views import ObjectViews
@@ -130,7 +131,7 @@ class ShardWriter:
             file.flush()
             os.fsync(file.fileno())
         self._file = None
-        self._part_path.replace(self.out_dir / self._shard_name)
+        put_in_place(self._part_path, self.out_dir / self._shard_name)
         self._extend_index()
         self._pending = []
         self._number += 1

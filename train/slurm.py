@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import shlex
 import shutil
@@ -11,6 +10,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from model.files import put_in_place
 
 SCRIPT_NAME = "train.sbatch"
 
@@ -137,7 +138,7 @@ def write_script(
     path = run / SCRIPT_NAME
     part = path.with_name(path.name + ".part")
     part.write_text(script, "utf-8")
-    os.replace(part, path)
+    put_in_place(part, path)
     return path
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lrm_cli.batch.work import Carried
+from model.files import put_in_place
 
 CHUNK_BYTES = 64 * 2**20
 _KEPT_DAYS = 7.0  # without use
@@ -126,7 +127,7 @@ def receive(parcel: Parcel, contents: Iterable[Iterable[Any]]) -> Path:
             if _digest_of(zip(parcel.files, digests, strict=True)) != parcel.digest:
                 raise OSError(0, "they have changed on their way")
             shutil.rmtree(kept, ignore_errors=True)  # incomplete: someone has cleared up in it
-            part.rename(kept)
+            put_in_place(part, kept)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return kept
@@ -221,7 +222,7 @@ def _clear_away(root: Path) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process of this machine at a time; without locks, both would do the same."""
-    with path.open("a") as file:
+    with path.open("ab") as file:
         if sys.platform != "win32":
             import fcntl
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from model.files import put_in_place
+
 LONGEST_NAME = 255  # bytes, on most file systems
 _SUFFIX = ".part"
 _ADDED = len("..12345678.part")  # what the name of a part has beside its stem
@@ -42,7 +44,7 @@ def atomically(path: Path) -> Iterator[Path]:
         yield part
         # mkstemp makes files private; give this one what an ordinary new file would get.
         part.chmod(0o666 & ~_mask())
-        os.replace(part, path)
+        put_in_place(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -64,10 +66,10 @@ def folder_atomically(path: Path) -> Iterator[Path]:
         part.chmod(0o777 & ~_mask())
         if path.is_dir():
             for file in sorted(part.iterdir()):
-                os.replace(file, path / file.name)
+                put_in_place(file, path / file.name)
             part.rmdir()
         else:
-            os.replace(part, path)
+            put_in_place(part, path)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.catalogue import CATALOGUE, Published
+from model.files import put_in_place
 from model.folders import pulled_folder
 from model.published.converting import Checkpoint, convert
 
@@ -63,7 +64,7 @@ def pull(name: str, revision: str | None = None, image_size: int | None = None) 
             image_size=image_size,
         )
         shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+        put_in_place(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder

@@ -24,6 +24,7 @@ ORDER = {
             "folders",
             "threads",
             "machine",
+            "files",
             "device",
             "cameras",
             "views",
