@@ -165,8 +165,9 @@ def _launch(
 
 
 def _train_here(data: list[Path], settings: Recipe, out: Path, device: str, quiet: bool) -> None:
-    from model.environment import use_large_pages
+    from model.environment import keep_to_share, use_large_pages
 
+    keep_to_share()
     use_large_pages()
     from model.device import choose_device
     from train.trainer import train as run_training

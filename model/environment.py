@@ -6,6 +6,8 @@ import ctypes
 import os
 import sys
 
+from model.machine import cores, visible_cores
+
 _KEPT_PRODUCTS = "64"  # of different sizes; by default 1024
 
 
@@ -17,7 +19,9 @@ def prepare_environment(threads: int | None = None) -> None:
     Args:
         threads: of each operation on the CPU; as many as there are cores if None.
     """
-    if threads is not None:
+    if threads is None:
+        keep_to_share()
+    else:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     if "OMP_WAIT_POLICY" not in os.environ:
         # Between two operations a thread waits some tenths of a millisecond awake: to sleep costs
@@ -30,6 +34,15 @@ def prepare_environment(threads: int | None = None) -> None:
     # each. What is made again in every item, the network's, are fewer.
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(name, _KEPT_PRODUCTS)
+
+
+def keep_to_share() -> None:
+    """Have libraries start no more threads than a container's share of the cores can run.
+
+    They see the machine's cores; call it before the first `import torch`.
+    """
+    if cores() < visible_cores():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
 
 
 def use_large_pages() -> None:

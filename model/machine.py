@@ -19,15 +19,19 @@ _OWN_GROUP = Path("/proc/self/cgroup")
 
 def cores() -> int:
     """Cores whose time this process may use, at least one."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
+    count = visible_cores()
     for group in _groups():
         with contextlib.suppress(OSError, ValueError):  # there is none; "max" is no number
             quota, period = map(int, (group / "cpu.max").read_text("ascii").split())
             count = min(count, math.ceil(quota / period))
     return max(count, 1)
+
+
+def visible_cores() -> int:
+    """Those on which this process may run, however little of their time it gets."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def total_memory() -> int:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from model.environment import prepare_environment, use_large_pages
+from model.environment import keep_to_share, prepare_environment, use_large_pages
 
 NAMES = (
     "OMP_NUM_THREADS",
@@ -38,6 +38,19 @@ def test_threads_waits_pages_and_caches() -> None:
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
         "LRU_CACHE_CAPACITY": "64",
     }
+
+
+def test_threads_are_no_more_than_a_container_s_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.environment.visible_cores", lambda: 64)
+    monkeypatch.setattr("model.environment.cores", lambda: 64)
+    keep_to_share()
+    assert not found()
+    monkeypatch.setattr("model.environment.cores", lambda: 2)
+    keep_to_share()
+    assert found() == {"OMP_NUM_THREADS": "2"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    keep_to_share()
+    assert found() == {"OMP_NUM_THREADS": "5"}
 
 
 def test_training_wants_large_pages_alone(monkeypatch: pytest.MonkeyPatch) -> None:
