@@ -1,8 +1,8 @@
 """What a process may use of this machine: all of it, or its container's share.
 
-Shares are Linux's control groups of version 2 (Documentation/admin-guide/cgroup-v2.rst of the
-kernel), by which Docker, Kubernetes and systemd limit a job. Neither libraries, when they choose
-their number of threads, nor the system's number of cores know of them.
+Shares are Linux's control groups, by which Docker, Kubernetes and systemd limit a job
+(cgroup-v2.rst of the kernel's documentation; sched-bwc.rst and memory.rst for version 1). Neither
+libraries, when they choose their number of threads, nor the system's number of cores know of them.
 """
 
 from __future__ import annotations
@@ -10,20 +10,27 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _GROUPS = Path("/sys/fs/cgroup")
-_OWN_GROUP = Path("/proc/self/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+# Files of version 2 and of version 1: microseconds of processor time in each period; bytes.
+_QUOTAS = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+_MEMORY = (
+    ("memory.max", "memory.current", "memory.stat"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
+)
 
 
 def cores() -> int:
     """Cores whose time this process may use, at least one."""
     count = visible_cores()
-    for group in _groups():
-        with contextlib.suppress(OSError, ValueError):  # there is none; "max" is no number
-            quota, period = map(int, (group / "cpu.max").read_text("ascii").split())
-            count = min(count, math.ceil(quota / period))
+    for texts in _told("cpu", _QUOTAS):
+        with contextlib.suppress(ValueError):  # "max" is no number
+            quota, period = map(int, " ".join(texts).split())
+            if quota > 0:
+                count = min(count, math.ceil(quota / period))
     return max(count, 1)
 
 
@@ -62,22 +69,35 @@ def _memory_limits() -> Iterator[tuple[int, int]]:
 
     What files have in memory and nobody asks for goes when memory is wanted, and is not counted.
     """
-    for group in _groups():
-        with contextlib.suppress(OSError, ValueError):
-            limit, used = (
-                int((group / f"memory.{name}").read_text("ascii")) for name in ("max", "current")
-            )
-            stat = (group / "memory.stat").read_text("ascii").split()
-            files = dict(zip(stat[::2], stat[1::2], strict=True)).get("inactive_file", "0")
-            yield limit, used - int(files)
+    for limit, used, statistics in _told("memory", _MEMORY):
+        with contextlib.suppress(ValueError):  # "max" is no number
+            words = statistics.split()
+            counts = dict(zip(words[::2], words[1::2], strict=True))
+            files = counts.get("total_inactive_file") or counts.get("inactive_file", "0")
+            yield int(limit), int(used) - int(files)
 
 
-def _groups() -> list[Path]:
-    """Folders of this process's control group and of those around it, which limit it as well."""
+def _told(controller: str, files: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """What files of a controller say in this process's group and in those around it.
+
+    Args:
+        files: of each version.
+    """
     try:
-        lines = _OWN_GROUP.read_text("ascii", "replace").splitlines()
+        lines = _OWN_GROUPS.read_text("utf-8", "replace").splitlines()
     except OSError:
-        return []
-    own = next((line[3:] for line in lines if line.startswith("0::")), "/")
-    parts = [part for part in own.split("/") if part not in ("", "..")]
-    return [_GROUPS.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+        return
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, own = rest.partition(":")
+        if controllers == "":
+            top, names = _GROUPS, files[0]
+        elif controller in controllers.split(","):
+            top, names = _GROUPS / controller, files[1]
+        else:
+            continue
+        # A container may see its own group at the top, and its place as the machine has it.
+        parts = [part for part in own.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            with contextlib.suppress(OSError):
+                yield [top.joinpath(*parts[:depth], name).read_text("utf-8") for name in names]
