@@ -37,7 +37,7 @@ def compare_scores(paths: Sequence[str], out: Path | None, *, json: bool, report
         console.print_table(*_narrow(rows), _title(methods, rows))
     if out is None:
         return
-    from model.formats.atomic import write_atomically
+    from model.atomic import write_atomically
 
     write_atomically(out / "comparison.md", markdown_table(COLUMNS, rows).encode())
     text = json_module.dumps(comparison_json(methods), indent=1) + "\n"

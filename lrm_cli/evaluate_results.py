@@ -93,7 +93,7 @@ def _version() -> str:
 
 def write_scores(scores: Scores, flags: BatchFlags) -> str:
     """`scores.json`, `scores.csv` and `scores.md`; returns the first, as its user writes it."""
-    from model.formats.atomic import write_atomically
+    from model.atomic import write_atomically
     from train.evaluation.scores import SCORES_NAME, csv_table, markdown
 
     contents = {

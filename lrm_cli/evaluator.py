@@ -189,7 +189,7 @@ def _write(scored: _Scored) -> dict[str, Any]:
     """An object's files; returns its means, as the ledger keeps them."""
     import numpy as np
 
-    from model.formats.atomic import write_atomically
+    from model.atomic import write_atomically
     from train.evaluation.strips import strip
 
     numbers, picture, *features = scored.source.outputs

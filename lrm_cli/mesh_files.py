@@ -36,7 +36,7 @@ def write_files(
     """
     import numpy as np
 
-    from model.formats.atomic import write_atomically
+    from model.atomic import write_atomically
     from model.formats.names import INPUT, TRIPLANE
     from model.formats.writing import write_mesh, write_seen
     from model.photos import picture_to_png

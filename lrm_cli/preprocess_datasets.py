@@ -79,7 +79,7 @@ def _checked(
 
 def describe(folders: Sequence[Path], *, sheet: str | None, json: bool) -> None:
     """Print what data sets hold, and draw a contact sheet in each folder."""
-    from model.formats.atomic import write_atomically
+    from model.atomic import write_atomically
     from model.formats.pictures import picture_bytes
     from model.formats.sheets import parse_sheet
     from train.shard_tools import contact_sheet
@@ -219,7 +219,7 @@ def _wanted(
 def _keep_common_settings(folders: Sequence[Path], out: Path) -> None:
     """Beside the objects, the settings of which all of them are, if they are."""
     from lrm_cli.batch.job import make_folder
-    from model.formats.atomic import write_atomically
+    from model.atomic import write_atomically
 
     all_settings: list[Any] = []
     for folder in folders:

@@ -102,7 +102,7 @@ class _Steps:
         return source, png_bytes(pixels)
 
     def write(self, prepared: tuple[Source, bytes]) -> dict[str, Any]:
-        from model.formats.atomic import write_atomically
+        from model.atomic import write_atomically
 
         source, content = prepared
         (place,) = source.outputs

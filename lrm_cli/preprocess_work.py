@@ -40,7 +40,7 @@ class DatasetSettings:
             ValueError: the folder cannot be written to, or holds a data set of other settings.
         """
         from lrm_cli.batch.job import make_folder
-        from model.formats.atomic import write_atomically
+        from model.atomic import write_atomically
 
         make_folder(out)
         values = {"kind": self.kind, **self.views}
@@ -154,7 +154,7 @@ def _refuse_archive(path: Path) -> None:
 
 
 def _write(made: _Made) -> dict[str, Any]:
-    from model.formats.atomic import write_atomically
+    from model.atomic import write_atomically
     from train.packing import pack
 
     if made.views is None:

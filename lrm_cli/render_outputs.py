@@ -35,8 +35,8 @@ def open_outputs(
     Raises:
         OSError: a file cannot be written.
     """
+    from model.atomic import write_atomically
     from model.camera_paths import cameras_json
-    from model.formats.atomic import write_atomically
     from model.frames import parse_background, picture, side_by_side
 
     near, far = depth_range(cameras, sphere)
@@ -79,7 +79,7 @@ def _open(
     settings: TurntableSettings, output: Output, path: Path, far: float
 ) -> Iterator[Callable[[Any], object]]:
     """What takes an output's frames."""
-    from model.formats.atomic import atomically
+    from model.atomic import atomically
     from model.formats.depth_maps import DepthFormat, open_depth_maps
     from model.formats.pictures import picture_bytes
     from model.formats.sheets import Sheet, parse_sheet

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from model.atomic import put_in_place
 from model.config import LrmConfig
 from model.device import choose_dtype
-from model.files import put_in_place
 from model.folders import CONFIG_NAME, WEIGHTS_NAME, load_config, model_folder
 from model.lrm import LRM, parameter_counts
 

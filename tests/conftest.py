@@ -28,16 +28,16 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Processes of `-n auto`: for each two gigabytes, and a core."""
+    """Processes of `-n auto`: each has a core and two gigabytes; eight at the most."""
     return max(min(cores(), free_memory() // (2 << 30), 8), 1)
+
+
+torch.set_num_threads(1)  # tiny tensors gain nothing from more, and results stay the same
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Tiny tensors gain nothing from more, and results stay the same.
-
-    Before each test, since some libraries set the number anew when they are imported.
-    """
+    """Anew before each test, since some libraries change the number when they are imported."""
     torch.set_num_threads(1)
 
 

@@ -33,7 +33,7 @@ import yaml
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
-from model.files import put_in_place
+from model.atomic import put_in_place, write_atomically
 from model.folders import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME
 from model.lrm import LRM
 from model.weights import save_weights
@@ -184,7 +184,7 @@ class Checkpoints:
         self.wait()  # the background keeps the best one so far
         self._best = {"step": step, **scores, "scored_on": scored_on}
         if self.group.leads:
-            _replace(self.run / BEST_NAME, json.dumps(self._best) + "\n")
+            write_atomically(self.run / BEST_NAME, f"{json.dumps(self._best)}\n".encode())
         return True
 
     def _forget_old_ones(self) -> None:
@@ -275,7 +275,7 @@ class Checkpoints:
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
     """Keep the recipe readable beside the checkpoints."""
-    _replace(run / RECIPE_NAME, yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+    write_atomically(run / RECIPE_NAME, yaml.safe_dump(recipe.to_dict(), sort_keys=False).encode())
 
 
 def _read_best(run: Path) -> dict[str, Any] | None:
@@ -293,12 +293,6 @@ def _reason(error: BaseException) -> str:
         error = next(iter(error.failures.values()))[0]
     kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
     return f"{kind}{error}".splitlines()[0]
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    put_in_place(part, path)
 
 
 def _put_copy(source: Path, target: Path) -> None:

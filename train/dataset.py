@@ -136,7 +136,8 @@ class TrainingSamples(Dataset[Sample | str]):
             view: what the model takes for granted of the input picture and its camera.
 
         Raises:
-            ValueError: the data holds no object of the training split that the recipe uses.
+            ValueError: the data holds no object of the training split that the recipe uses; on
+                Windows, `cache_gb` is not 0.
         """
         copies = {"synthetic": config.synthetic_copies, "video": config.video_copies}
         kinds = [record.kind for record in reader.records]

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.files import put_in_place
+from model.atomic import write_atomically
 from train.checkpoint import Training
 from train.loading import Parts
 from train.parallel import Group
@@ -67,9 +67,7 @@ class RunLog:
         path = run / "log.jsonl"
         lines = path.read_text("utf-8").splitlines() if path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= first_step]  # later ones come again
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(line + "\n" for line in kept), "utf-8")
-        put_in_place(part, path)
+        write_atomically(path, "".join(line + "\n" for line in kept).encode())
         self.file = path.open("a", buffering=1, encoding="utf-8")
         try:
             from torch.utils.tensorboard import SummaryWriter

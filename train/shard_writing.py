@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from model.files import put_in_place
+from model.atomic import put_in_place
 from train.packing import end_of_tar, pack, record_of
 from train.shards import index_paths, read_index
 from train.views import ObjectViews

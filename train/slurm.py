@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.files import put_in_place
+from model.atomic import write_atomically
 
 SCRIPT_NAME = "train.sbatch"
 
@@ -136,9 +136,7 @@ def write_script(
         command=shlex.join(command),
     )
     path = run / SCRIPT_NAME
-    part = path.with_name(path.name + ".part")
-    part.write_text(script, "utf-8")
-    put_in_place(part, path)
+    write_atomically(path, script.encode())
     return path
 
 

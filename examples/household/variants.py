@@ -23,7 +23,7 @@ from tqdm import tqdm
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from model.formats.atomic import write_atomically
+from model.atomic import write_atomically
 from model.formats.collada import WORLD_FROM_FILE
 from model.formats.mesh_parts import MeshPart, TexturedMesh
 from model.formats.meshes import read_mesh

@@ -198,15 +198,15 @@ class Ledger:
                 os.fsync(file.fileno())
             if not self._index.is_current():
                 return  # another process has done it
-            if not self._put_in_place(beside):
+            if not self._replaced_by(beside):
                 return
         finally:
             beside.unlink(missing_ok=True)
         if late := self._index.unread():
             self._append(late)
 
-    def _put_in_place(self, beside: Path) -> bool:
-        """Make a file the ledger's; whether that could be."""
+    def _replaced_by(self, beside: Path) -> bool:
+        """Rename a file into the ledger's place; whether that could be."""
         if sys.platform != "win32":
             os.replace(beside, self.path)
             return True

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from model.formats.atomic import part_stem
+from model.atomic import part_stem
 
 _PART = re.compile(r"\.(?P<name>.+)\.[^.]+\.part", re.DOTALL)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lrm_cli.batch.work import Carried
-from model.files import put_in_place
+from model.atomic import put_in_place
 
 CHUNK_BYTES = 64 * 2**20
 _KEPT_DAYS = 7.0  # without use

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lrm_cli.batch.own_files import MANIFEST
 from lrm_cli.report.pictures import MESH_KIND, PHOTO_KIND, VIEW_KIND, Kind
-from model.formats.atomic import write_atomically
+from model.atomic import write_atomically
 
 ITEMS_FOLDER = "items"
 PAGE_SUFFIX = ".html"

@@ -11,7 +11,7 @@ from lrm_cli.batch.own_files import MANIFEST, REPORT_FOLDER
 from lrm_cli.evaluate_settings import STRIP_SUFFIX
 from lrm_cli.report.histogram import histogram
 from lrm_cli.report.markup import page_bytes, url
-from model.formats.atomic import write_atomically
+from model.atomic import write_atomically
 
 if TYPE_CHECKING:
     from train.evaluation.scores import Scores

@@ -17,7 +17,7 @@ from lrm_cli.report.index import Contents, index_page, item_list
 from lrm_cli.report.item import item_page
 from lrm_cli.report.markup import ITEMS_PER_PAGE, Shown, index_name
 from lrm_cli.report.pictures import PHOTO_KIND, Kind, Order
-from model.formats.atomic import write_atomically
+from model.atomic import write_atomically
 from model.machine import cores
 
 ASSETS = ("style.css", "index.js", "viewer.js")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from model.formats.atomic import LONGEST_NAME
+from model.atomic import LONGEST_NAME
 from model.formats.meshes import MESH_SUFFIXES
 from model.formats.temporary import temporary_folder
 

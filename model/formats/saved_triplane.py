@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from model.atomic import write_atomically
 from model.cameras import BOX_MAX, BOX_MIN
 from model.config import NerfConfig, ViewConfig
-from model.formats.atomic import write_atomically
 from model.nerf import Field, NerfMLP
 from model.settings import build_dataclass
 

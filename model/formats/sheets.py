@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.atomic import write_atomically
+from model.atomic import write_atomically
 from model.formats.pictures import picture_bytes
 
 MOST = 100  # columns, rows

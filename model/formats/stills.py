@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.atomic import folder_atomically
+from model.atomic import folder_atomically
 
 _NUMBERED = re.compile(r"\d{4,}")
 # A third of the time of the usual 6, for a seventh more bytes.

@@ -14,8 +14,8 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from model.atomic import atomically
 from model.formats.animated_webp import open_webp
-from model.formats.atomic import atomically
 from model.formats.frame_rate import exact_fps
 from model.formats.gif import open_gif
 from model.formats.stills import open_stills

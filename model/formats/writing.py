@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from model.formats.atomic import write_atomically
+from model.atomic import write_atomically
 from model.formats.names import MTL, NORMAL_MAP, TEXTURE, beside, files_of, seen_file
 from model.formats.notes import Notes
 from model.formats.obj import mtl_bytes, obj_bytes

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.atomic import put_in_place
 from model.catalogue import CATALOGUE, Published
-from model.files import put_in_place
 from model.folders import pulled_folder
 from model.published.converting import Checkpoint, convert
 

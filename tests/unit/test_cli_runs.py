@@ -111,7 +111,7 @@ def test_ctrl_c_while_the_report_is_written(
                     raise KeyboardInterrupt
                 replace(source, target)
 
-            patch.setattr("model.files.os.replace", interrupt)
+            patch.setattr("model.atomic.os.replace", interrupt)
             assert lrm("reconstruct", "photos", *ARGUMENTS, "--report") == 130
         assert "Interrupted." in capsys.readouterr().err
         assert not list(Path("meshes").rglob("*.part"))

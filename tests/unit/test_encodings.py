@@ -23,9 +23,10 @@ def without_encoding(source: str) -> Iterator[int]:
         if name not in CALLS or "encoding" in {keyword.arg for keyword in node.keywords}:
             continue
         if name == "open":
-            # Path.open(mode) and open(path, mode): text only if a mode says so by what it lacks.
+            # A mode without `b` is text, and so is none where it is Python's own `open`.
             modes = [a.value for a in node.args if isinstance(a, ast.Constant)]
-            if any(isinstance(mode, str) and set(mode) <= set("rwax+t") for mode in modes):
+            of_text = [isinstance(mode, str) and set(mode) <= set("rwax+t") for mode in modes]
+            if any(of_text) or (isinstance(function, ast.Name) and not modes):
                 yield node.lineno
         elif len(node.args) < CALLS[name]:
             yield node.lineno
@@ -42,7 +43,14 @@ def test_files_name_their_encoding() -> None:
 
 
 def test_it_finds_what_it_looks_for() -> None:
-    wrong = ("p.read_text()", "p.write_text(t)", "p.open('a')", "open(p, 'w')", "p.open('r+')")
+    wrong = (
+        "p.read_text()",
+        "p.write_text(t)",
+        "p.open('a')",
+        "open(p, 'w')",
+        "open(p)",
+        "p.open('r+')",
+    )
     right = ("p.read_text('utf-8')", "p.write_text(t, 'utf-8')", "p.open('rb')", "scene.open()")
     assert all(list(without_encoding(code)) == [1] for code in wrong)
     assert not any(list(without_encoding(code)) for code in right)

@@ -24,7 +24,7 @@ ORDER = {
             "folders",
             "threads",
             "machine",
-            "files",
+            "atomic",
             "device",
             "cameras",
             "views",

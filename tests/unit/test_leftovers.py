@@ -12,7 +12,7 @@ from lrm_cli.batch.leftovers import (
     remove_parts,
     remove_parts_below,
 )
-from model.formats.atomic import write_atomically
+from model.atomic import write_atomically
 
 NAMES = [
     "a.glb",

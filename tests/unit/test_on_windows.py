@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import io
-import json
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ import pytest
 from lrm_cli.batch.ledger import Ledger, Record
 from lrm_cli.batch.workers import end_in_words
 from lrm_cli.console import print_table, show_all_names
+from tests.unit.test_ledger_index import names_in
 
 
 @pytest.fixture
@@ -47,10 +47,6 @@ def test_a_pipe_takes_what_the_system_s_encoding_lacks(monkeypatch: pytest.Monke
     shown = bytes_shown.getvalue().decode("utf-8")
     assert "psnr ↑" in shown
     assert "茶碗" in shown
-
-
-def names_in(path: Path) -> list[str]:
-    return [json.loads(line)["input"] for line in path.read_bytes().splitlines()]
 
 
 def test_a_ledger_is_compacted_by_who_has_it_alone(

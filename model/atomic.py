@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model.files import put_in_place
-
 LONGEST_NAME = 255  # bytes, on most file systems
+# Windows renames nothing that another program has open; scanners for viruses and indexers do so
+# for a moment with all that is new.
+_PATIENCE_S = 2.0
+_PAUSE_S = 0.05
 _SUFFIX = ".part"
 _ADDED = len("..12345678.part")  # what the name of a part has beside its stem
 
@@ -83,6 +87,23 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     with atomically(path) as part:
         part.write_bytes(data)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Rename a file, or a folder to where there is none.
+
+    Raises:
+        OSError: it cannot be; on Windows also where another program has either open for long.
+    """
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            os.replace(part, path)
+            return
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_S)
 
 
 def _prefix(path: Path) -> str:

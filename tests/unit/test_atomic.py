@@ -1,4 +1,4 @@
-"""model/files.py, with Windows played."""
+"""model/atomic.py, with Windows played."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.files import put_in_place
+from model.atomic import put_in_place
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_it_does_not_wait_for_ever(
     pair: tuple[Path, Path], busy: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.platform", "win32")
-    monkeypatch.setattr("model.files._PATIENCE_S", 0.1)
+    monkeypatch.setattr("model.atomic._PATIENCE_S", 0.1)
     busy[0] = 1000
     with pytest.raises(PermissionError):
         put_in_place(*pair)
