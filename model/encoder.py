@@ -54,11 +54,11 @@ class ImageEncoder(nn.Module):
         Raises:
             ValueError: the weights are not on this machine and cannot be downloaded.
         """
-        import timm
-
         name = self.config.pretrained
         if name is None:
             return
+        import timm  # with torchvision: a second of imports
+
         try:
             source = timm.create_model(name, pretrained=True, num_classes=0)
         except Exception as error:  # the hub's client raises many kinds, all of them mean this

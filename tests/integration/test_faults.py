@@ -16,7 +16,7 @@ import trimesh
 from tests.integration.test_reconstruct import TIMEOUT_S, command, records, run, save_photo
 from tests.unit.tiny_model import save_box_model
 
-COUNT = 60
+COUNT = 40
 ARGUMENTS = ("--resolution", "20", "--format", "glb,ply", "--texture", "0")
 
 

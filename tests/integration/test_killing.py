@@ -83,7 +83,7 @@ def test_killed_at_random_steps_the_run_equals_an_unbroken_one(
     runs: Runs, ball_data: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
     rng = random.Random(0)
-    for step in sorted(rng.sample(range(2, 38), 10)):
+    for step in sorted(rng.sample(range(2, 38), 6)):
         process = runs.start()
         runs.wait_for(step)
         process.kill()
@@ -99,7 +99,7 @@ def test_killed_at_random_steps_the_run_equals_an_unbroken_one(
 def test_killed_while_the_number_of_processes_changes(
     runs: Runs, ball_data: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
-    steps = sorted(random.Random(1).sample(range(2, 38), 10))
+    steps = sorted(random.Random(1).sample(range(2, 38), 6))
     for step, gpus in zip(steps, itertools.cycle(["2", "1"]), strict=False):
         process = runs.start("--gpus", gpus)
         runs.wait_for(step)

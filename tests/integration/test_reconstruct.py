@@ -93,9 +93,8 @@ def test_interrupted_and_run_again(folder: Path) -> None:
     for index in range(36):
         save_photo(folder / f"photos/many/{index}.png", "navy")
     ledger = folder / "meshes/results.jsonl"
-    process = subprocess.Popen(
-        command(folder, "--resolution", "20"), stderr=subprocess.PIPE, text=True
-    )
+    flags = ("--resolution", "20", "--texture", "64")
+    process = subprocess.Popen(command(folder, *flags), stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + TIMEOUT_S
         while not (ledger.exists() and ledger.read_text().count("\n") >= 3):
@@ -116,7 +115,7 @@ def test_interrupted_and_run_again(folder: Path) -> None:
     for path in written - {ledger}:
         assert welded(path).is_watertight
 
-    ended = run(folder, "--resolution", "20", "--json")
+    ended = run(folder, *flags, "--json")
     summary = json.loads(ended.stdout)
     assert (summary["skipped"], summary["done"]) == (len(done), 40 - len(done))
     assert len(list((folder / "meshes").rglob("*.glb"))) == 40

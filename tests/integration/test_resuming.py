@@ -269,7 +269,6 @@ def run_in_processes(size: int, data: Path, recipe: Recipe, run: Path) -> None:
     "settings",
     [
         {"parallel": "ddp"},
-        {"parallel": "fsdp"},
         {"parallel": "fsdp", "micro_batch_size": 1, "activation_checkpointing": True},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),

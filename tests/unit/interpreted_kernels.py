@@ -31,7 +31,7 @@ from train.step import training_step
 
 
 def test_equals_plain_pytorch_on_rays() -> None:
-    check_fused_field(points_on_rays(side=6, samples=11, batch=2), make_mlp(), 1e-5, row=6)
+    check_fused_field(points_on_rays(side=4, samples=11, batch=2), make_mlp(), 1e-5, row=4)
 
 
 def test_a_tile_that_is_spread_over_the_planes_is_right_too() -> None:
@@ -63,7 +63,7 @@ def test_a_loss_that_is_no_number_is_seen_in_all_gradients() -> None:
         assert gradient.isnan().any()
 
 
-@pytest.mark.parametrize(("cutoff", "passed_on"), [(0.0, [0, 1, 2, 3]), (0.01, [0, 1]), (0.7, [1])])
+@pytest.mark.parametrize(("cutoff", "passed_on"), [(0.01, [0, 1]), (0.7, [1])])
 def test_tiles_without_a_point_above_the_cutoff_pass_nothing_on(
     cutoff: float, passed_on: list[int]
 ) -> None:

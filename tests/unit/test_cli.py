@@ -127,10 +127,13 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     others = "import typer, rich.console\ntry: import typer._adapters\nexcept ImportError: pass"
     theirs = min(_processor_seconds(others)[0] for _ in range(3))
     for command in ("", *commands):
-        # The first may still compile byte code, and a neighbour may be busy.
-        runs = [_processor_seconds(code, command + "--help") for _ in range(3)]
-        assert all("HEAVY []" in output for _, output in runs)
-        assert min(seconds for seconds, _ in runs) < max(0.5, 4 * theirs)
+        for attempt in range(3):
+            seconds, output = _processor_seconds(code, command + "--help")
+            assert "HEAVY []" in output
+            if seconds < max(0.5, 4 * theirs):
+                break
+            # The first may still compile byte code, and a neighbour may be busy.
+            assert attempt < 2, f"lrm {command}--help takes {seconds} s"
 
 
 def _processor_seconds(code: str, *arguments: str) -> tuple[float, str]:

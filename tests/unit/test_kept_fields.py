@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lrm_cli.batch.places import Spread
-from tests.unit.cli_scene import Lrm, files, ledger, save_photo
+from tests.unit.cli_scene import Lrm, WorkerThread, files, ledger, save_photo
 from tests.unit.test_divided_photos import divide
 from tests.unit.tiny_model import save_box_model
 
@@ -23,6 +23,7 @@ KEPT = "meshes/cup.triplane.safetensors"
 @pytest.fixture
 def scene(tmp_path: Path, lrm: Lrm, monkeypatch: pytest.MonkeyPatch) -> None:
     """The working folder, with meshes, kept triplanes and no photo or model any more."""
+    monkeypatch.setattr("lrm_cli.batch.workers.start_process", WorkerThread)
     monkeypatch.chdir(tmp_path)
     save_box_model(Path("model"))
     save_photo(Path("photos/cup.png"))

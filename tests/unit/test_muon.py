@@ -160,12 +160,19 @@ def two_steps(muon: Muon) -> None:
         muon.step()
 
 
-def step_in_company(rank: int, folder: Path, products: torch.dtype) -> None:
-    """One of the processes: the matrices spread and not, stepped alone and together."""
+def keep_company(rank: int, folder: Path) -> None:
+    """One of the processes."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=PROCESSES
     )
+    for products in (torch.float32, torch.bfloat16):
+        step_alone_and_together(rank, products)
+    dist.destroy_process_group()
+
+
+def step_alone_and_together(rank: int, products: torch.dtype) -> None:
+    """The matrices spread and not, among all processes and in teams."""
     mesh = init_device_mesh("cpu", (PROCESSES,))
     generator = torch.Generator().manual_seed(0)
     start = [torch.randn(shape, generator=generator) for shape in SHAPES]
@@ -198,12 +205,10 @@ def step_in_company(rank: int, folder: Path, products: torch.dtype) -> None:
         assert change > 0.1
         assert (other - one).norm() < tolerance * change
         assert (part.full_tensor() - one).norm() < tolerance * change  # type: ignore[attr-defined]
-    dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
-def test_processes_share_the_work_and_agree(products: torch.dtype, tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(step_in_company, (tmp_path, products), nprocs=PROCESSES)
+def test_processes_share_the_work_and_agree(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(keep_company, (tmp_path,), nprocs=PROCESSES)
 
 
 @pytest.mark.parametrize(("processes", "team"), [(1, 1), (2, 2), (6, 2), (8, 8), (12, 4), (128, 8)])
