@@ -3,6 +3,7 @@
     python examples/household/make_dataset.py --furniture FOLDER --work UNPACKED --out DATA
     python examples/household/make_dataset.py --furniture FOLDER --stretched 5 --work … --out DATA
     python examples/household/make_dataset.py --furniture FOLDER --composed 4000 --work … --out DATA
+    python examples/household/make_dataset.py --built 4000 --work UNPACKED --out DATA
     python examples/household/make_dataset.py --random-urdfs FOLDER --work UNPACKED --out DATA
 
 Each command wants a folder of its own.
@@ -20,6 +21,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import typer
+from built import built_tasks
 from variants import composed_tasks, stretched_tasks
 
 from lrm_cli import console
@@ -181,6 +183,7 @@ def main(
     composed: Annotated[
         int, typer.Option(help="In place of the furniture, so many objects put together from it.")
     ] = 0,
+    built: Annotated[int, typer.Option(help="So many things built by rule.")] = 0,
     size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
     views: Annotated[int, typer.Option(help="Pictures per object.")] = 32,
     jobs: Annotated[int | None, typer.Option(help="Renderers at a time.")] = None,
@@ -193,8 +196,8 @@ def main(
 ) -> None:
     """Make the data set; run it again to carry on."""
     with console.usage_errors():
-        if furniture is None and random_urdfs is None:
-            raise ValueError("give --furniture, --random-urdfs, or both")
+        if furniture is None and random_urdfs is None and not built:
+            raise ValueError("give --furniture, --random-urdfs, --built, or several of them")
         if furniture is None and (stretched or composed):
             raise ValueError(
                 "--stretched and --composed make variants of --furniture: give that too"
@@ -209,6 +212,7 @@ def main(
             own = tasks
             tasks = stretched_tasks(own, stretched) + composed_tasks(own, composed, work)
         tasks += random_tasks(random_urdfs, work) if random_urdfs else []
+        tasks += built_tasks(built, work)
         if write_references is not None:
             lines = [f"{task.uid}\t{task.path.resolve()}\n" for task in tasks]
             write_references.write_text("".join(lines), "utf-8")
