@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+_SHARED = Path("/dev/shm")
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 # Files of version 2 and of version 1: microseconds of processor time in each period; bytes.
@@ -55,6 +57,18 @@ def free_memory() -> int:
 
     rooms = [max(limit - used, 0) for limit, used in _memory_limits()]
     return min([int(psutil.virtual_memory().available), *rooms])
+
+
+def shared_memory() -> tuple[int, int] | None:
+    """Bytes in all, and free ones, of the place in which processes share tensors.
+
+    Docker gives containers 64 MB of it. None: this system keeps no such place.
+    """
+    try:
+        usage = shutil.disk_usage(_SHARED)
+    except OSError:
+        return None
+    return usage.total, usage.free
 
 
 def is_running(process: int) -> bool:

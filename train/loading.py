@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 import warnings
@@ -10,10 +11,12 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader
 
-from model.machine import total_memory
+from model.machine import shared_memory, total_memory
 from train.dataset import Batch, TrainingSamples
 from train.parallel import Group
 from train.recipe import Recipe
+
+_MOST_AHEAD = 4  # parts that each worker reads before they are asked for
 
 
 class Parts:
@@ -31,7 +34,7 @@ class Parts:
 
         Raises:
             ValueError: the batch cannot be shared evenly by the processes, or a part of it is
-                more than this machine's memory holds.
+                more than this machine's memory, or what workers share of it, holds.
         """
         size = recipe.run.batch_size
         self.share = len(group.share(range(size)))
@@ -53,7 +56,7 @@ class Parts:
                 collate_fn=Batch.collate,
                 num_workers=workers,
                 pin_memory=torch.cuda.is_available(),
-                prefetch_factor=4 if workers else None,
+                prefetch_factor=_parts_ahead(needed, workers) if workers else None,
                 worker_init_fn=_leave_signals_to_the_training,
             )
         )
@@ -70,6 +73,31 @@ class Parts:
     def weight(self, batch: Batch) -> float:
         """Of a part in its step; an unreadable sample counts as one without error."""
         return (batch.asked - len(batch.unreadable)) / self.share
+
+
+def _parts_ahead(part_bytes: int, workers: int) -> int:
+    """How many parts each worker may read ahead, so that all find room in shared memory.
+
+    Where there is none left, PyTorch's workers lose a part, and the training waits for ever.
+
+    Raises:
+        ValueError: it does not hold one for each.
+    """
+    room = shared_memory()
+    if room is None:
+        return _MOST_AHEAD
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that begin at this moment
+    total, free = room
+    mine = min(total // here, free)
+    parts = mine // part_bytes - 1  # but for one that the training has in hand
+    if parts < workers:
+        raise ValueError(
+            f"data.workers {workers} hand over what they read in shared memory (/dev/shm), which "
+            f"takes {(workers + 1) * part_bytes / 1e6:,.0f} MB at least, and there are "
+            f"{mine / 1e6:,.0f}: give the container more (docker run --shm-size, or --ipc=host), "
+            "or choose a smaller run.micro_batch_size, or data.workers 0"
+        )
+    return min(parts // workers, _MOST_AHEAD)
 
 
 def _indices(group: Group, size: int, part: int, steps: range) -> Iterator[range]:

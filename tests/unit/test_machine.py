@@ -101,3 +101,12 @@ def test_who_is_running() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert not machine.is_running(ended.pid)
+
+
+def test_shared_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("model.machine._SHARED", tmp_path)
+    room = machine.shared_memory()
+    assert room is not None
+    assert 0 < room[1] <= room[0]
+    monkeypatch.setattr("model.machine._SHARED", tmp_path / "missing")
+    assert machine.shared_memory() is None
