@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
 
 import torch
 from torch.utils.data import DataLoader
@@ -57,14 +59,23 @@ class Parts:
                 num_workers=workers,
                 pin_memory=torch.cuda.is_available(),
                 prefetch_factor=_parts_ahead(needed, workers) if workers else None,
-                worker_init_fn=_leave_signals_to_the_training,
+                worker_init_fn=_begin_worker,
             )
         )
 
     def next_part(self) -> Batch:
-        """The next part; unreadable samples are warned of by name."""
+        """The next part; unreadable samples are warned of by name.
+
+        Raises:
+            OSError: a worker has died.
+        """
         before = time.perf_counter()
-        batch = next(self._loader)
+        try:
+            batch = next(self._loader)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise OSError(f"a process that reads samples has died: {error}") from error
         self.waited_s += time.perf_counter() - before
         for sentence in batch.unreadable:
             warnings.warn(f"left out: {sentence}", stacklevel=2)
@@ -77,8 +88,6 @@ class Parts:
 
 def _parts_ahead(part_bytes: int, workers: int) -> int:
     """How many parts each worker may read ahead, so that all find room in shared memory.
-
-    Where there is none left, PyTorch's workers lose a part, and the training waits for ever.
 
     Raises:
         ValueError: it does not hold one for each.
@@ -112,8 +121,18 @@ def _indices(group: Group, size: int, part: int, steps: range) -> Iterator[range
             yield mine[start : start + part]
 
 
-def _leave_signals_to_the_training(_worker: int) -> None:
-    """Launchers signal readers too, which must serve the step that is under way to its end."""
+def _begin_worker(_worker: int) -> None:
+    """Launchers signal readers too, which must serve the step that is under way to its end.
+
+    A part that cannot be handed over, as where shared memory is full, would be lost without a
+    word, and the training wait for it for ever: the worker ends instead, which PyTorch notices.
+    """
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
     for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _end_worker(error: BaseException, _part: object) -> None:
+    traceback.print_exception(error)
+    os._exit(1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.runs import change
-from train.dataset import TrainingSamples
+from train.dataset import Batch, TrainingSamples
 from train.loading import Parts
 from train.parallel import Group
 from train.recipe import Recipe
@@ -110,3 +111,23 @@ def test_workers_read_ahead_what_shared_memory_holds(
 def test_a_batch_that_cannot_be_shared_is_told(ball_data: Path, tiny_recipe: Recipe) -> None:
     with pytest.raises(ValueError, match=r"run.batch_size is 2; .* multiple of the 3 processes"):
         parts_of(tiny_recipe, ball_data, Group(0, 3))
+
+
+class Unsendable(Batch):
+    """What cannot be handed over, as where shared memory is full."""
+
+    def __reduce__(self) -> Any:
+        raise OSError("no room")
+
+
+def test_a_part_that_is_lost_ends_the_training(
+    ball_data: Path,
+    tiny_recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Batch, "collate", lambda items: Unsendable(None, len(items), []))
+    parts = parts_of(change(tiny_recipe, "data", workers=1), ball_data, Group())
+    with pytest.raises(OSError, match="a process that reads samples has died"):
+        parts.next_part()
+    assert "no room" in capfd.readouterr().err
