@@ -178,12 +178,16 @@ def main(
         Path | None, typer.Option(help="PyBullet's folder pybullet_data/random_urdfs.")
     ] = None,
     stretched: Annotated[
-        int, typer.Option(help="In place of the furniture, so many stretched copies of each.")
+        int,
+        typer.Option(min=0, help="In place of the furniture, so many stretched copies of each."),
     ] = 0,
     composed: Annotated[
-        int, typer.Option(help="In place of the furniture, so many objects put together from it.")
+        int,
+        typer.Option(
+            min=0, help="In place of the furniture, so many objects put together from it."
+        ),
     ] = 0,
-    built: Annotated[int, typer.Option(help="So many things built by rule.")] = 0,
+    built: Annotated[int, typer.Option(min=0, help="So many things built by rule.")] = 0,
     size: Annotated[int, typer.Option(help="Side of the pictures, in pixels.")] = 128,
     views: Annotated[int, typer.Option(help="Pictures per object.")] = 32,
     jobs: Annotated[int | None, typer.Option(help="Renderers at a time.")] = None,

@@ -45,7 +45,7 @@ def test_every_kind_is_closed_solids_that_look_outwards(built: ModuleType) -> No
 
 def test_things_are_stood_upright_in_their_files(built: ModuleType, tmp_path: Path) -> None:
     (task,) = built.built_tasks(1, tmp_path)
-    assert dict(task.source) == built.SOURCE | {"title": "table"}
+    assert dict(task.source) == {"title": "table"} | built.SOURCE
     thing = built.Thing(built.rng_of(task.uid))
     built.table(thing)
     np.testing.assert_allclose(

@@ -21,7 +21,7 @@ from built.storage import appliance, basin, bookcase, cabinet, rack, screen
 from model.atomic import write_atomically
 from train.objects import ObjectTask
 
-SOURCE = {"title": "built by rule", "author": "lrm", "license": "CC0-1.0", "package": "lrm"}
+SOURCE = {"author": "lrm", "license": "CC0-1.0", "package": "lrm"}
 
 
 def built_tasks(count: int, work_dir: Path) -> list[ObjectTask]:
@@ -38,7 +38,7 @@ def built_tasks(count: int, work_dir: Path) -> list[ObjectTask]:
             thing = Thing(rng_of(uid))
             kind(thing)
             write_atomically(path, glb_of([thing.mesh()]))
-        source = SOURCE | {"title": kind.__name__.replace("_", " ")}
+        source = {"title": kind.__name__.replace("_", " ")} | SOURCE
         tasks.append(ObjectTask(uid, path, tuple(source.items())))
     return tasks
 
