@@ -43,6 +43,7 @@ _SETTINGS = MeshSettings(
     resolution=384,
     threshold=None,
     faces=20_000,
+    topology="triangles",
     keep_floaters=False,
     texture=1024,
     texture_format="png",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from lrm_cli.photo_settings import PhotoSettings, check_choices
 
 FORMATS = ("glb", "obj", "ply", "stl", "usdz")  # a test holds them equal to `model.formats`
 TEXTURE_FORMATS = ("png", "jpeg", "webp")  # as those of `model.formats`
+TOPOLOGIES = ("triangles", "quads")  # as those of `model.surface`
 ORIGINS = ("center", "base")  # as those of `model.surface`
 FLAGS = ("fragments", "open", "touches-box", "misfit")  # as those of `model.surface.quality`
 RESOLUTIONS = (16, 1024)  # grid points per side
 TEXTURES = (16, 8192)  # texels per side
 FEWEST_FACES = 4  # that enclose anything
+FEWEST_QUADS = 6  # as that of `model.surface.quads`
 TURNTABLE_SUFFIX = ".mp4"
 
 # What each profile sets; single flags take precedence. docs/formats.md tells which published
@@ -36,6 +39,7 @@ class MeshSettings(PhotoSettings):
     resolution: int
     threshold: float | None  # density at the surface; None: the model's
     faces: int  # 0: all
+    topology: str
     keep_floaters: bool
     texture: int  # texels per side; 0: colours at the vertices
     texture_format: str
@@ -58,6 +62,7 @@ class MeshSettings(PhotoSettings):
         for flag, values, choices in (
             ("--format", self.formats, FORMATS),
             ("--texture-format", (self.texture_format,), TEXTURE_FORMATS),
+            ("--topology", (self.topology,), TOPOLOGIES),
             ("--origin", (self.origin,), ORIGINS),
             ("--fail-on", self.fail_on, FLAGS),
         ):
@@ -73,6 +78,8 @@ class MeshSettings(PhotoSettings):
             raise ValueError(
                 f"--faces is {self.faces}; it must be 0 (all) or at least {FEWEST_FACES}"
             )
+        if self.topology == "quads":
+            self._check_quads()
         low, high = TEXTURES
         if self.texture != 0 and not low <= self.texture <= high:
             raise ValueError(
@@ -92,6 +99,17 @@ class MeshSettings(PhotoSettings):
             from model.formats.names import check_writable
 
             check_writable(Path("mesh.usdz"))
+
+    def _check_quads(self) -> None:
+        if self.faces < FEWEST_QUADS:
+            raise ValueError(
+                f"--faces is {self.faces}; with --topology quads it must be at least {FEWEST_QUADS}"
+            )
+        if importlib.util.find_spec("pynanoinstantmeshes") is None:
+            raise ValueError(
+                "--topology quads needs pynanoinstantmeshes, which is not installed: "
+                "pip install 'lrm-cli[quads]'"
+            )
 
     def files_of(self, stem: str) -> list[str]:
         """The files that a photo becomes, below the output folder, with `/`."""

@@ -66,6 +66,15 @@ def reconstruct(
             metavar="N", help="Simplify each mesh to at most N triangles; 0 keeps all [20000]."
         ),
     ] = None,
+    topology: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="triangles, or quads: of even size and along the shape's lines, for editing and "
+            "subdivision. --faces counts them; OBJ and USDZ keep them, other formats hold two "
+            "triangles for each.",
+        ),
+    ] = "triangles",
     keep_floaters: Annotated[
         bool, typer.Option("--keep-floaters", help="Keep small pieces that hang in the air.")
     ] = False,
@@ -204,6 +213,7 @@ def reconstruct(
             resolution=resolution,
             threshold=threshold,
             faces=chosen["faces"],
+            topology=topology,
             keep_floaters=keep_floaters,
             texture=chosen["texture"],
             texture_format=chosen["texture_format"],

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from model.nerf import Field
     from model.surface import Mesh
     from model.surface.file_frame import Origin
+    from model.surface.mesh import Topology
     from model.surface.quality import Quality
 
 
@@ -199,6 +200,7 @@ class _Steps:
                 settings.resolution,
                 settings.threshold,
                 target_faces=settings.faces or None,
+                topology=cast("Topology", settings.topology),
             )
         elevation = elevation_of(mesh, settings.input_elevation)
         return dataclasses.replace(photo, triangles=None, mesh=mesh, elevation=elevation)
@@ -291,6 +293,8 @@ class _Steps:
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in dataclasses.asdict(quality).items()
         }
+        if not photo.mesh.quads:  # it is of triangles
+            del figures["quads"]
         return {
             **figures,
             "elevation_degrees": photo.elevation.degrees,

@@ -100,7 +100,8 @@ def _card(shown: Shown) -> str:
     facts = item.facts
     parts = []
     if facts.get("faces") is not None:
-        parts.append(f"{facts['faces']:,} faces")
+        quads = facts.get("quads")
+        parts.append(f"{quads:,} quads" if quads else f"{facts['faces']:,} faces")
     if (pieces := facts.get("pieces")) is not None:
         parts.append("1 piece" if pieces == 1 else f"{pieces:,} pieces")
     if (watertight := facts.get("watertight")) is not None:

@@ -24,6 +24,7 @@ from lrm_cli.report.pictures import MESH_KIND, PHOTO_KIND, VIEW_KIND, VIEWS
 # Figures of the ledger, as pages name them; others follow under their own names.
 FIGURES = {
     "faces": "Faces",
+    "quads": "Quads",
     "pieces": "Pieces",
     "watertight": "Watertight",
     "touches_box": "Touches the box",

@@ -1,5 +1,8 @@
 """Meshes as Wavefront OBJ: with an atlas a material in an MTL file beside it, else vertex colours.
 
+Positions and normals stand once, also where the texture has a seam: programs see one surface, not
+charts side by side. Quads stay quads.
+
 Colours behind the positions, `v x y z r g b`, are not in Wavefront's text but read by Blender,
 MeshLab, trimesh and others; readers that do not know them see the plain mesh.
 """
@@ -11,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from model.formats.notes import Notes
+from model.formats.seams import places_of
 from model.surface.file_frame import FileMesh
+from model.surface.mesh import polygons
 
 _MATERIAL = "matt"
 
@@ -23,18 +28,23 @@ def obj_bytes(mesh: FileMesh, notes: Notes, mtl_name: str) -> bytes:
         mtl_name: the MTL file's name, to which a mesh with an atlas refers; without spaces.
     """
     lines = [*(f"# {comment}" for comment in notes.comments()), "o object"]
-    corners = mesh.faces + 1  # OBJ counts from 1
+    first, number = places_of(mesh)
+    corner = "%d//%d" if mesh.atlas is None else "%d/%d/%d"
     if mesh.atlas is None:
-        colored = np.hstack([mesh.vertices_m, mesh.colors_srgb / 255])
+        colored = np.hstack([mesh.vertices_m, mesh.colors_srgb / 255])[first]
         vertices = _rows("v %.7g %.7g %.7g %.4f %.4f %.4f", colored)
-        faces = _rows("f %d//%d %d//%d %d//%d", np.repeat(corners, 2, axis=1))
     else:
         lines += [f"mtllib {mtl_name}", f"usemtl {_MATERIAL}"]
-        vertices = _rows("v %.7g %.7g %.7g", mesh.vertices_m)
+        vertices = _rows("v %.7g %.7g %.7g", mesh.vertices_m[first])
         vertices += _rows("vt %.6f %.6f", mesh.atlas.uv)
-        faces = _rows("f %d/%d/%d %d/%d/%d %d/%d/%d", np.repeat(corners, 3, axis=1))
-    header = "\n".join([*lines, ""]).encode("ascii")
-    return header + vertices + _rows("vn %.4f %.4f %.4f", mesh.normals) + faces
+    vertices += _rows("vn %.4f %.4f %.4f", mesh.normals[first])
+    faces = b""
+    for corners in polygons(mesh.faces, mesh.quads):
+        at, on_texture = number[corners] + 1, corners + 1  # OBJ counts from 1
+        numbers = (at, at) if mesh.atlas is None else (at, on_texture, at)
+        form = " ".join(["f", *[corner] * corners.shape[1]])
+        faces += _rows(form, np.stack(numbers, axis=2))
+    return "\n".join([*lines, ""]).encode("ascii") + vertices + faces
 
 
 def mtl_bytes(
@@ -66,4 +76,5 @@ def mtl_bytes(
 
 def _rows(form: str, rows: Any) -> bytes:
     """One line per row; a single formatting call is several times faster than one per row."""
-    return ("\n".join([form] * len(rows)) % tuple(rows.ravel().tolist()) + "\n").encode("ascii")
+    text = (form + "\n") * len(rows) % tuple(rows.ravel().tolist())
+    return text.encode("ascii")

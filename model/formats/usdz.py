@@ -17,7 +17,9 @@ import numpy as np
 from model.formats.colors import linear_from_srgb
 from model.formats.notes import Notes, generator
 from model.formats.pictures import TextureFormat, picture_bytes
+from model.formats.seams import places_of
 from model.surface.file_frame import FileMesh
+from model.surface.mesh import polygons
 
 _ALIGNMENT = 64  # bytes: the USDZ specification's, so that viewers can map files into memory
 _ZIP_HEADER = 30  # bytes before a file's name in a ZIP archive
@@ -92,24 +94,34 @@ def _define_mesh(stage: Any, mesh: FileMesh) -> Any:
     def vectors(values: Any, array: Any = Vt.Vec3fArray) -> Any:
         return array.FromNumpy(np.ascontiguousarray(values, np.float32))
 
+    everywhere = np.arange(len(mesh.vertices_m))
+    # What is subdivided must not be cut along seams; else all numbers stay at the vertices, which
+    # every viewer reads.
+    first, number = places_of(mesh) if mesh.quads else (everywhere, everywhere)
     shape = UsdGeom.Mesh.Define(stage, "/object/mesh")
     shape.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
-    shape.CreatePointsAttr(vectors(mesh.vertices_m))
+    shape.CreatePointsAttr(vectors(mesh.vertices_m[first]))
     shape.CreateExtentAttr(
         [Gf.Vec3f(*corner.tolist()) for corner in (mesh.vertices_m.min(0), mesh.vertices_m.max(0))]
     )
-    shape.CreateFaceVertexCountsAttr(Vt.IntArray(len(mesh.faces), 3))
-    shape.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(mesh.faces.astype(np.int32).ravel()))
-    shape.CreateNormalsAttr(vectors(mesh.normals))
+    groups = polygons(mesh.faces, mesh.quads)
+    counts = np.repeat([corners.shape[1] for corners in groups], [len(g) for g in groups])
+    shape.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(counts.astype(np.int32)))
+    corners = np.concatenate([corners.ravel() for corners in groups]).astype(np.int32)
+    shape.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(number[corners].astype(np.int32)))
+    shape.CreateNormalsAttr(vectors(mesh.normals[first]))
     shape.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
     if mesh.atlas is None:
         colors = shape.CreateDisplayColorPrimvar(UsdGeom.Tokens.vertex)
         colors.Set(vectors(linear_from_srgb(mesh.colors_srgb)))
     else:
+        at = UsdGeom.Tokens.faceVarying if mesh.quads else UsdGeom.Tokens.vertex
         coordinates = UsdGeom.PrimvarsAPI(shape).CreatePrimvar(
-            "st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex
+            "st", Sdf.ValueTypeNames.TexCoord2fArray, at
         )
         coordinates.Set(vectors(mesh.atlas.uv, Vt.Vec2fArray))
+        if mesh.quads:
+            coordinates.SetIndices(Vt.IntArray.FromNumpy(corners))
     return shape
 
 

@@ -5,6 +5,8 @@ Legend of shapes: T texels per side.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from model.surface.colors import ColorField, colors_at
@@ -17,6 +19,7 @@ from model.surface.projection import (
     project,
     silhouette_iou,
 )
+from model.surface.quads import sound_quads_first
 from model.surface.texels import fill, texels_on_surface
 from model.surface.unwrapping import unwrap
 from model.transfers import to_device, to_host
@@ -38,10 +41,11 @@ def with_texture(
     """
     if size < SMALLEST_TEXTURE:
         raise ValueError(f"texture is {size}; it must be at least {SMALLEST_TEXTURE} texels")
-    source, faces, uv = unwrap(mesh.vertices_world, mesh.faces, size)
-    cut = Mesh(
-        mesh.vertices_world[source], faces, mesh.colors_srgb[source], mesh.normals_world[source]
-    )
+    source, faces, uv = unwrap(mesh.vertices_world, mesh.faces, size, mesh.quads)
+    vertices = mesh.vertices_world[source]
+    faces, quads = sound_quads_first(vertices, faces, mesh.quads)
+    colors, normals = mesh.colors_srgb[source], mesh.normals_world[source]
+    cut = Mesh(vertices, faces, colors, normals, quads=quads)
     texels = texels_on_surface(cut, uv, size)
     (colors,) = to_host(colors_at(field, to_device(texels.points_world, field.device)))
     seen, fit = None, None
@@ -53,4 +57,4 @@ def with_texture(
             colors = blend(colors, projection)
             seen = fill(texels.texels, size, (projection.shares * 255).round().astype(np.uint8))
     atlas = Atlas(uv, fill(texels.texels, size, colors), seen, fit)
-    return Mesh(cut.vertices_world, faces, cut.colors_srgb, cut.normals_world, atlas)
+    return dataclasses.replace(cut, atlas=atlas)

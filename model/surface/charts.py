@@ -75,17 +75,27 @@ def face_areas(
 
 
 def divide(
-    vertices: NDArray[np.floating], faces: NDArray[np.integer], borders: Neighbours
+    vertices: NDArray[np.floating],
+    faces: NDArray[np.integer],
+    borders: Neighbours,
+    first: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """(M,) the chart of each face, numbered from zero."""
+    """(M,) the chart of each face, numbered from zero.
+
+    Args:
+        vertices: (N, 3).
+        faces: (M, 3).
+        borders: of the same faces.
+        first: (M,) of each face the first one of its polygon, which is not cut; adjacent faces.
+    """
     normals, areas = face_areas(vertices, faces)
     ends = vertices[faces.ravel()[borders.corners[:, 0]]].astype(np.float64)
     lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
-    regions = np.arange(len(faces))
-    sums, weights = normals * areas[:, None], areas
-    pairs = np.sort(borders.faces, axis=1)
-    allowed = np.ones(len(pairs), bool)
-    pairs, shared, allowed = _added_up(pairs, lengths, allowed, len(faces))
+    _, regions = np.unique(first, return_inverse=True)
+    sums = _summed(normals * areas[:, None], regions)
+    weights = np.bincount(regions, areas).astype(np.float64)
+    allowed = np.ones(len(lengths), bool)
+    pairs, shared, allowed = _added_up(regions[borders.faces], lengths, allowed, len(sums))
     # Cheap mergers first: where all begin at once, curved regions would form before flat ones.
     highest = SEAM_PRICE * np.sqrt(areas.sum())
     for price in highest * 2.0 ** np.arange(1 - _PRICE_STEPS, 1):
@@ -100,13 +110,18 @@ def divide(
             kept = np.unique(number)
             number = np.searchsorted(kept, number)
             regions = number[regions]
-            sums = np.stack(
-                [np.bincount(number, sums[:, i]).astype(np.float64) for i in range(3)], axis=1
-            )
+            sums = _summed(sums, number)
             weights = np.bincount(number, weights).astype(np.float64)
             pairs, shared, allowed = _added_up(number[pairs], shared, allowed, len(kept))
         allowed[:] = True
     return regions
+
+
+def _summed(values: NDArray[np.float64], number: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rows of three added up that have the same number."""
+    return np.stack(
+        [np.bincount(number, values[:, i]).astype(np.float64) for i in range(3)], axis=1
+    )
 
 
 def _best_pairs(

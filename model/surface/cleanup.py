@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from model.surface.components import piece_of_vertex
+
+Number = TypeVar("Number", bound=np.integer)
 
 
 def drop_small_components(
@@ -75,17 +79,25 @@ def simplify(
     return points.numpy(), kept_faces.numpy()
 
 
-def without_flaps(faces: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Remove pairs of triangles (M, 3) that lie back to back on the same three vertices.
+def without_flaps(faces: NDArray[Number]) -> NDArray[Number]:
+    """Remove pairs of triangles, or of quads, (M, 3 or 4) that lie back to back; see `no_flaps`."""
+    return faces[no_flaps(faces)]
 
-    Collapsing edges leaves some: they enclose nothing, and make edges of four triangles. Without
-    both of a pair a closed surface stays closed. Triangles that are there twice the same way are
-    parts of two sheets; with one of them less the surface would be open.
+
+def no_flaps(faces: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Ascending numbers of triangles, or of quads, (M, 3 or 4) that do not lie back to back.
+
+    Collapsing edges leaves some, on the same vertices in the opposite order: they enclose nothing,
+    and make edges of four faces. Without both of a pair a closed surface stays closed. Faces that
+    are there twice the same way are parts of two sheets; with one of them less the surface would be
+    open.
     """
-    from_least = np.argmin(faces, axis=1)[:, None] + np.arange(3)
-    turned = np.take_along_axis(faces, from_least % 3, axis=1)
-    same_way = turned[:, 1] < turned[:, 2]
-    corners, of = np.unique(np.sort(faces, axis=1), axis=0, return_inverse=True)
+    sides = faces.shape[1]
+    from_least = np.argmin(faces, axis=1)[:, None] + np.arange(sides)
+    turned = np.take_along_axis(faces, from_least % sides, axis=1)
+    same_way = turned[:, 1] < turned[:, -1]
+    turned[~same_way, 1:] = turned[~same_way, :0:-1]
+    corners, of = np.unique(turned, axis=0, return_inverse=True)
     surplus = np.bincount(of.ravel(), np.where(same_way, 1, -1), minlength=len(corners))
     # Of each set of corners as many triangles of the way that prevails as prevail, the first ones.
     prevails = np.where(same_way, surplus[of.ravel()] > 0, surplus[of.ravel()] < 0)
@@ -94,4 +106,4 @@ def without_flaps(faces: NDArray[np.int32]) -> NDArray[np.int32]:
     _, first, which = np.unique(of.ravel()[candidates], return_index=True, return_inverse=True)
     place = np.arange(len(candidates)) - first[which.ravel()]
     kept = place < np.abs(surplus[of.ravel()[candidates]])
-    return faces[np.sort(candidates[kept])]
+    return np.sort(candidates[kept])

@@ -15,9 +15,10 @@ from model.surface.colors import ColorField, colors_at
 from model.surface.grid import sample_around_surface
 from model.surface.manifold import cut_pinches, pull_apart
 from model.surface.marching import triangulate
-from model.surface.mesh import Mesh
+from model.surface.mesh import Mesh, Topology
 from model.surface.normal_map import with_normal_map
 from model.surface.projection import FramedPhoto
+from model.surface.quads import remesh_to_quads, sound_quads_first
 from model.surface.refinement import refine
 from model.transfers import to_device, to_host
 
@@ -64,6 +65,7 @@ def mesh_of_triangles(
     iso_density: float | None = None,
     *,
     target_faces: int | None = None,
+    topology: Topology = "triangles",
     texture_size: int = 0,
     photo: FramedPhoto | None = None,
     normal_map: bool = False,
@@ -76,15 +78,20 @@ def mesh_of_triangles(
         ValueError: an argument is out of its range.
     """
     iso = field.iso_density if iso_density is None else iso_density
-    vertices = vertices_world
-    if target_faces is not None:
+    vertices, quads = vertices_world, 0
+    if topology == "quads":
+        if target_faces is None:
+            raise ValueError("a surface of quads takes a number of target_faces")
+        vertices, faces, quads = remesh_to_quads(vertices, faces, target_faces)
+    elif target_faces is not None:
         vertices, faces = simplify(vertices, faces, target_faces)
     cell = (BOX_MAX - BOX_MIN) / (resolution - 1)
     source, faces = cut_pinches(vertices, faces)
     vertices, normals = refine(field, vertices[source], faces, iso, cell)
     vertices = pull_apart(vertices, faces, source, cell)  # last, since the surface is one there
+    faces, quads = sound_quads_first(vertices, faces, quads)
     (colors,) = to_host(colors_at(field, to_device(vertices, field.device)))
-    mesh = Mesh(vertices, faces, colors, normals)
+    mesh = Mesh(vertices, faces, colors, normals, quads=quads)
     if not texture_size:
         return mesh
     mesh = with_texture(field, mesh, texture_size, photo)
@@ -98,6 +105,7 @@ def extract_mesh(
     *,
     smallest_share: float = FLOATER_SHARE,
     target_faces: int | None = None,
+    topology: Topology = "triangles",
     texture_size: int = 0,
     photo: FramedPhoto | None = None,
     normal_map: bool = False,
@@ -110,6 +118,7 @@ def extract_mesh(
         iso_density: density at the surface; None: the field's own.
         smallest_share: pieces with fewer faces than this share of the largest are dropped.
         target_faces: simplify to about this many; None: leave all.
+        topology: of what faces are; quads are counted by `target_faces`, which they need.
         texture_size: texels per side of a texture; 0: none, colours stand at the vertices.
         photo: what its camera sees is textured from it, where the silhouettes fit.
         normal_map: a textured mesh also has the fine surface's normals as a picture.
@@ -128,6 +137,7 @@ def extract_mesh(
         resolution,
         iso_density,
         target_faces=target_faces,
+        topology=topology,
         texture_size=texture_size,
         photo=photo,
         normal_map=normal_map,

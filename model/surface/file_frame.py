@@ -30,6 +30,7 @@ class FileMesh:
         atlas: its texture, if it has one.
         unlit: whether viewers shall show its colours as they are, without light of their own.
         tangents: (N, 4) float32, where the atlas has a normal map; see `Mesh`.
+        quads: how many there are; see `Mesh`.
     """
 
     vertices_m: NDArray[np.float32]
@@ -39,6 +40,7 @@ class FileMesh:
     atlas: Atlas | None = None
     unlit: bool = False
     tangents: NDArray[np.float32] | None = None
+    quads: int = 0
 
 
 def to_file_frame(
@@ -115,6 +117,7 @@ def moved(mesh: Mesh, file_from_world: NDArray[np.float64], unlit: bool = False)
         atlas=mesh.atlas,
         unlit=unlit,
         tangents=tangents,
+        quads=mesh.quads,
     )
 
 

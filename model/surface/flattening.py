@@ -50,6 +50,7 @@ def flatten(
     faces: NDArray[np.integer],
     charts: NDArray[np.int64],
     borders: Neighbours,
+    first: NDArray[np.int64],
 ) -> FlatCharts:
     """Lay charts flat, and divide those that would overlap themselves.
 
@@ -58,10 +59,13 @@ def flatten(
         faces: (M, 3).
         charts: (M,) of each face, connected and within a half-space of directions.
         borders: of the same faces.
+        first: (M,) of each face the first one of its polygon, which is not cut and whose faces
+            all face its mean normal.
     """
     normals, areas = face_areas(vertices, faces)
     weighted = normals * areas[:, None]
     points = vertices[faces].astype(np.float64)
+    centers = _means(points.mean(axis=1), first)
     flat, facing = project(points, weighted, charts)
     cut = cut_corners(charts, borders)
     suspects = np.arange(len(faces))
@@ -71,7 +75,8 @@ def flatten(
         if not len(culprits):
             return FlatCharts(charts, cut, flat, outline)
         suspects = np.flatnonzero(np.isin(charts, charts[culprits]))
-        charts = _divided(charts, culprits, points.mean(axis=1), borders, attempt < _PEELINGS)
+        peel = attempt < _PEELINGS
+        charts = _divided(charts, culprits, centers, borders, first, peel)
         part = np.unique(charts[suspects], return_inverse=True)[1]
         again, cosine = project(points[suspects], weighted[suspects], part)
         # Some faces may look away from the mean of a part: it then stays as it was projected.
@@ -231,6 +236,7 @@ def _divided(
     culprits: NDArray[np.int64],
     centers: NDArray[np.float64],
     borders: Neighbours,
+    first: NDArray[np.int64],
     peel: bool,
 ) -> NDArray[np.int64]:
     """Charts without their culprits, which become charts themselves; all numbered anew.
@@ -249,10 +255,20 @@ def _divided(
         side[members[order[len(order) // 2 :]]] = 1
         counts[chart] = 0
     peeled = culprits[counts[charts[culprits]] > 0]
-    side[peeled] = 1
-    halves = charts * 2 + side
+    side[first[peeled]] = 1
+    whole = side[first]
+    # A polygon that is a culprit by itself, which takes one without any area, is cut after all.
+    divides = np.bincount(charts, whole) % np.bincount(charts) > 0
+    halves = charts * 2 + np.where(divides[charts], whole, side)
     one, other = borders.faces[_inner(halves, borders)].T
     return connected_pieces(one, other, len(charts)).astype(np.int64)
+
+
+def _means(values: NDArray[np.float64], number: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of each row the mean of all rows with its number."""
+    sums = np.stack([np.bincount(number, values[:, i]) for i in range(3)], axis=1)
+    means: NDArray[np.float64] = (sums / np.bincount(number).clip(1)[:, None])[number]
+    return means
 
 
 def _outline(

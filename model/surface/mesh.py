@@ -1,14 +1,17 @@
 """Triangle meshes with vertex colours, and perhaps a texture.
 
-Legend of shapes: N vertices, M faces, T texels per side.
+Legend of shapes: N vertices, M faces, Q quads, T texels per side.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Topology = Literal["triangles", "quads"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Mesh:
         atlas: its texture, if it has one.
         tangents_world: (N, 4) float32 as `tangents.vertex_tangents` gives them, where the atlas
             has a normal map.
+        quads: Q. Faces 2 i and 2 i + 1, for i < Q, are the halves (a b c) and (a c d) of a quad.
     """
 
     vertices_world: NDArray[np.float32]
@@ -53,6 +57,13 @@ class Mesh:
     normals_world: NDArray[np.float32]
     atlas: Atlas | None = None
     tangents_world: NDArray[np.float32] | None = None
+    quads: int = 0
+
+
+def polygons(faces: NDArray[np.int32], quads: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The quads (Q, 4), put together of their halves, and the other faces (M - 2 Q, 3)."""
+    whole = np.column_stack([faces[: 2 * quads : 2], faces[1 : 2 * quads : 2, 2]])
+    return whole, faces[2 * quads :]
 
 
 def vertex_normals(

@@ -27,7 +27,8 @@ class Quality:
     """Figures of one mesh.
 
     Attributes:
-        faces: M.
+        faces: M; a quad counts as two.
+        quads: how many there are.
         pieces: connected parts.
         watertight: it encloses a volume, and slicers see it: every edge has two faces, which agree
             about the outside.
@@ -38,6 +39,7 @@ class Quality:
     """
 
     faces: int
+    quads: int
     pieces: int
     watertight: bool
     touches_box: bool
@@ -67,7 +69,7 @@ def quality_of(mesh: Mesh, least_silhouette_iou: float) -> Quality:
         "misfit": iou is not None and iou < least_silhouette_iou,
     }
     flags = tuple(flag for flag in FLAGS if found[flag])
-    return Quality(len(faces), pieces, watertight, touches_box, iou, share, flags)
+    return Quality(len(faces), mesh.quads, pieces, watertight, touches_box, iou, share, flags)
 
 
 def _pieces(faces: NDArray[np.int64], count: int) -> int:

@@ -258,7 +258,7 @@ def test_a_usdz_has_its_normal_map_as_numbers(box: FileMesh, tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(not HAS_USD, reason="usd-core is not installed")
-@pytest.mark.parametrize("kind", ["matt", "unlit", "bumpy"])
+@pytest.mark.parametrize("kind", ["matt", "unlit", "bumpy", "quads"])
 @pytest.mark.parametrize("texture_format", ["png", "jpeg", "webp", None])
 def test_usdz_passes_pixars_and_apples_rules(
     texture_format: str | None, kind: str, box: FileMesh, tmp_path: Path
@@ -268,6 +268,7 @@ def test_usdz_passes_pixars_and_apples_rules(
     path = tmp_path / "box.usdz"
     facts = {"model": "lrm-tiny", "steps": [1, 2]}
     box = bumpy(box) if kind == "bumpy" else dataclasses.replace(box, unlit=kind == "unlit")
+    box = dataclasses.replace(box, quads=5 if kind == "quads" else 0)
     if texture_format is None:
         write_mesh(path, dataclasses.replace(box, atlas=None), facts)
     else:

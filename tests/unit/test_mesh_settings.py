@@ -14,6 +14,7 @@ from model.formats.names import WRITABLE_SUFFIXES
 from model.formats.pictures import TextureFormat
 from model.surface.baking import SMALLEST_TEXTURE
 from model.surface.file_frame import Origin
+from model.surface.mesh import Topology
 from model.surface.quality import FLAGS
 
 
@@ -23,6 +24,7 @@ def settings(**changes: Any) -> MeshSettings:
         "resolution": 64,
         "threshold": None,
         "faces": 1000,
+        "topology": "triangles",
         "keep_floaters": False,
         "texture": 64,
         "texture_format": "png",
@@ -52,6 +54,7 @@ def test_choices_are_those_of_the_model() -> None:
     assert tuple(f".{name}" for name in mesh_settings.FORMATS) == WRITABLE_SUFFIXES
     assert get_args(TextureFormat) == mesh_settings.TEXTURE_FORMATS
     assert get_args(Origin) == mesh_settings.ORIGINS
+    assert get_args(Topology) == mesh_settings.TOPOLOGIES
     assert mesh_settings.FLAGS == FLAGS
     assert get_args(DtypeName) == DTYPES
     assert mesh_settings.TEXTURES[0] == SMALLEST_TEXTURE

@@ -1,0 +1,239 @@
+"""Surfaces of quads: even, closed, the same each time, whole in the texture and in files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from model.formats.meshes import read_mesh
+from model.formats.notes import Notes
+from model.formats.obj import obj_bytes
+from model.formats.writing import write_mesh
+from model.surface import Mesh, extract_mesh, to_file_frame
+from model.surface.cleanup import without_flaps
+from model.surface.mesh import polygons
+from model.surface.quads import _closed, remesh_to_quads, sound_quads_first
+from model.surface.quality import quality_of
+from tests.unit.cli_scene import Lrm, ledger
+from tests.unit.fields import SHAPES, AnalyticField
+from tests.unit.test_kept_fields import FLAGS, KEPT, scene
+
+__all__ = ["scene"]  # a fixture
+
+pytest.importorskip("pynanoinstantmeshes")
+
+NO_TRIANGLES = np.empty((0, 3), np.int64)
+CUBE = np.array(
+    [[0, 2, 3, 1], [4, 5, 7, 6], [0, 1, 5, 4], [2, 6, 7, 3], [0, 4, 6, 2], [1, 3, 7, 5]]
+)
+CORNERS = np.array([[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)], np.float32)
+
+
+def of_quads(shape: str, target: int, **more: int) -> Mesh:
+    field = AnalyticField(SHAPES[shape])
+    return extract_mesh(field, 64, target_faces=target, topology="quads", **more)
+
+
+@pytest.fixture(scope="module")
+def torus() -> Mesh:
+    return of_quads("torus", 800)
+
+
+def edges(faces: np.ndarray) -> np.ndarray:
+    """(E, 2) as they are passed."""
+    return np.stack([faces.ravel(), np.roll(faces, -1, axis=1).ravel()], axis=1)
+
+
+def is_closed(*groups: np.ndarray) -> bool:
+    passed = [tuple(edge) for faces in groups for edge in edges(faces).tolist()]
+    return len(set(passed)) == len(passed) and set(passed) == {(b, a) for a, b in passed}
+
+
+def test_most_of_them_are_even_and_meet_four_at_a_vertex(torus: Mesh) -> None:
+    quads, triangles = polygons(torus.faces, torus.quads)
+    assert 640 < len(quads) + len(triangles) <= 800
+    assert len(triangles) <= 0.02 * len(quads)
+    assert quality_of(torus, 0.9).quads == len(quads)
+    _, times = np.unique(quads, return_counts=True)
+    assert (times == 4).mean() > 0.9
+    ends = torus.vertices_world[edges(quads)]
+    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+    assert lengths.std() < 0.3 * lengths.mean()
+
+
+def test_they_lie_on_the_surface_and_close_it(torus: Mesh) -> None:
+    across = torus.vertices_world * (1, 1, 0)
+    middle = 0.5 * across / np.linalg.norm(across, axis=1, keepdims=True)
+    radius = np.linalg.norm(torus.vertices_world - middle, axis=1)
+    assert radius.std() < 2e-3
+    assert quality_of(torus, 0.9).flags == ()
+    assert is_closed(*polygons(torus.faces, torus.quads))
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES.keys() - {"wire"}))  # finer than the lattice
+def test_all_kinds_of_surfaces_stay_closed(shape: str) -> None:
+    mesh = of_quads(shape, 300)
+    quality = quality_of(mesh, 0.9)
+    assert quality.watertight
+    assert 0 < len(mesh.faces) - mesh.quads <= 300
+
+
+def test_the_same_each_time_and_nothing_is_printed(
+    torus: Mesh, capfd: pytest.CaptureFixture[str]
+) -> None:
+    again = of_quads("torus", 800)
+    np.testing.assert_array_equal(again.faces, torus.faces)
+    np.testing.assert_array_equal(again.vertices_world, torus.vertices_world)
+    print("after it")
+    assert capfd.readouterr() == ("after it\n", "")
+
+
+def test_seams_of_the_texture_cut_none(torus: Mesh) -> None:
+    textured = of_quads("torus", 800, texture_size=256)
+    assert textured.quads == torus.quads
+    assert len(textured.vertices_world) > len(torus.vertices_world)
+    quads, triangles = polygons(textured.faces, textured.quads)
+    before = polygons(torus.faces, torus.quads)
+    for cut, whole in zip((quads, triangles), before, strict=True):
+        np.testing.assert_array_equal(textured.vertices_world[cut], torus.vertices_world[whole])
+    assert textured.atlas is not None
+    a, b, c, d = np.moveaxis(textured.atlas.uv[quads], 1, 0)
+    for corners in ((a, b, c), (a, c, d)):
+        (x1, y1), (x2, y2) = ((end - corners[0]).T for end in corners[1:])
+        assert (x1 * y2 - y1 * x2).min() >= 0
+
+
+def test_quads_that_are_folded_or_parted_become_triangles() -> None:
+    flat = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    folded = [[2, 0, 0], [3, 0, 0], [3, 1, 0], [2.9, 0.1, 0.01]]
+    vertices = np.array([*flat, *folded, [1, 1, 0]], np.float32)
+    parted = [[0, 1, 2], [0, 8, 3]]
+    faces = np.array([[4, 5, 6], [4, 6, 7], *parted, [0, 1, 2], [0, 2, 3]], np.int32)
+    found, quads = sound_quads_first(vertices, faces, 3)
+    assert quads == 1
+    np.testing.assert_array_equal(found, faces[[4, 5, 0, 1, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    "left_out", [[0], [0, 2], [0, 1], [0, 2, 4]], ids=["one", "two", "opposite", "a corner's"]
+)
+def test_holes_are_filled(left_out: list[int]) -> None:
+    open_ = np.delete(CUBE, left_out, axis=0)
+    points, quads, triangles = _closed(CORNERS, open_, NO_TRIANGLES)
+    assert is_closed(quads, triangles)
+    assert len(triangles) == 0
+    middles = len(points) - len(CORNERS)
+    assert middles == (left_out in ([0, 2], [0, 2, 4]))
+
+
+def test_holes_of_three_and_five_corners_are_filled() -> None:
+    fan = np.array([[0, 1, 5], [1, 2, 5], [2, 3, 5], [3, 4, 5], [4, 0, 5]])
+    points = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    no_quads = np.empty((0, 4), np.int64)
+    filled, quads, triangles = _closed(points, no_quads, fan)
+    assert (len(filled), len(quads), len(triangles)) == (7, 2, 6)
+    assert is_closed(quads, triangles)
+    *_, triangles = _closed(points, no_quads, fan[:4])  # as far as they go
+    assert is_closed(*_[1:], triangles)
+    tetrahedron = np.array([[0, 1, 2], [0, 3, 1], [1, 3, 2]])
+    assert is_closed(_closed(points, no_quads, tetrahedron)[2])
+
+
+def test_quads_back_to_back_go() -> None:
+    quads = np.array([[4, 1, 2, 3], [5, 6, 7, 8], [2, 1, 4, 3], [5, 7, 6, 8]])
+    np.testing.assert_array_equal(without_flaps(quads), quads[[1, 3]])
+
+
+def test_what_cannot_be_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball = trimesh.creation.icosphere(3, 0.5)
+    surface = ball.vertices.astype(np.float32), ball.faces.astype(np.int32)
+    with pytest.raises(ValueError, match="target_quads is 5; it must be at least 6"):
+        remesh_to_quads(*surface, 5)
+    with pytest.raises(ValueError, match="takes a number of target_faces"):
+        extract_mesh(AnalyticField(SHAPES["torus"]), 64, topology="quads")
+    monkeypatch.setitem(sys.modules, "pynanoinstantmeshes", None)
+    with pytest.raises(ValueError, match=r"pip install 'lrm-cli\[quads\]'"):
+        remesh_to_quads(*surface, 100)
+
+
+def test_files_hold_quads_where_they_can(torus: Mesh, tmp_path: Path) -> None:
+    mesh = to_file_frame(torus)
+    quads, triangles = polygons(torus.faces, torus.quads)
+    lines = obj_bytes(mesh, Notes({}), "a.mtl").decode().splitlines()
+    corners = [
+        [int(corner.partition("/")[0]) - 1 for corner in line.split()[1:]]
+        for line in lines
+        if line.startswith("f ")
+    ]
+    assert corners == [*quads.tolist(), *triangles.tolist()]
+    for suffix in (".obj", ".ply", ".stl", ".glb"):
+        write_mesh(tmp_path / f"torus{suffix}", mesh)
+        (part,) = read_mesh(tmp_path / f"torus{suffix}", up="y").parts
+        assert len(part.faces) == len(torus.faces)
+
+
+def test_usdz_holds_quads(tmp_path: Path) -> None:
+    usd = pytest.importorskip("pxr.Usd")
+    from pxr import UsdGeom
+
+    mesh = to_file_frame(of_quads("torus", 300, texture_size=64))
+    write_mesh(tmp_path / "torus.usdz", mesh)
+    stage = usd.Stage.Open(str(tmp_path / "torus.usdz"))
+    shape = UsdGeom.Mesh(stage.GetPrimAtPath("/object/mesh"))
+    quads, triangles = polygons(mesh.faces, mesh.quads)
+    sides = [4] * len(quads) + [3] * len(triangles)
+    assert list(shape.GetFaceVertexCountsAttr().Get()) == sides
+    found = np.array(shape.GetFaceVertexIndicesAttr().Get())
+    assert is_closed(found[: quads.size].reshape(-1, 4), found[quads.size :].reshape(-1, 3))
+    order = np.concatenate([quads.ravel(), triangles.ravel()])
+    for values, here in (
+        (shape.GetPointsAttr().Get(), mesh.vertices_m),
+        (shape.GetNormalsAttr().Get(), mesh.normals),
+    ):
+        assert len(values) < len(mesh.vertices_m)
+        np.testing.assert_array_equal(np.array(values)[found], here[order])
+    coordinates = UsdGeom.PrimvarsAPI(shape).GetPrimvar("st")
+    assert coordinates.GetInterpolation() == "faceVarying"
+    assert mesh.atlas is not None
+    np.testing.assert_array_equal(coordinates.ComputeFlattened(), mesh.atlas.uv[order])
+
+
+def test_an_obj_has_one_surface_whatever_the_seams() -> None:
+    mesh = to_file_frame(of_quads("torus", 300, texture_size=64))
+    lines = obj_bytes(mesh, Notes({}), "a.mtl").decode().splitlines()
+    places = len({tuple(vertex) for vertex in mesh.vertices_m.tolist()})
+    kinds = [line.split()[0] for line in lines]
+    assert kinds.count("v") == kinds.count("vn") == places
+    assert kinds.count("vt") == len(mesh.vertices_m) > places
+    corners = [
+        corner.split("/") for line in lines if line[:2] == "f " for corner in line.split()[1:]
+    ]
+    v, vt, vn = np.array(corners, int).T
+    np.testing.assert_array_equal(v, vn)
+    order = np.concatenate([group.ravel() for group in polygons(mesh.faces, mesh.quads)])
+    np.testing.assert_array_equal(vt - 1, order)
+    written = np.array([line.split()[1:] for line in lines if line[:2] == "v "], float)
+    np.testing.assert_allclose(written[v - 1], mesh.vertices_m[order], atol=1e-6)
+
+
+def test_from_the_command_line(lrm: Lrm, scene: None, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--out", "again", *FLAGS, "--topology", "quads", "--format", "obj,glb")
+    for wrong in (("--faces", "0"), ("--faces", "5"), ("--profile", "raw")):
+        assert lrm("reconstruct", KEPT, *flags, *wrong) == 2
+        assert "with --topology quads it must be at least 6" in capsys.readouterr().err
+    assert lrm("reconstruct", KEPT, *flags, "--faces", "200") == 0
+    (record,) = ledger(Path("again")).values()
+    assert record["settings"]["topology"] == "quads"
+    facts = record["facts"]
+    assert 0 < facts["quads"] <= 200
+    assert facts["watertight"]
+    lines = Path("again/cup.obj").read_text().splitlines()
+    sides = [len(line.split()) - 1 for line in lines if line.startswith("f ")]
+    assert sides.count(4) == facts["quads"]
+    assert 2 * sides.count(4) + sides.count(3) == facts["faces"]
+    json.dumps(facts)
