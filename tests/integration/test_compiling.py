@@ -15,7 +15,6 @@ from train.recipe import Recipe
 @pytest.mark.parametrize(
     "settings",
     [
-        {"activation_checkpointing": True},
         pytest.param({"compile": True}, marks=pytest.mark.slow),
         pytest.param({"compile": True, "activation_checkpointing": True}, marks=pytest.mark.slow),
     ],

@@ -20,7 +20,8 @@ SURFACE = {
     "": ("--help", "--version"),
     "reconstruct": (
         *("--out", "--model", "--device", "--jobs", "--batch-size", "--dtype", "--resolution"),
-        *("--faces", "--format", "--profile", "--threshold", "--keep-floaters", "--texture"),
+        *("--faces", "--topology", "--format", "--profile", "--threshold", "--keep-floaters"),
+        "--texture",
         *("--texture-format", "--project-photo", "--save-visibility", "--normal-map", "--unlit"),
         *("--origin", "--input-elevation", "--copyright", "--fail-on"),
         *("--length", "--matting", "--matting-model", "--framing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from model.surface.quads import _closed, remesh_to_quads, sound_quads_first
 from model.surface.quality import quality_of
 from tests.unit.cli_scene import Lrm, ledger
 from tests.unit.fields import SHAPES, AnalyticField
+from tests.unit.mesh_readers import by_trimesh, by_us, by_vtk
 from tests.unit.test_kept_fields import FLAGS, KEPT, scene
 
 __all__ = ["scene"]  # a fixture
@@ -219,6 +221,20 @@ def test_an_obj_has_one_surface_whatever_the_seams() -> None:
     np.testing.assert_array_equal(vt - 1, order)
     written = np.array([line.split()[1:] for line in lines if line[:2] == "v "], float)
     np.testing.assert_allclose(written[v - 1], mesh.vertices_m[order], atol=1e-6)
+
+
+def test_others_find_the_texture_of_an_obj_across_seams(tmp_path: Path) -> None:
+    mesh = to_file_frame(of_quads("torus", 300, texture_size=64))
+    mesh = dataclasses.replace(mesh, quads=0)  # as triangles, in the same order for all
+    for suffix in (".obj", ".glb"):
+        write_mesh(tmp_path / f"torus{suffix}", mesh)
+    wanted = by_trimesh(tmp_path / "torus.glb")
+    for read in (by_trimesh, by_vtk, by_us):
+        found = read(tmp_path / "torus.obj")
+        np.testing.assert_allclose(found.positions, wanted.positions, atol=1e-6)
+        assert found.texture_colors is not None
+        off = np.abs(found.texture_colors - wanted.texture_colors).max(axis=1)
+        assert (off < 16).mean() > 0.97  # a texel's width, since readers round differently
 
 
 def test_from_the_command_line(lrm: Lrm, scene: None, capsys: pytest.CaptureFixture[str]) -> None:
