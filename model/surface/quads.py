@@ -1,19 +1,21 @@
 """A surface of triangles made one of quads: of even size, along the lines of its shape.
 
 Field-aligned remeshing (Jakob et al. 2015, *Instant Field-Aligned Meshes*), by
-`pynanoinstantmeshes`, an optional extra. What it leaves open is closed here, so that the surface
-stays the border of a solid.
+`pynanoinstantmeshes`, an optional extra, in a process of its own (`remesher.py`). What it leaves
+open is closed here, so that the surface stays the border of a solid.
 
 Legend of shapes: N vertices, M faces, Q quads, T triangles.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import importlib.util
+import io
+import signal
+import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,20 +33,7 @@ _FEWEST_TRIANGLES = 20_000
 # Each polygon that the remesher finds becomes as many quads as it has corners, mostly four.
 _QUADS_PER_POLYGON = 4
 _TRIES = 4
-_SMOOTHINGS = 2
-_NO_CREASES = -1.0  # fields have none, and vertices are refined onto their surface afterwards
-
-_stdout = threading.Lock()
-
-
-def _remesher() -> Callable[..., tuple[NDArray[np.float32], NDArray[np.uint32]]]:
-    try:
-        from pynanoinstantmeshes import remesh
-    except ImportError:
-        raise ValueError(
-            "quads need pynanoinstantmeshes, which is not installed: pip install 'lrm-cli[quads]'"
-        ) from None
-    return remesh  # type: ignore[no-any-return]
+_PROGRAM = Path(__file__).with_name("remesher.py")
 
 
 def remesh_to_quads(
@@ -64,27 +53,23 @@ def remesh_to_quads(
         `Mesh.quads` says; Q.
 
     Raises:
-        ValueError: a target below 6, or so few that nothing is left; the remesher is not installed.
+        ValueError: a target below 6, or so few that nothing is left; the remesher is not installed,
+            or has failed.
     """
     if target_quads < FEWEST_QUADS:
         raise ValueError(f"target_quads is {target_quads}; it must be at least {FEWEST_QUADS}")
-    remesh = _remesher()
+    if importlib.util.find_spec("pynanoinstantmeshes") is None:
+        raise ValueError(
+            "quads need pynanoinstantmeshes, which is not installed: pip install 'lrm-cli[quads]'"
+        )
     fine = max(_TRIANGLES_PER_QUAD * target_quads, _FEWEST_TRIANGLES)
     vertices, faces = simplify(vertices, faces, fine)
     source, faces = cut_pinches(vertices, faces)
-    surface = np.ascontiguousarray(vertices[source]), faces.astype(np.uint32)
+    vertices = vertices[source]
     asked = float(target_quads)
     for _ in range(_TRIES):
-        with _lock_and_silence():
-            points, quads = remesh(
-                *surface,
-                vertex_count=-1,
-                face_count=max(round(asked / _QUADS_PER_POLYGON), 1),
-                smooth_iter=_SMOOTHINGS,
-                creaseAngle=_NO_CREASES,
-                deterministic=True,
-            )
-        points, whole, triangles = _closed(*_merged(points, quads.astype(np.int64)))
+        points, quads = _remeshed(vertices, faces, max(round(asked / _QUADS_PER_POLYGON), 1))
+        points, whole, triangles = _closed(*_merged(points, quads))
         found, count = _in_triangles(points, without_flaps(whole), triangles)
         if not count:
             raise ValueError(f"nothing is left of the surface in {target_quads} quads; take more")
@@ -122,20 +107,24 @@ def sound_quads_first(
     return np.concatenate(parts), int(sound.sum())
 
 
-@contextlib.contextmanager
-def _lock_and_silence() -> Iterator[None]:
-    """The remesher tells standard output what it does, past Python's own; one thread at a time."""
-    with _stdout, contextlib.ExitStack() as stack:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        with contextlib.suppress(OSError):  # there is no standard output
-            kept = os.dup(1)
-            stack.callback(os.close, kept)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            stack.callback(os.close, nowhere)
-            os.dup2(nowhere, 1)
-            stack.callback(os.dup2, kept, 1)
-        yield
+def _remeshed(
+    vertices: NDArray[np.float32], faces: NDArray[np.int32], polygons: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Vertices (N, 3) and quads (Q, 4), as the remesher leaves them."""
+    given = io.BytesIO()
+    np.savez(given, vertices=vertices, faces=faces.astype(np.uint32), polygons=polygons)
+    done = subprocess.run(
+        # -P: modules are not looked for beside the program.
+        [sys.executable, "-P", str(_PROGRAM)],
+        input=given.getvalue(),
+        capture_output=True,
+    )
+    if done.returncode:
+        code = done.returncode
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        raise ValueError(f"the surface cannot be remeshed to quads: the remesher ended with {how}")
+    with np.load(io.BytesIO(done.stdout)) as found:
+        return found["vertices"], found["quads"].astype(np.int64)
 
 
 def _merged(

@@ -163,6 +163,19 @@ def test_what_cannot_be_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         remesh_to_quads(*surface, 100)
 
 
+@pytest.mark.parametrize(
+    ("program", "how"),
+    [("raise SystemExit(3)", "exit code 3"), ("import os; os.abort()", "signal SIGABRT")],
+)
+def test_a_remesher_that_fails_fails_alone(
+    program: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "program.py").write_text(program)
+    monkeypatch.setattr("model.surface.quads._PROGRAM", tmp_path / "program.py")
+    with pytest.raises(ValueError, match=f"the remesher ended with {how}"):
+        of_quads("torus", 300)
+
+
 def test_files_hold_quads_where_they_can(torus: Mesh, tmp_path: Path) -> None:
     mesh = to_file_frame(torus)
     quads, triangles = polygons(torus.faces, torus.quads)
