@@ -10,7 +10,7 @@ from typing import Any
 
 from lrm_cli.photo_settings import PhotoSettings, check_choices
 
-FORMATS = ("glb", "obj", "ply", "stl", "usdz")  # a test holds them equal to `model.formats`
+FORMATS = ("glb", "obj", "ply", "stl", "usdz", "fbx")  # a test holds them equal to `model.formats`
 TEXTURE_FORMATS = ("png", "jpeg", "webp")  # as those of `model.formats`
 TOPOLOGIES = ("triangles", "quads")  # as those of `model.surface`
 ORIGINS = ("center", "base")  # as those of `model.surface`

@@ -57,7 +57,7 @@ def reconstruct(
     format_: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="A,B", help="One or several of glb, obj, ply, stl, usdz [glb]."
+            "--format", metavar="A,B", help="One or several of glb, obj, ply, stl, usdz, fbx [glb]."
         ),
     ] = None,
     faces: Annotated[
@@ -71,7 +71,7 @@ def reconstruct(
         typer.Option(
             metavar="NAME",
             help="triangles, or quads: of even size and along the shape's lines, for editing and "
-            "subdivision. --faces counts them; OBJ and USDZ keep them, other formats hold two "
+            "subdivision. --faces counts them; OBJ, USDZ and FBX keep them, other formats hold two "
             "triangles for each.",
         ),
     ] = "triangles",
@@ -105,7 +105,7 @@ def reconstruct(
         typer.Option(
             "--normal-map",
             help="Bake the fine surface's normals into a picture beside the texture, so that "
-            "meshes of few --faces are lit like it (GLB, OBJ, USDZ).",
+            "meshes of few --faces are lit like it (GLB, OBJ, USDZ, FBX).",
         ),
     ] = False,
     unlit: Annotated[

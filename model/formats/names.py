@@ -22,6 +22,7 @@ _BESIDE: dict[str, tuple[str, ...]] = {
     ".ply": (TEXTURE,),
     ".stl": (),
     ".usdz": (),
+    ".fbx": (TEXTURE, NORMAL_MAP),
 }
 WRITABLE_SUFFIXES = tuple(_BESIDE)
 
@@ -47,7 +48,7 @@ def check_writable(path: Path) -> None:
 def files_of(path: Path, has_atlas: bool, has_normal_map: bool = False) -> list[Path]:
     """The files that make up a mesh file, itself the last: what it refers to is there before it.
 
-    OBJ and PLY of one stem share their texture, which is the same.
+    OBJ, PLY and FBX of one stem share their texture, which is the same.
 
     Raises:
         ValueError: a suffix that is not among WRITABLE_SUFFIXES.

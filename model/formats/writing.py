@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.atomic import write_atomically
+from model.formats.fbx import fbx_bytes
 from model.formats.names import MTL, NORMAL_MAP, TEXTURE, beside, files_of, seen_file
 from model.formats.notes import Notes
 from model.formats.obj import mtl_bytes, obj_bytes
@@ -31,11 +32,11 @@ def write_mesh(
     Each file is there whole or not at all, and none is touched before all are encoded.
 
     Args:
-        path: its suffix chooses the format: .glb, .obj, .ply, .stl or .usdz.
+        path: its suffix chooses the format: .glb, .obj, .ply, .stl, .usdz or .fbx.
         extras: facts to keep in the file (model, source…), as JSON can hold them. STL has no
             room for them.
         texture_format: of the texture inside a GLB, and of that inside a USDZ, where PNG stands
-            in for WebP. Beside OBJ and PLY lies always a PNG. A GLB with WebP opens only in
+            in for WebP. Beside OBJ, PLY and FBX lies always a PNG. A GLB with WebP opens only in
             readers that know EXT_texture_webp. Normal maps are always PNGs: what JPEG and WebP
             change of them would show as stripes in the light.
         copyright_notice: a credit to keep in the file; STL has no room for it.
@@ -59,6 +60,7 @@ def _encode(
 ) -> bytes:
     """The bytes of a mesh file, or of one beside it."""
     atlas = mesh.atlas
+    bumpy = atlas is not None and atlas.normal_map is not None
     texture_name, normals_name = (beside(path, kind).name for kind in (TEXTURE, NORMAL_MAP))
     match file.suffix.lower():
         case ".glb":
@@ -69,7 +71,6 @@ def _encode(
         case ".obj":
             return obj_bytes(mesh, notes, beside(path, MTL).name)
         case ".mtl":
-            bumpy = atlas is not None and atlas.normal_map is not None
             return mtl_bytes(notes, texture_name, mesh.unlit, normals_name if bumpy else None)
         case ".png":
             assert atlas is not None
@@ -82,6 +83,8 @@ def _encode(
             return stl_bytes(mesh)
         case ".usdz":
             return usdz_bytes(mesh, notes, texture_format)
+        case ".fbx":
+            return fbx_bytes(mesh, notes, texture_name, normals_name if bumpy else None)
     raise AssertionError(file)
 
 

@@ -110,6 +110,25 @@ def by_us(path: Path) -> Read:
     return read
 
 
+def by_assimp(path: Path) -> Read:
+    import assimp_py
+    from PIL import Image
+
+    scene = assimp_py.import_file(str(path), assimp_py.Process_Triangulate)
+    (mesh,) = scene.meshes
+    faces = np.array(mesh.indices).reshape(-1, 3)
+    positions, normals = (np.array(a).reshape(-1, 3)[faces] for a in (mesh.vertices, mesh.normals))
+    read = Read(positions, normals)
+    if mesh.colors:
+        read.colors = 255 * np.array(mesh.colors[0]).reshape(-1, 4)[faces][..., :3]
+    if mesh.texcoords:
+        uv = np.array(mesh.texcoords[0]).reshape(len(np.array(mesh.vertices).reshape(-1, 3)), -1)
+        (name,) = scene.materials[0]["TEXTURES"][assimp_py.TextureType_DIFFUSE]
+        picture = np.asarray(Image.open(path.with_name(name)))
+        read.texture_colors = look_up(picture, uv[faces][..., :2].mean(axis=1))
+    return read
+
+
 def by_usd(path: Path) -> Read:
     from PIL import Image
     from pxr import Usd, UsdGeom, UsdShade

@@ -1,4 +1,4 @@
-"""Every format, read back by trimesh, VTK, usd-core and our own reader."""
+"""Every format, read back by trimesh, VTK, usd-core, Assimp and our own reader."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from model.formats.writing import write_mesh
 from model.surface import extract_mesh, to_file_frame
 from tests.unit.colored_box import COLORS, NORMALS, SIZE_M, colored_box
 from tests.unit.fields import AnalyticField, ball
-from tests.unit.mesh_readers import Read, by_trimesh, by_us, by_usd, by_vtk
+from tests.unit.mesh_readers import Read, by_assimp, by_trimesh, by_us, by_usd, by_vtk
 
 Reader = Callable[[Path], Read]
 
 needs_usd = pytest.mark.skipif(
     importlib.util.find_spec("pxr") is None, reason="usd-core is not installed"
 )
+needs_assimp = pytest.mark.skipif(
+    importlib.util.find_spec("assimp_py") is None, reason="assimp-py is not installed"
+)
 PAIRS = [
     *((suffix, by_trimesh) for suffix in (".glb", ".obj", ".ply", ".stl")),
     *((suffix, by_vtk) for suffix in (".glb", ".obj", ".ply", ".stl")),
     *((suffix, by_us) for suffix in (".glb", ".obj", ".ply", ".stl")),
     pytest.param(".usdz", by_usd, marks=needs_usd),
+    pytest.param(".fbx", by_assimp, marks=needs_assimp),
 ]
 every_pair = pytest.mark.parametrize(("suffix", "reader"), PAIRS)
 BOX_FACES = np.repeat(np.arange(6), 2)  # of each triangle

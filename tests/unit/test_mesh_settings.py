@@ -64,7 +64,7 @@ def test_choices_are_those_of_the_model() -> None:
     ("changes", "sentence"),
     [
         ({"formats": ()}, "--format names none of glb, obj"),
-        ({"formats": ("glb", "fbx")}, "--format is 'fbx'; it must be one of glb, obj"),
+        ({"formats": ("glb", "x3d")}, "--format is 'x3d'; it must be one of glb, obj"),
         ({"texture_format": "bmp"}, "--texture-format is 'bmp'; it must be one of png"),
         ({"origin": "corner"}, "--origin is 'corner'; it must be one of center, base"),
         ({"fail_on": ("ugly",)}, "--fail-on is 'ugly'; it must be one of fragments"),
