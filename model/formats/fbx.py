@@ -1,9 +1,10 @@
 """Meshes as binary FBX 7.4: what Unity, Unreal, Maya and 3ds Max import by themselves.
 
 Autodesk has published no description; this is what Blender's developers found out (*FBX binary
-file format specification*, code.blender.org, 2013) and what Blender, Assimp and ufbx read. One mesh
-with normals, quads where there are some, and a matt Lambert material with the texture that lies
-beside the file, or vertex colours in sRGB. Lengths are in metres, and the file says so.
+file format specification*, code.blender.org, 2013) and what Blender, Assimp, ufbx and three.js
+read. One mesh with normals, quads where there are some, and a Phong material without highlights:
+with the texture that lies beside the file, or vertex colours in sRGB. Lengths are in metres, and
+the file says so.
 
 Legend of shapes: P places of vertices, K corners of polygons.
 """
@@ -187,7 +188,7 @@ def _material(emits: bool) -> _Record:
         "Shininess": 0.0,
         "ReflectionFactor": 0.0,
     }
-    records = [*_plain(Version=102, ShadingModel="lambert", MultiLayer=0), _settings(look)]
+    records = [*_plain(Version=102, ShadingModel="phong", MultiLayer=0), _settings(look)]
     return "Material", [_long(_MATERIAL), *_values("matt\0\1Material", "")], records
 
 
