@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, get_args
 
 import pytest
@@ -15,6 +16,7 @@ from model.formats.pictures import TextureFormat
 from model.surface.baking import SMALLEST_TEXTURE
 from model.surface.file_frame import Origin
 from model.surface.mesh import Topology
+from model.surface.quads import FEWEST_QUADS
 from model.surface.quality import FLAGS
 
 
@@ -55,6 +57,7 @@ def test_choices_are_those_of_the_model() -> None:
     assert get_args(TextureFormat) == mesh_settings.TEXTURE_FORMATS
     assert get_args(Origin) == mesh_settings.ORIGINS
     assert get_args(Topology) == mesh_settings.TOPOLOGIES
+    assert mesh_settings.FEWEST_QUADS == FEWEST_QUADS
     assert mesh_settings.FLAGS == FLAGS
     assert get_args(DtypeName) == DTYPES
     assert mesh_settings.TEXTURES[0] == SMALLEST_TEXTURE
@@ -74,6 +77,8 @@ def test_choices_are_those_of_the_model() -> None:
         ({"resolution": 8}, "--resolution is 8; it must lie between 16 and 1024"),
         ({"threshold": 0.0}, "--threshold is 0; it must be a positive density"),
         ({"faces": 3}, "--faces is 3; it must be 0"),
+        ({"topology": "hexagons"}, "--topology is 'hexagons'; it must be one of triangles, quads"),
+        ({"topology": "quads", "faces": 0}, "--faces is 0; with --topology quads it must be"),
         ({"texture": 15}, "--texture is 15; it must be 0"),
         ({"texture": 0, "save_visibility": True}, "--save-visibility goes with a texture"),
         ({"project_photo": False, "save_visibility": True}, "--save-visibility goes with"),
@@ -143,3 +148,9 @@ def test_names_in_a_list() -> None:
 )
 def test_the_files_of_a_photo(changes: dict[str, Any], files: list[str]) -> None:
     assert settings(**changes).files_of("a/b") == files
+
+
+def test_quads_without_their_extra_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynanoinstantmeshes", None)
+    with pytest.raises(ValueError, match=r"--topology quads needs .*: pip install 'lrm-cli\[quads"):
+        settings(topology="quads")
