@@ -104,7 +104,7 @@ def _viewer(shown: Shown) -> str:
     if not shown.has(MESH_KIND):
         why = "There is no 3D view of this item."
         if shown.item.drawable is None:
-            why = "There is no 3D view and no picture of USDZ files."
+            why = "There is no 3D view and no picture of USDZ and FBX files."
         return f'<figure><p class="missing">{why}</p><figcaption>Mesh</figcaption></figure>'
     return f"""<figure>
 <div id="viewer"><canvas tabindex="0" role="img" \

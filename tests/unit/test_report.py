@@ -176,7 +176,7 @@ def test_usdz_alone_has_no_pictures(out: Path, monkeypatch: pytest.MonkeyPatch) 
     index, item = report(out)
     assert drawn == [("photos", "a")]
     assert "no picture" in index.text
-    assert "no 3D view and no picture of USDZ files" in item.text
+    assert "no 3D view and no picture of USDZ and FBX files" in item.text
     assert all(path.is_file() for page in (index, item) for path in page.targets())
 
 
