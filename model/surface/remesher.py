@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 
 import numpy as np
@@ -22,6 +23,7 @@ def main() -> None:
     """
     from pynanoinstantmeshes import remesh
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once, not when C++ returns
     result = os.dup(1)
     os.dup2(2, 1)
     with np.load(io.BytesIO(sys.stdin.buffer.read())) as given:
