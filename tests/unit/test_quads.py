@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import trimesh
 
@@ -174,6 +179,33 @@ def test_a_remesher_that_fails_fails_alone(
     monkeypatch.setattr("model.surface.quads._PROGRAM", tmp_path / "program.py")
     with pytest.raises(ValueError, match=f"the remesher ended with {how}"):
         of_quads("torus", 300)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+def test_a_remesher_dies_with_the_process_that_has_started_it(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(
+        "import sys, trimesh\n"
+        "from model.surface.quads import remesh_to_quads\n"
+        "ball = trimesh.creation.icosphere(7, 0.7)\n"
+        "remesh_to_quads(ball.vertices.astype('f4'), ball.faces.astype('i4'), 60_000)\n"
+    )
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")])
+    try:
+        child = _soon(lambda: psutil.Process(parent.pid).children())[0]
+        _soon(lambda: child.memory_info().rss > 100e6)  # it is at work
+    finally:
+        parent.kill()
+        parent.wait()
+    _soon(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 1.0)
+
+
+def _soon(found: Callable[[], Any], seconds: float = 60.0) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"not within {seconds:g} s")
 
 
 def test_files_hold_quads_where_they_can(torus: Mesh, tmp_path: Path) -> None:
