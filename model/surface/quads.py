@@ -33,6 +33,9 @@ _FEWEST_TRIANGLES = 20_000
 # Each polygon that the remesher finds becomes as many quads as it has corners, mostly four.
 _QUADS_PER_POLYGON = 4
 _TRIES = 4
+# Where less of the surface's area is left, it is another thing: what is thinner than quads are long
+# vanishes. Of 20 fields 1,000 quads kept 70 to 97 %, and 5,000 kept 92 to 99 %.
+_LEAST_AREA = 0.5
 _PROGRAM = Path(__file__).with_name("remesher.py")
 
 
@@ -42,7 +45,7 @@ def remesh_to_quads(
     """Quads of even size near a closed surface, at most so many, and a few triangles.
 
     More are left where no try finds so few. The same surface gives the same quads. What is thinner
-    than a quad is long may be lost.
+    than a quad is long may be lost, but not half of the surface's area.
 
     Args:
         vertices: (N, 3) in the box.
@@ -53,8 +56,8 @@ def remesh_to_quads(
         `Mesh.quads` says; Q.
 
     Raises:
-        ValueError: a target below 6, or so few that nothing is left; the remesher is not installed,
-            or has failed.
+        ValueError: a target below 6, or so few that less than half of the area is left; the
+            remesher is not installed, or has failed.
     """
     if target_quads < FEWEST_QUADS:
         raise ValueError(f"target_quads is {target_quads}; it must be at least {FEWEST_QUADS}")
@@ -71,13 +74,21 @@ def remesh_to_quads(
         points, quads = _remeshed(vertices, faces, max(round(asked / _QUADS_PER_POLYGON), 1))
         points, whole, triangles = _closed(*_merged(points, quads))
         found, count = _in_triangles(points, without_flaps(whole), triangles)
-        if not count:
-            raise ValueError(f"nothing is left of the surface in {target_quads} quads; take more")
         polygons = len(found) - count
         if polygons <= target_quads:
             break
         asked *= 0.97 * target_quads / polygons
+    left = _area(points, found) / _area(vertices, faces)
+    if not count or left < _LEAST_AREA:
+        raise ValueError(
+            f"{left:.0%} of the surface is left in {target_quads} quads, since it is thinner than "
+            "they are long: take more faces, or triangles"
+        )
     return points, found, count
+
+
+def _area(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> float:
+    return float(face_areas(vertices, faces)[1].sum())
 
 
 def sound_quads_first(

@@ -26,7 +26,7 @@ from model.surface.mesh import polygons
 from model.surface.quads import _closed, remesh_to_quads, sound_quads_first
 from model.surface.quality import quality_of
 from tests.unit.cli_scene import Lrm, ledger
-from tests.unit.fields import SHAPES, AnalyticField
+from tests.unit.fields import RESOLUTION, SHAPES, AnalyticField
 from tests.unit.mesh_readers import by_trimesh, by_us, by_vtk
 from tests.unit.test_kept_fields import FLAGS, KEPT, scene
 
@@ -34,6 +34,7 @@ __all__ = ["scene"]  # a fixture
 
 pytest.importorskip("pynanoinstantmeshes")
 
+SOLID = sorted(SHAPES.keys() - {"wire", "slanted wire", "thin sheet"})
 NO_TRIANGLES = np.empty((0, 3), np.int64)
 CUBE = np.array(
     [[0, 2, 3, 1], [4, 5, 7, 6], [0, 1, 5, 4], [2, 6, 7, 3], [0, 4, 6, 2], [1, 3, 7, 5]]
@@ -82,12 +83,22 @@ def test_they_lie_on_the_surface_and_close_it(torus: Mesh) -> None:
     assert is_closed(*polygons(torus.faces, torus.quads))
 
 
-@pytest.mark.parametrize("shape", sorted(SHAPES.keys() - {"wire"}))  # finer than the lattice
+@pytest.mark.parametrize("shape", SOLID)
 def test_all_kinds_of_surfaces_stay_closed(shape: str) -> None:
-    mesh = of_quads(shape, 300)
+    mesh = of_quads(shape, 600)
     quality = quality_of(mesh, 0.9)
     assert quality.watertight
-    assert 0 < len(mesh.faces) - mesh.quads <= 300
+    assert 0 < len(mesh.faces) - mesh.quads <= 600
+
+
+def test_what_is_thinner_than_quads_is_refused_or_has_enough_of_them() -> None:
+    field = AnalyticField(SHAPES["thin sheet"])
+    sentence = r"\d% of the surface is left in 800 quads, since it is thinner than they are long"
+    with pytest.raises(ValueError, match=sentence):
+        extract_mesh(field, RESOLUTION, target_faces=800, topology="quads")
+    wire = AnalyticField(SHAPES["wire"])
+    mesh = extract_mesh(wire, RESOLUTION, target_faces=3000, topology="quads")
+    assert quality_of(mesh, 0.9).flags == ()
 
 
 def test_the_same_each_time_and_nothing_is_printed(
