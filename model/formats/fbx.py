@@ -5,8 +5,6 @@ file format specification*, code.blender.org, 2013) and what Blender, Assimp, uf
 read. One mesh with normals, quads where there are some, and a Phong material without highlights:
 with the texture that lies beside the file, or vertex colours in sRGB. Lengths are in metres, and
 the file says so.
-
-Legend of shapes: P places of vertices, K corners of polygons.
 """
 
 from __future__ import annotations
@@ -126,7 +124,7 @@ def _definitions(objects: Sequence[_Record]) -> _Record:
 def _geometry(mesh: FileMesh) -> _Record:
     first, number = places_of(mesh)
     groups = polygons(mesh.faces, mesh.quads)
-    corners = np.concatenate([group.ravel() for group in groups])  # (K,)
+    corners = np.concatenate([group.ravel() for group in groups])
     ends = np.cumsum(np.repeat([4, 3], [len(group) for group in groups])) - 1
     around = number[corners]
     around[ends] = ~around[ends]  # a polygon's last corner is told by its sign
@@ -136,18 +134,16 @@ def _geometry(mesh: FileMesh) -> _Record:
         _layer("Material", 101, "AllSame", "IndexToDirect", Materials=np.zeros(1, np.int32)),
     ]
     if mesh.atlas is not None:
-        uv, at = mesh.atlas.uv, corners
-        layers.append(_layer("UV", 101, "ByPolygonVertex", "IndexToDirect", UV=uv, UVIndex=at))
+        kind, arrays = "UV", {"UV": mesh.atlas.uv, "UVIndex": corners}
     else:
-        rgba, at = np.insert(mesh.colors_srgb / 255, 3, 1.0, axis=1), corners
-        layers.append(
-            _layer("Color", 101, "ByPolygonVertex", "IndexToDirect", Colors=rgba, ColorIndex=at)
-        )
+        rgba = np.insert(mesh.colors_srgb / 255, 3, 1.0, axis=1)
+        kind, arrays = "Color", {"Colors": rgba, "ColorIndex": corners}
+    layers.append(_layer(kind, 101, "ByPolygonVertex", "IndexToDirect", **arrays))
     elements = [("LayerElement", (), _plain(Type=name, TypedIndex=0)) for name, _, _ in layers]
     records = [
         *_plain(GeometryVersion=124),
         ("Vertices", [_array(mesh.vertices_m[first])], ()),
-        ("PolygonVertexIndex", [_array(around.astype(np.int32))], ()),
+        ("PolygonVertexIndex", [_array(around)], ()),
         *layers,
         ("Layer", _values(0), [*_plain(Version=100), *elements]),
     ]

@@ -1,9 +1,7 @@
-"""Surfaces of quads: even, closed, the same each time, whole in the texture and in files."""
+"""Surfaces of quads: even, closed, the same each time, whole in the texture."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import subprocess
 import sys
 import time
@@ -16,18 +14,14 @@ import psutil
 import pytest
 import trimesh
 
-from model.formats.meshes import read_mesh
-from model.formats.notes import Notes
-from model.formats.obj import obj_bytes
-from model.formats.writing import write_mesh
-from model.surface import Mesh, extract_mesh, to_file_frame
+from model.surface import Mesh, extract_mesh
 from model.surface.cleanup import without_flaps
 from model.surface.mesh import polygons
 from model.surface.quads import _closed, remesh_to_quads, sound_quads_first
 from model.surface.quality import quality_of
 from tests.unit.cli_scene import Lrm, ledger
 from tests.unit.fields import RESOLUTION, SHAPES, AnalyticField
-from tests.unit.mesh_readers import by_trimesh, by_us, by_vtk
+from tests.unit.quad_meshes import edges, is_closed, of_quads
 from tests.unit.test_kept_fields import FLAGS, KEPT, scene
 
 __all__ = ["scene"]  # a fixture
@@ -42,24 +36,9 @@ CUBE = np.array(
 CORNERS = np.array([[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)], np.float32)
 
 
-def of_quads(shape: str, target: int, **more: int) -> Mesh:
-    field = AnalyticField(SHAPES[shape])
-    return extract_mesh(field, 64, target_faces=target, topology="quads", **more)
-
-
 @pytest.fixture(scope="module")
 def torus() -> Mesh:
     return of_quads("torus", 800)
-
-
-def edges(faces: np.ndarray) -> np.ndarray:
-    """(E, 2) as they are passed."""
-    return np.stack([faces.ravel(), np.roll(faces, -1, axis=1).ravel()], axis=1)
-
-
-def is_closed(*groups: np.ndarray) -> bool:
-    passed = [tuple(edge) for faces in groups for edge in edges(faces).tolist()]
-    return len(set(passed)) == len(passed) and set(passed) == {(b, a) for a, b in passed}
 
 
 def test_most_of_them_are_even_and_meet_four_at_a_vertex(torus: Mesh) -> None:
@@ -219,80 +198,6 @@ def _soon(found: Callable[[], Any], seconds: float = 60.0) -> Any:
     raise AssertionError(f"not within {seconds:g} s")
 
 
-def test_files_hold_quads_where_they_can(torus: Mesh, tmp_path: Path) -> None:
-    mesh = to_file_frame(torus)
-    quads, triangles = polygons(torus.faces, torus.quads)
-    lines = obj_bytes(mesh, Notes({}), "a.mtl").decode().splitlines()
-    corners = [
-        [int(corner.partition("/")[0]) - 1 for corner in line.split()[1:]]
-        for line in lines
-        if line.startswith("f ")
-    ]
-    assert corners == [*quads.tolist(), *triangles.tolist()]
-    for suffix in (".obj", ".ply", ".stl", ".glb"):
-        write_mesh(tmp_path / f"torus{suffix}", mesh)
-        (part,) = read_mesh(tmp_path / f"torus{suffix}", up="y").parts
-        assert len(part.faces) == len(torus.faces)
-
-
-def test_usdz_holds_quads(tmp_path: Path) -> None:
-    usd = pytest.importorskip("pxr.Usd")
-    from pxr import UsdGeom
-
-    mesh = to_file_frame(of_quads("torus", 300, texture_size=64))
-    write_mesh(tmp_path / "torus.usdz", mesh)
-    stage = usd.Stage.Open(str(tmp_path / "torus.usdz"))
-    shape = UsdGeom.Mesh(stage.GetPrimAtPath("/object/mesh"))
-    quads, triangles = polygons(mesh.faces, mesh.quads)
-    sides = [4] * len(quads) + [3] * len(triangles)
-    assert list(shape.GetFaceVertexCountsAttr().Get()) == sides
-    found = np.array(shape.GetFaceVertexIndicesAttr().Get())
-    assert is_closed(found[: quads.size].reshape(-1, 4), found[quads.size :].reshape(-1, 3))
-    order = np.concatenate([quads.ravel(), triangles.ravel()])
-    for values, here in (
-        (shape.GetPointsAttr().Get(), mesh.vertices_m),
-        (shape.GetNormalsAttr().Get(), mesh.normals),
-    ):
-        assert len(values) < len(mesh.vertices_m)
-        np.testing.assert_array_equal(np.array(values)[found], here[order])
-    coordinates = UsdGeom.PrimvarsAPI(shape).GetPrimvar("st")
-    assert coordinates.GetInterpolation() == "faceVarying"
-    assert mesh.atlas is not None
-    np.testing.assert_array_equal(coordinates.ComputeFlattened(), mesh.atlas.uv[order])
-
-
-def test_an_obj_has_one_surface_whatever_the_seams() -> None:
-    mesh = to_file_frame(of_quads("torus", 300, texture_size=64))
-    lines = obj_bytes(mesh, Notes({}), "a.mtl").decode().splitlines()
-    places = len({tuple(vertex) for vertex in mesh.vertices_m.tolist()})
-    kinds = [line.split()[0] for line in lines]
-    assert kinds.count("v") == kinds.count("vn") == places
-    assert kinds.count("vt") == len(mesh.vertices_m) > places
-    corners = [
-        corner.split("/") for line in lines if line[:2] == "f " for corner in line.split()[1:]
-    ]
-    v, vt, vn = np.array(corners, int).T
-    np.testing.assert_array_equal(v, vn)
-    order = np.concatenate([group.ravel() for group in polygons(mesh.faces, mesh.quads)])
-    np.testing.assert_array_equal(vt - 1, order)
-    written = np.array([line.split()[1:] for line in lines if line[:2] == "v "], float)
-    np.testing.assert_allclose(written[v - 1], mesh.vertices_m[order], atol=1e-6)
-
-
-def test_others_find_the_texture_of_an_obj_across_seams(tmp_path: Path) -> None:
-    mesh = to_file_frame(of_quads("torus", 300, texture_size=64))
-    mesh = dataclasses.replace(mesh, quads=0)  # as triangles, in the same order for all
-    for suffix in (".obj", ".glb"):
-        write_mesh(tmp_path / f"torus{suffix}", mesh)
-    wanted = by_trimesh(tmp_path / "torus.glb")
-    for read in (by_trimesh, by_vtk, by_us):
-        found = read(tmp_path / "torus.obj")
-        np.testing.assert_allclose(found.positions, wanted.positions, atol=1e-6)
-        assert found.texture_colors is not None
-        off = np.abs(found.texture_colors - wanted.texture_colors).max(axis=1)
-        assert (off < 16).mean() > 0.97  # a texel's width, since readers round differently
-
-
 def test_from_the_command_line(lrm: Lrm, scene: None, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ("--out", "again", *FLAGS, "--topology", "quads", "--format", "obj,glb")
     for wrong in (("--faces", "0"), ("--faces", "5"), ("--profile", "raw")):
@@ -308,4 +213,3 @@ def test_from_the_command_line(lrm: Lrm, scene: None, capsys: pytest.CaptureFixt
     sides = [len(line.split()) - 1 for line in lines if line.startswith("f ")]
     assert sides.count(4) == facts["quads"]
     assert 2 * sides.count(4) + sides.count(3) == facts["faces"]
-    json.dumps(facts)
