@@ -47,6 +47,7 @@ _SETTINGS = MeshSettings(
     keep_floaters=False,
     texture=1024,
     texture_format="png",
+    compression="none",
     project_photo=True,
     save_visibility=False,
     normal_map=False,

@@ -11,6 +11,7 @@ from lrm_cli.mesh_settings import MeshSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from model.formats.draco import Compression
     from model.formats.pictures import TextureFormat
     from model.formats.saved_triplane import TriplaneNotes
     from model.nerf import Field
@@ -62,6 +63,7 @@ def write_files(
                 in_file,
                 facts,
                 texture_format=cast("TextureFormat", settings.texture_format),
+                compression=cast("Compression", settings.compression),
                 copyright_notice=settings.copyright,
             )
             mesh_path = path

@@ -12,6 +12,7 @@ from lrm_cli.photo_settings import PhotoSettings, check_choices
 
 FORMATS = ("glb", "obj", "ply", "stl", "usdz", "fbx")  # a test holds them equal to `model.formats`
 TEXTURE_FORMATS = ("png", "jpeg", "webp")  # as those of `model.formats`
+COMPRESSIONS = ("none", "draco")  # as those of `model.formats`
 TOPOLOGIES = ("triangles", "quads")  # as those of `model.surface`
 ORIGINS = ("center", "base")  # as those of `model.surface`
 FLAGS = ("fragments", "open", "touches-box", "misfit")  # as those of `model.surface.quality`
@@ -43,6 +44,7 @@ class MeshSettings(PhotoSettings):
     keep_floaters: bool
     texture: int  # texels per side; 0: colours at the vertices
     texture_format: str
+    compression: str
     project_photo: bool
     save_visibility: bool
     normal_map: bool
@@ -62,6 +64,7 @@ class MeshSettings(PhotoSettings):
         for flag, values, choices in (
             ("--format", self.formats, FORMATS),
             ("--texture-format", (self.texture_format,), TEXTURE_FORMATS),
+            ("--compression", (self.compression,), COMPRESSIONS),
             ("--topology", (self.topology,), TOPOLOGIES),
             ("--origin", (self.origin,), ORIGINS),
             ("--fail-on", self.fail_on, FLAGS),
@@ -95,6 +98,8 @@ class MeshSettings(PhotoSettings):
             )
         if not (math.isfinite(self.length) and self.length > 0):
             raise ValueError(f"--length is {self.length}; it must be a positive number of metres")
+        if self.compression != "none":
+            self._check_compression()
         if "usdz" in self.formats:
             from model.formats.names import check_writable
 
@@ -110,6 +115,13 @@ class MeshSettings(PhotoSettings):
                 "--topology quads needs pynanoinstantmeshes, which is not installed: "
                 "pip install 'lrm-cli[quads]'"
             )
+
+    def _check_compression(self) -> None:
+        from model.formats.draco import check_compression
+
+        if "glb" not in self.formats:
+            raise ValueError("--compression goes with GLB: add it to --format")
+        check_compression(self.compression)
 
     def files_of(self, stem: str) -> list[str]:
         """The files that a photo becomes, below the output folder, with `/`."""

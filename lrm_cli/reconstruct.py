@@ -87,6 +87,14 @@ def reconstruct(
     texture_format: Annotated[
         str | None, typer.Option(metavar="NAME", help="png, jpeg or webp, inside GLB [png].")
     ] = None,
+    compression: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="none, or draco: the mesh inside GLB in an eighth of the room, for viewers that "
+            "know it.",
+        ),
+    ] = "none",
     project_photo: Annotated[
         bool,
         typer.Option(
@@ -217,6 +225,7 @@ def reconstruct(
             keep_floaters=keep_floaters,
             texture=chosen["texture"],
             texture_format=chosen["texture_format"],
+            compression=compression,
             project_photo=project_photo,
             save_visibility=save_visibility,
             normal_map=normal_map,

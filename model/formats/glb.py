@@ -8,7 +8,9 @@ import numpy as np
 import pygltflib as gltf
 from numpy.typing import NDArray
 
+from model.formats import draco
 from model.formats.colors import linear_from_srgb
+from model.formats.draco import Compression, check_compression
 from model.formats.notes import Notes, generator
 from model.formats.pictures import TextureFormat, picture_bytes
 from model.surface.file_frame import FileMesh
@@ -19,7 +21,12 @@ _UNLIT = "KHR_materials_unlit"
 _SHORT_INDICES = 65_535  # vertices; the index 65535 itself is kept for restarting strips
 
 
-def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png") -> bytes:
+def glb_bytes(
+    mesh: FileMesh,
+    notes: Notes,
+    texture_format: TextureFormat = "png",
+    compression: Compression = "none",
+) -> bytes:
     """A GLB file: positions, normals, one material, and a texture or vertex colours.
 
     Beside a normal map stand the tangents that it was baked for.
@@ -32,11 +39,17 @@ def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png
         texture_format: of the colours; a normal map is always a PNG. `webp` needs the extension
             EXT_texture_webp, which the file then requires: readers without it refuse the file
             instead of showing it white.
+        compression: `draco` needs KHR_draco_mesh_compression, which the file then requires.
+
+    Raises:
+        ValueError: another compression, or `draco` without DracoPy.
     """
+    check_compression(compression)
     binary = _Binary()
-    attributes = gltf.Attributes(
-        POSITION=binary.vertices(mesh.vertices_m, bounds=True), NORMAL=binary.vertices(mesh.normals)
-    )
+    vertices: dict[str, NDArray[Any]] = {
+        "POSITION": _floats(mesh.vertices_m),
+        "NORMAL": _floats(mesh.normals),
+    }
     document = gltf.GLTF2(
         asset=gltf.Asset(
             version="2.0",
@@ -59,24 +72,27 @@ def glb_bytes(mesh: FileMesh, notes: Notes, texture_format: TextureFormat = "png
         baseColorFactor=[1.0, 1.0, 1.0, 1.0], metallicFactor=0.0, roughnessFactor=1.0
     )
     if mesh.atlas is None:
-        attributes.COLOR_0 = binary.colors(linear_from_srgb(mesh.colors_srgb))
+        vertices["COLOR_0"] = _levels(linear_from_srgb(mesh.colors_srgb))
     else:
         # glTF's V runs down from the picture's upper left.
-        attributes.TEXCOORD_0 = binary.vertices(mesh.atlas.uv * (1, -1) + (0, 1))
+        vertices["TEXCOORD_0"] = _floats(mesh.atlas.uv * (1, -1) + (0, 1))
         surface.baseColorTexture = gltf.TextureInfo(index=0)
         _add_texture(document, binary, mesh.atlas, texture_format)
         if mesh.atlas.normal_map is not None:
             assert mesh.tangents is not None
-            attributes.TANGENT = binary.vertices(mesh.tangents)
+            vertices["TANGENT"] = _floats(mesh.tangents)
             material.normalTexture = gltf.NormalMaterialTexture(index=1)
             _add_normal_map(document, binary, mesh.atlas.normal_map)
-    triangles = gltf.Primitive(
-        attributes=attributes, indices=binary.indices(mesh.faces), material=0, mode=gltf.TRIANGLES
-    )
-    document.meshes = [gltf.Mesh(name="object", primitives=[triangles])]
-    document.materials = [material]
     if mesh.unlit:
         document.extensionsUsed = [*document.extensionsUsed, _UNLIT]
+    if compression == "draco":
+        triangles = _compressed(binary, vertices, mesh)
+        document.extensionsUsed = [*document.extensionsUsed, draco.EXTENSION]
+        document.extensionsRequired = [*document.extensionsRequired, draco.EXTENSION]
+    else:
+        triangles = _plain(binary, vertices, mesh.faces)
+    document.meshes = [gltf.Mesh(name="object", primitives=[triangles])]
+    document.materials = [material]
     document.accessors, document.bufferViews = binary.accessors, binary.views
     document.buffers = [gltf.Buffer(byteLength=len(binary.data))]
     document.set_binary_blob(bytes(binary.data))
@@ -111,10 +127,58 @@ def _add_normal_map(document: gltf.GLTF2, binary: _Binary, pixels: NDArray[np.ui
     document.textures.append(gltf.Texture(sampler=0, source=1))
 
 
-class _Binary:
-    """The buffer, filled piece by piece.
+def _floats(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    return values.astype("<f4")
 
-    Every piece starts at a multiple of 4 bytes, which suits all component types in use.
+
+def _levels(linear: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """(N, 4) of (N, 3) linear light in 0..1, opaque.
+
+    RGBA, since a vertex of three 16-bit values would not be a multiple of 4 bytes (§3.6.2.4).
+    """
+    levels = np.full((len(linear), 4), 65_535, "<u2")
+    levels[:, :3] = np.rint(linear * 65_535)
+    return levels
+
+
+def _plain(
+    binary: _Binary, vertices: dict[str, NDArray[Any]], faces: NDArray[np.integer[Any]]
+) -> gltf.Primitive:
+    attributes = gltf.Attributes()
+    for name, values in vertices.items():
+        bounds = np.stack([values.min(axis=0), values.max(axis=0)]) if name == "POSITION" else None
+        view = binary.view(values.tobytes(), gltf.ARRAY_BUFFER)
+        setattr(attributes, name, binary.vertices(values, len(values), bounds, view))
+    kind = "<u2" if len(vertices["POSITION"]) <= _SHORT_INDICES else "<u4"
+    view = binary.view(faces.astype(kind).tobytes(), gltf.ELEMENT_ARRAY_BUFFER)
+    indices = binary.indices(len(vertices["POSITION"]), faces.size, view)
+    return gltf.Primitive(attributes=attributes, indices=indices, material=0, mode=gltf.TRIANGLES)
+
+
+def _compressed(
+    binary: _Binary, vertices: dict[str, NDArray[Any]], mesh: FileMesh
+) -> gltf.Primitive:
+    texture_size = 0 if mesh.atlas is None else len(mesh.atlas.colors_srgb)
+    block = draco.compress(vertices, mesh.faces, texture_size)
+    attributes = gltf.Attributes()
+    for name, values in vertices.items():
+        bounds = block.bounds if name == "POSITION" else None
+        setattr(attributes, name, binary.vertices(values, block.vertices, bounds))
+    view = binary.view(block.data, target=None)
+    return gltf.Primitive(
+        attributes=attributes,
+        indices=binary.indices(block.vertices, 3 * block.faces),
+        material=0,
+        mode=gltf.TRIANGLES,
+        extensions={draco.EXTENSION: {"bufferView": view, "attributes": block.ids}},
+    )
+
+
+class _Binary:
+    """The buffer, filled piece by piece, and the accessors of what is in it.
+
+    Every piece starts at a multiple of 4 bytes, which suits all component types in use. Accessors
+    without a view tell of what a compressed block holds.
     """
 
     def __init__(self) -> None:
@@ -122,33 +186,27 @@ class _Binary:
         self.views: list[Any] = []
         self.accessors: list[Any] = []
 
-    def vertices(self, values: NDArray[np.floating[Any]], bounds: bool = False) -> int:
-        """Index of a new accessor for (N, 2), (N, 3) or (N, 4) values."""
-        values = values.astype("<f4")
-        kind = {2: gltf.VEC2, 3: gltf.VEC3, 4: gltf.VEC4}[values.shape[1]]
-        view = self.view(values.tobytes(), gltf.ARRAY_BUFFER)
-        low, high = values.min(axis=0).tolist(), values.max(axis=0).tolist()
-        limits = {"min": low, "max": high} if bounds else {}
-        return self._accessor(view, gltf.FLOAT, kind, len(values), **limits)
+    def vertices(
+        self,
+        like: NDArray[Any],
+        count: int,
+        bounds: NDArray[np.float32] | None,
+        view: int | None = None,
+    ) -> int:
+        """Index of a new accessor for `count` vertices of the type and width of `like`."""
+        more: dict[str, Any] = {}
+        if bounds is not None:
+            more["min"], more["max"] = bounds.tolist()
+        component = gltf.FLOAT
+        if like.dtype.kind == "u":
+            component, more["normalized"] = gltf.UNSIGNED_SHORT, True
+        kind = {2: gltf.VEC2, 3: gltf.VEC3, 4: gltf.VEC4}[like.shape[1]]
+        return self._accessor(component, kind, count, view, **more)
 
-    def colors(self, linear: NDArray[np.float64]) -> int:
-        """Index of a new accessor for (N, 3) linear light in 0..1, opaque.
-
-        RGBA, since a vertex of three 16-bit values would not be a multiple of 4 bytes (§3.6.2.4).
-        """
-        levels = np.full((len(linear), 4), 65_535, "<u2")
-        levels[:, :3] = np.rint(linear * 65_535)
-        view = self.view(levels.tobytes(), gltf.ARRAY_BUFFER)
-        return self._accessor(view, gltf.UNSIGNED_SHORT, gltf.VEC4, len(levels), normalized=True)
-
-    def indices(self, faces: NDArray[np.integer[Any]]) -> int:
-        """Index of a new accessor for the corners of (M, 3) faces."""
-        short = int(faces.max()) < _SHORT_INDICES
-        view = self.view(
-            faces.astype("<u2" if short else "<u4").tobytes(), gltf.ELEMENT_ARRAY_BUFFER
-        )
-        component = gltf.UNSIGNED_SHORT if short else gltf.UNSIGNED_INT
-        return self._accessor(view, component, gltf.SCALAR, faces.size)
+    def indices(self, vertices: int, count: int, view: int | None = None) -> int:
+        """Index of a new accessor for `count` corners of faces."""
+        component = gltf.UNSIGNED_SHORT if vertices <= _SHORT_INDICES else gltf.UNSIGNED_INT
+        return self._accessor(component, gltf.SCALAR, count, view)
 
     def view(self, data: bytes, target: int | None) -> int:
         """Index of a new buffer view."""
@@ -159,8 +217,17 @@ class _Binary:
         self.data += data + bytes(-len(data) % 4)
         return len(self.views) - 1
 
-    def _accessor(self, view: int, component: int, kind: str, count: int, **more: Any) -> int:
+    def _accessor(
+        self, component: int, kind: str, count: int, view: int | None, **more: Any
+    ) -> int:
         self.accessors.append(
-            gltf.Accessor(bufferView=view, componentType=component, type=kind, count=count, **more)
+            gltf.Accessor(
+                bufferView=view,
+                byteOffset=None if view is None else 0,
+                componentType=component,
+                type=kind,
+                count=count,
+                **more,
+            )
         )
         return len(self.accessors) - 1

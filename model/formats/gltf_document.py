@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 from numpy.typing import NDArray
 
+from model.formats import draco
 from model.formats.beside import Beside, UnreadableError
 
 _JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
@@ -49,6 +50,7 @@ class GltfDocument:
             raise UnreadableError(f"it is glTF {version[:20]}, and only glTF 2 is read")
         self._beside = beside
         self._accessors: dict[int, NDArray[Any]] = {}
+        self._decompressed: dict[int, int] = {}  # the view of its block by a primitive's positions
         self._buffers = [
             self._buffer(number, entry, binary)
             for number, entry in enumerate(self.json.get("buffers", []))
@@ -112,10 +114,33 @@ class GltfDocument:
             self._accessors[index] = self._read(entry)
         return self._accessors[index]
 
-    def has_data(self, index: Any) -> bool:
-        """Whether an accessor's numbers stand in the file, and not in a compressed block."""
-        entry = self.item("accessors", index)
-        return "bufferView" in entry or "sparse" in entry
+    def decompress(self, primitive: dict[str, Any]) -> None:
+        """Take the numbers of a primitive's accessors out of its block by Draco, if it has one.
+
+        Where they stand in the file as well, these are taken.
+
+        Raises:
+            UnreadableError: the block is damaged, or DracoPy is not installed.
+        """
+        attributes, block = primitive["attributes"], primitive.get("extensions", {})
+        position = attributes["POSITION"]
+        if draco.EXTENSION not in block or "bufferView" in self.item("accessors", position):
+            return
+        block = block[draco.EXTENSION]
+        if self._decompressed.get(position) == block["bufferView"]:
+            return
+        ids = {name: number for name, number in block["attributes"].items() if name in attributes}
+        try:
+            values, faces = draco.decompress(bytes(self.view(block["bufferView"])), ids)
+        except ValueError as error:
+            raise UnreadableError(str(error)) from None
+        if faces.size > int(self.item("accessors", primitive["indices"])["count"]):
+            raise UnreadableError("it has more triangles in a compressed block than it tells of")
+        self._accessors[primitive["indices"]] = faces.reshape(-1, 1)
+        for name, numbers in values.items():
+            entry = self.item("accessors", attributes[name])
+            self._accessors[attributes[name]] = _scaled(numbers, entry)
+        self._decompressed[position] = block["bufferView"]
 
     def _read(self, entry: dict[str, Any]) -> NDArray[Any]:
         kind, columns = _TYPES[entry["componentType"]], _COMPONENTS[entry["type"]]
@@ -130,10 +155,7 @@ class GltfDocument:
             values = np.zeros((count, columns), kind)
         if "sparse" in entry:
             values = self._filled(values, entry["sparse"], kind)
-        if entry.get("normalized") and values.dtype.kind in "iu":
-            scaled = values.astype(np.float64) / np.iinfo(values.dtype).max
-            return np.maximum(scaled, -1.0)
-        return values
+        return _scaled(values, entry)
 
     def _filled(self, values: NDArray[Any], sparse: dict[str, Any], kind: str) -> NDArray[Any]:
         count, columns = int(sparse["count"]), values.shape[1]
@@ -174,6 +196,14 @@ class GltfDocument:
         if "uri" in entry:
             return self.resource(str(entry["uri"]))
         return binary if number == 0 else b""
+
+
+def _scaled(values: NDArray[Any], entry: dict[str, Any]) -> NDArray[Any]:
+    """(N, C) numbers of an accessor; normalised whole numbers as float64 in 0..1 or -1..1."""
+    if not entry.get("normalized") or values.dtype.kind not in "iu":
+        return values
+    largest = np.iinfo(_TYPES[entry["componentType"]]).max
+    return np.maximum(values.astype(np.float64) / largest, -1.0)
 
 
 def _chunks(content: bytes) -> tuple[bytes, bytes]:

@@ -24,7 +24,6 @@ MAX_TRIANGLES = 20_000_000
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 # An array that has so many vertices for each corner of a primitive is shared by others.
 _SHARED = 4
-_DRACO = "KHR_draco_mesh_compression"
 
 
 def read_gltf(path: Path) -> list[MeshPart]:
@@ -143,10 +142,8 @@ class _Scene:
         matrix: NDArray[np.float64],
     ) -> MeshPart:
         document, attributes = self._document, primitive["attributes"]
-        position = attributes["POSITION"]
-        if _DRACO in primitive.get("extensions", {}) and not document.has_data(position):
-            raise UnreadableError(f"its meshes are compressed by {_DRACO}, which is not read")
-        places = _columns(document.accessor(position), 3)
+        document.decompress(primitive)
+        places = _columns(document.accessor(attributes["POSITION"]), 3)
         flat = np.arange(len(places))
         rows: slice | NDArray[np.int64] = slice(None)
         if "indices" in primitive:

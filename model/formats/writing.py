@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.atomic import write_atomically
+from model.formats.draco import Compression
 from model.formats.fbx import fbx_bytes
 from model.formats.names import MTL, NORMAL_MAP, TEXTURE, beside, files_of, seen_file
 from model.formats.notes import Notes
@@ -25,6 +26,7 @@ def write_mesh(
     extras: dict[str, Any] | None = None,
     *,
     texture_format: TextureFormat = "png",
+    compression: Compression = "none",
     copyright_notice: str | None = None,
 ) -> None:
     """Write a mesh with the files that it refers to; the same mesh always gives the same bytes.
@@ -39,10 +41,12 @@ def write_mesh(
             in for WebP. Beside OBJ, PLY and FBX lies always a PNG. A GLB with WebP opens only in
             readers that know EXT_texture_webp. Normal maps are always PNGs: what JPEG and WebP
             change of them would show as stripes in the light.
+        compression: of the mesh inside a GLB; other formats have none.
         copyright_notice: a credit to keep in the file; STL has no room for it.
 
     Raises:
-        ValueError: another suffix or texture format, a mesh without faces, USDZ without usd-core.
+        ValueError: another suffix, texture format or compression, a mesh without faces, USDZ
+            without usd-core, compression without DracoPy.
         OSError: the folder cannot be written to.
     """
     has_normal_map = mesh.atlas is not None and mesh.atlas.normal_map is not None
@@ -50,13 +54,18 @@ def write_mesh(
     if not len(mesh.faces):
         raise ValueError(f"{path.name}: the mesh has no faces")
     notes = Notes(extras or {}, copyright_notice)
-    contents = [_encode(file, path, mesh, notes, texture_format) for file in files]
+    contents = [_encode(file, path, mesh, notes, texture_format, compression) for file in files]
     for file, content in zip(files, contents, strict=True):
         write_atomically(file, content)
 
 
 def _encode(
-    file: Path, path: Path, mesh: FileMesh, notes: Notes, texture_format: TextureFormat
+    file: Path,
+    path: Path,
+    mesh: FileMesh,
+    notes: Notes,
+    texture_format: TextureFormat,
+    compression: Compression,
 ) -> bytes:
     """The bytes of a mesh file, or of one beside it."""
     atlas = mesh.atlas
@@ -67,7 +76,7 @@ def _encode(
             # Imported here, since training reads meshes on machines without pygltflib.
             from model.formats.glb import glb_bytes
 
-            return glb_bytes(mesh, notes, texture_format)
+            return glb_bytes(mesh, notes, texture_format, compression)
         case ".obj":
             return obj_bytes(mesh, notes, beside(path, MTL).name)
         case ".mtl":

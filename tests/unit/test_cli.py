@@ -20,7 +20,15 @@ SURFACE = {
     "": ("--help", "--version"),
     "reconstruct": (
         *("--out", "--model", "--device", "--jobs", "--batch-size", "--dtype", "--resolution"),
-        *("--faces", "--topology", "--format", "--profile", "--threshold", "--keep-floaters"),
+        *(
+            "--faces",
+            "--topology",
+            "--compression",
+            "--format",
+            "--profile",
+            "--threshold",
+            "--keep-floaters",
+        ),
         "--texture",
         *("--texture-format", "--project-photo", "--save-visibility", "--normal-map", "--unlit"),
         *("--origin", "--input-elevation", "--copyright", "--fail-on"),

@@ -11,6 +11,7 @@ from lrm_cli import mesh_settings
 from lrm_cli.mesh_settings import PROFILES, MeshSettings, with_profile
 from lrm_cli.photo_settings import DTYPES, elevation_in, names_in
 from model.device import DtypeName
+from model.formats.draco import Compression
 from model.formats.names import WRITABLE_SUFFIXES
 from model.formats.pictures import TextureFormat
 from model.surface.baking import SMALLEST_TEXTURE
@@ -30,6 +31,7 @@ def settings(**changes: Any) -> MeshSettings:
         "keep_floaters": False,
         "texture": 64,
         "texture_format": "png",
+        "compression": "none",
         "project_photo": True,
         "save_visibility": False,
         "normal_map": False,
@@ -55,6 +57,7 @@ def test_choices_are_those_of_the_model() -> None:
     """They are written down twice, so that checking them imports nothing heavy."""
     assert tuple(f".{name}" for name in mesh_settings.FORMATS) == WRITABLE_SUFFIXES
     assert get_args(TextureFormat) == mesh_settings.TEXTURE_FORMATS
+    assert get_args(Compression) == mesh_settings.COMPRESSIONS
     assert get_args(Origin) == mesh_settings.ORIGINS
     assert get_args(Topology) == mesh_settings.TOPOLOGIES
     assert mesh_settings.FEWEST_QUADS == FEWEST_QUADS
@@ -77,6 +80,8 @@ def test_choices_are_those_of_the_model() -> None:
         ({"resolution": 8}, "--resolution is 8; it must lie between 16 and 1024"),
         ({"threshold": 0.0}, "--threshold is 0; it must be a positive density"),
         ({"faces": 3}, "--faces is 3; it must be 0"),
+        ({"compression": "zip"}, "--compression is 'zip'; it must be one of none, draco"),
+        ({"compression": "draco", "formats": ("obj",)}, "--compression goes with GLB"),
         ({"topology": "hexagons"}, "--topology is 'hexagons'; it must be one of triangles, quads"),
         ({"topology": "quads", "faces": 0}, "--faces is 0; with --topology quads it must be"),
         ({"texture": 15}, "--texture is 15; it must be 0"),
