@@ -186,7 +186,14 @@ def test_a_remesher_dies_with_the_process_that_has_started_it(tmp_path: Path) ->
     finally:
         parent.kill()
         parent.wait()
-    _soon(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 1.0)
+    _soon(lambda: _ended(child), 1.0)
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _soon(found: Callable[[], Any], seconds: float = 60.0) -> Any:
