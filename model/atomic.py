@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,13 +41,10 @@ def atomically(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder does not exist or cannot be written to.
     """
-    handle, name = tempfile.mkstemp(_SUFFIX, _prefix(path), path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = _part_of(path)
+    part.touch(exist_ok=False)
     try:
         yield part
-        # mkstemp makes files private; give this one what an ordinary new file would get.
-        part.chmod(0o666 & ~_mask())
         put_in_place(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -64,10 +61,10 @@ def folder_atomically(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder around it does not exist or cannot be written to.
     """
-    part = Path(tempfile.mkdtemp(_SUFFIX, _prefix(path), path.parent))
+    part = _part_of(path)
+    part.mkdir()
     try:
         yield part
-        part.chmod(0o777 & ~_mask())
         if path.is_dir():
             for file in sorted(part.iterdir()):
                 put_in_place(file, path / file.name)
@@ -106,12 +103,10 @@ def put_in_place(part: Path, path: Path) -> None:
             time.sleep(_PAUSE_S)
 
 
-def _prefix(path: Path) -> str:
-    return f".{part_stem(path.name)}."
+def _part_of(path: Path) -> Path:
+    """A name beside the place that nobody else takes.
 
-
-def _mask() -> int:
-    """What the process takes from the permissions of new files."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    `tempfile` would make it private; to open it up, the umask would have to be read, and that can
+    only be done by setting it, for all threads.
+    """
+    return path.with_name(f".{part_stem(path.name)}.{secrets.token_hex(4)}{_SUFFIX}")

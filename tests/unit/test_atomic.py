@@ -1,4 +1,4 @@
-"""model/atomic.py, with Windows played."""
+"""model/atomic.py: who may read what is written; with Windows played."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.atomic import put_in_place
+from model.atomic import folder_atomically, put_in_place, write_atomically
 
 
 @pytest.fixture
@@ -61,3 +61,20 @@ def test_elsewhere_a_refusal_is_one(
     busy[0] = 1
     with pytest.raises(PermissionError):
         put_in_place(*pair)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no umask")
+def test_new_files_and_folders_have_the_permissions_of_ordinary_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patch:
+            patch.delattr(os, "umask")  # to set it, if for a moment, would be to set all threads'
+            write_atomically(tmp_path / "file", b"")
+            with folder_atomically(tmp_path / "folder") as part:
+                (part / "file").touch()
+    finally:
+        os.umask(before)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in tmp_path.iterdir()}
+    assert modes == {"file": 0o640, "folder": 0o750}
