@@ -58,8 +58,7 @@ def load_model(
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as model weights: {error}") from error
-    misfit = _misfit(model.state_dict(), state)
-    if misfit:
+    if misfit := misfit_of(model, state):
         raise ValueError(f"{path} does not fit its {CONFIG_NAME}: {misfit}")
     model.load_state_dict(state, strict=True, assign=True)
     model.to(device=device, dtype=dtype or torch.float32)
@@ -67,8 +66,9 @@ def load_model(
     return model.eval().requires_grad_(False)
 
 
-def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+def misfit_of(model: LRM, found: Mapping[str, Tensor]) -> str:
     """What keeps tensors from being this model's, in a few words; empty when nothing does."""
+    wanted = model.state_dict()
     misshapen = [
         f"{name} is {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
         for name in wanted

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from model.catalogue import CC_BY_NC, MIT
 from model.config import LrmConfig
 from model.folders import CARD_NAME, CONFIG_NAME
+from model.lrm import LRM
 from model.published import openlrm, triposr
 from model.published.reading import read_settings, read_weights
-from model.weights import save_weights
+from model.weights import misfit_of, save_weights
 
 Project = Literal["TripoSR", "OpenLRM"]
 # What a folder may hold, in the order in which it is looked for.
@@ -75,16 +77,19 @@ def translate(
         raise ValueError(f"{checkpoint.config} is the config of a model that lrm reads as it is")
     tensors = read_weights(checkpoint.weights)
     if {"weights", "kwargs"} <= tensors.keys():  # OpenLRM's own files of version 1.0
-        values, tensors = tensors["kwargs"], tensors["weights"]
+        values, tensors = (_mapping(tensors, key) for key in ("kwargs", "weights"))
     try:
         if "image_tokenizer_cls" in values:
             config = triposr.config_of(triposr.TripoSrSettings.of(values), name)
-            return _licensed(config, "TripoSR"), triposr.weights_of(tensors, config)
-        if "camera_embed_dim" in values.get("model", values):
-            settings = openlrm.OpenLrmSettings.of(values.get("model", values))
-            known = values.get("infer", {}).get("source_size")
+            return _checked(config, triposr.weights_of(tensors, config), "TripoSR")
+        arguments = _mapping(values, "model") or values
+        if "camera_embed_dim" in arguments:
+            settings = openlrm.OpenLrmSettings.of(arguments)
+            known = _mapping(values, "infer").get("source_size")
+            if not isinstance(known, int):
+                known = None
             config = openlrm.config_of(settings, name, image_size or known)
-            return _licensed(config, "OpenLRM"), openlrm.weights_of(tensors, config)
+            return _checked(config, openlrm.weights_of(tensors, config), "OpenLRM")
     except ValueError as error:
         raise ValueError(f"{checkpoint.weights} cannot be translated: {error}") from None
     raise ValueError(
@@ -92,8 +97,25 @@ def translate(
     )
 
 
-def _licensed(config: LrmConfig, project: Project) -> LrmConfig:
-    return dataclasses.replace(config, license=_LICENSES[project])
+def _mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
+    """What stands under a key; empty where it is no mapping."""
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _checked(
+    config: LrmConfig, state: dict[str, Tensor], project: Project
+) -> tuple[LrmConfig, dict[str, Tensor]]:
+    """The config with the project's licence, and weights that fit it.
+
+    Raises:
+        ValueError: they do not.
+    """
+    with torch.device("meta"):
+        misfit = misfit_of(LRM(config), state)
+    if misfit:
+        raise ValueError(f"the translated weights do not fit the config: {misfit}")
+    return dataclasses.replace(config, license=_LICENSES[project]), state
 
 
 def convert(

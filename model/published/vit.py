@@ -132,8 +132,8 @@ def resized(embedding: Tensor, grid: int, how: Resize) -> Tensor:
     if side == grid:
         return embedding
     patches = patches.transpose(1, 2).unflatten(2, (side, side))
-    scale = (grid + how.offset) / side
-    patches = F.interpolate(
-        patches, scale_factor=(scale, scale), mode="bicubic", antialias=how.antialias
-    )
+    # Without an offset, side * (grid / side) may be less than grid, and would be rounded down.
+    scale = ((grid + how.offset) / side,) * 2 if how.offset else None
+    size = None if scale else (grid, grid)
+    patches = F.interpolate(patches, size, scale, mode="bicubic", antialias=how.antialias)
     return torch.cat([cls, patches.flatten(2).transpose(1, 2)], dim=1)

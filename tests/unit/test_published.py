@@ -137,7 +137,22 @@ def test_settings_that_are_not_its(
     assert_refused(write_openlrm(tmp_path / "theirs", openlrm_state, config), sentence)
 
 
-def test_the_side_of_pictures_is_asked_for_where_no_file_tells(checkpoint: Path) -> None:
+@pytest.mark.parametrize("config", [{"model": 5}, {"model": None}, {"model": ["camera_embed_dim"]}])
+def test_configs_of_neither_project(tmp_path: Path, config: dict[str, Any]) -> None:
+    folder = write_openlrm(tmp_path / "theirs", {"a": torch.zeros(1)}, config)
+    with pytest.raises(ValueError, match=r"config\.json is neither TripoSR's nor OpenLRM's"):
+        translate(Checkpoint.at(folder), "x", SIZE)
+    torch.save({"weights": 1, "kwargs": 2}, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"model\.pth is neither TripoSR's nor OpenLRM's"):
+        translate(Checkpoint.at(tmp_path / "model.pth"), "x", SIZE)
+
+
+@pytest.mark.parametrize("infer", [None, {"source_size": "large"}])
+def test_the_side_of_pictures_is_asked_for_where_no_file_tells(
+    openlrm_state: dict[str, Tensor], tmp_path: Path, infer: dict[str, Any] | None
+) -> None:
+    config = {"model": foreign_states.OPENLRM, "infer": infer}
+    checkpoint = write_openlrm(tmp_path / "theirs", openlrm_state, config)
     with pytest.raises(ValueError, match="do not tell the side of its pictures; give --image-size"):
         translate(Checkpoint.at(checkpoint), "x")
 
@@ -219,6 +234,24 @@ def test_folders_with_nothing_known_in_them(tmp_path: Path) -> None:
 def test_position_embeddings_of_the_same_grid_stay() -> None:
     embedding = torch.randn(1, 1 + 16, 3)
     assert vit.resized(embedding, 4, vit.DINO) is embedding
+
+
+@pytest.mark.parametrize(
+    ("side", "how"), [(14, vit.DINO), (37, vit.DINOV2_WITH_REGISTERS)], ids=["DINO", "DINOv2"]
+)
+def test_position_embeddings_fill_any_grid(side: int, how: vit.Resize) -> None:
+    embedding = torch.zeros(1, 1 + side**2, 1)
+    for grid in range(1, 129):  # 37 * (39 / 37) is 38.99… in floating point
+        assert vit.resized(embedding, grid, how).shape == (1, 1 + grid**2, 1)
+
+
+def test_a_translation_that_does_not_fit_its_config_is_refused(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vit, "resized", lambda embedding, grid, how: embedding[:, :5])
+    assert_refused(
+        checkpoint, "the translated weights do not fit the config: encoder.vit.pos_embed"
+    )
 
 
 def test_what_is_below_a_prefix_is_taken_from_the_whole() -> None:
