@@ -1,8 +1,8 @@
 """Appendix A.1 volume rendering (Eq. 8–9) with true distances over a plain background.
 
 Plain PyTorch: what training differentiates, and the reference for `model.field_rendering`, which
-shows a finished field at a fraction of the cost. Fused kernels belong into `model/kernels/`, to be
-called from `render_rays`.
+shows a finished field at a fraction of the cost. `train.field_query` and `model.ray_marching` call
+the fused kernels of `model/kernels/`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The field at points, fused: plane sampling and MLP_nerf, forward and backward (§3.3, Eq. 7).
 
-Equal to `mlp.raw(sample_planes(planes, points))` up to rounding, but neither features nor hidden
-layers reach memory. Three facts make that cheap:
+Equal to MLP_nerf of `sample_planes(planes, points)`, before its activations, up to rounding, but
+neither features nor hidden layers reach memory. Three facts make that cheap:
 
 - MLP_nerf's first layer is linear: applied to the planes once, it turns sampling into the first
   hidden layer, and what a point adds to the gradient is the same in all three planes. Bilinear
