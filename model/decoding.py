@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
+from PIL.ExifTags import Base
 
 MAX_MEGAPIXELS = 200
 
@@ -18,6 +19,16 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _SIGNATURES = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|RIFF.{4}WEBP|.{4}ftypavif|II\*\0|MM\0\*|GIF8[79]a", re.DOTALL
 )
+# What turns a picture upright, by EXIF's orientation of its pixels.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _pixel_limit_lock = threading.Lock()
 
 
@@ -50,7 +61,7 @@ def read_photo(source: Path | bytes, *, upright: bool = True) -> Image.Image:
                     f"at most {MAX_MEGAPIXELS} are read"
                 )
             image.load()
-            return _to_srgb_with_alpha(ImageOps.exif_transpose(image) if upright else image)
+            return _to_srgb_with_alpha(_upright(image) if upright else image)
     except (PhotoError, MemoryError):
         raise
     except Image.UnidentifiedImageError:
@@ -103,9 +114,20 @@ def _register_heic() -> bool:
     return True
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF says; a damaged EXIF says nothing, and the pixels are whole all the same."""
+    try:
+        turn = _TURNS.get(image.getexif().get(Base.Orientation, 1))
+    except MemoryError:
+        raise
+    except Exception:  # damaged data, errors of any kind
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
 def _to_srgb_with_alpha(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        image = _sixteen_bits_to_eight(image)
+    if image.mode[0] in "IF":
+        image = _grey_to_eight_bits(image)
     if image.mode in ("P", "PA", "La", "RGBa") or "transparency" in image.info:
         image = _copy_profile(image, image.convert("RGBA"))
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
@@ -116,12 +138,19 @@ def _to_srgb_with_alpha(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def _sixteen_bits_to_eight(image: Image.Image) -> Image.Image:
-    """Pillow itself would cut values above 255 off."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
+def _grey_to_eight_bits(image: Image.Image) -> Image.Image:
+    """Of more bits, with its profile and what it has of transparency.
+
+    Pillow itself would cut values above 255 off.
+    """
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise PhotoError("pixels of 32 bits are not read; save the picture with 8 or 16 bits")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    grey = Image.fromarray(((values.astype(np.int64) + 128) // 257).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return _copy_profile(image, grey)
 
 
 def _copy_profile(source: Image.Image, target: Image.Image) -> Image.Image:

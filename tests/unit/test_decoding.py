@@ -68,6 +68,22 @@ def test_exif_orientation(orientation: int) -> None:
     np.testing.assert_array_equal(upright[..., :3], four_corners())
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_damaged_exif_costs_no_pixels(kind: str) -> None:
+    image = Image.fromarray(four_corners())
+    pixels = np.asarray(read_photo(encoded(image, kind, exif=b"garbage", lossless=True)))
+    np.testing.assert_array_equal(pixels[..., :3], four_corners())
+
+
+def test_an_orientation_is_followed_whatever_else_exif_holds() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0132] = 6, "2020:01:01 00:00:00"
+    damaged = exif.tobytes().replace(b"\x01\x32", b"\x01\x00")  # the date becomes the width
+    stored = Image.fromarray(np.ascontiguousarray(STORED[6](four_corners())))
+    upright = np.asarray(read_photo(encoded(stored, exif=damaged)))
+    np.testing.assert_array_equal(upright[..., :3], four_corners())
+
+
 def test_palette_with_a_transparent_entry() -> None:
     image = Image.new("P", (20, 20), 1)
     image.putpalette([0, 0, 0, 10, 200, 30])
@@ -89,6 +105,28 @@ def test_sixteen_bit_grey_is_scaled_not_cut_off(kind: str) -> None:
     np.testing.assert_allclose(pixels[..., 0], ramp / 65535 * 255, atol=0.51)
 
 
+def png(depth: int, grey: int, *, transparent: bool) -> bytes:
+    """A PNG of one grey, with a value that stands for transparent pixels."""
+    row = b"\0" + struct.pack(">B" if depth == 8 else ">H", grey) * 20
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", 20, 20, depth, 0, 0, 0, 0),
+        b"tRNS": struct.pack(">H", grey if transparent else grey + 1),
+        b"IDAT": zlib.compress(row * 20),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks.items()
+    )
+
+
+@pytest.mark.parametrize("transparent", [True, False])
+@pytest.mark.parametrize(("depth", "grey"), [(8, 77), (16, 77 * 257)])
+def test_grey_with_a_transparent_value(depth: int, grey: int, transparent: bool) -> None:
+    pixels = np.asarray(read_photo(png(depth, grey, transparent=transparent)))
+    assert (pixels == (77, 77, 77, 0 if transparent else 255)).all()
+
+
 def test_cmyk() -> None:
     inks = np.array([255, 0, 0, 51], np.uint8)  # all cyan, a fifth of black
     image = Image.fromarray(np.broadcast_to(inks, (20, 20, 4)).copy(), "CMYK")
@@ -96,6 +134,23 @@ def test_cmyk() -> None:
     for kind, tolerance in (("TIFF", 1), ("JPEG", 3)):
         pixels = np.asarray(read_photo(encoded(image, kind)))
         np.testing.assert_allclose(pixels[0, 0, :3], expected, atol=tolerance)
+
+
+def linear_grey_profile() -> bytes:
+    """The least that ICC.1:2001-04 asks of a grey display's profile, with a linear curve."""
+    white = struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)  # D50
+    tags = {
+        b"desc": b"desc" + struct.pack(">2I", 0, 5) + b"grey\0" + bytes(79),
+        b"cprt": b"text" + bytes(4) + b"none\0" + bytes(3),
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        b"kTRC": b"curv" + bytes(8),
+    }
+    start, table = 132 + 12 * len(tags), struct.pack(">I", len(tags))
+    for name, body in tags.items():
+        table += name + struct.pack(">2I", start, len(body))
+        start += len(body)
+    head = struct.pack(">I4sI", start, b"", 0x02100000) + b"mntrGRAYXYZ " + bytes(12) + b"acsp"
+    return head + bytes(28) + white + bytes(48) + table + b"".join(tags.values())
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -107,6 +162,15 @@ def test_colour_profile_is_applied(mode: str) -> None:
     image = Image.new(mode, (20, 20), (255, 0, 0, 90)[: len(mode)])
     pixel = np.asarray(read_photo(encoded(image, icc_profile=exchanged)))[0, 0]
     np.testing.assert_allclose(pixel, (0, 255, 0, 90 if mode == "RGBA" else 255), atol=3)
+
+
+@pytest.mark.parametrize(("dtype", "grey"), [(np.uint8, 128), (np.uint16, 128 * 257)])
+def test_grey_profile_is_applied(dtype: type, grey: int) -> None:
+    """sRGB's curve of 128 / 255 (IEC 61966-2-1), which a linear profile has as it stands."""
+    image = Image.fromarray(np.full((20, 20), grey, dtype))
+    pixels = np.asarray(read_photo(encoded(image, icc_profile=linear_grey_profile())))
+    expected = 255 * (1.055 * (128 / 255) ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(pixels[0, 0], (expected,) * 3 + (255,), atol=1)
 
 
 def test_damaged_colour_profile_is_ignored() -> None:
@@ -143,6 +207,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), n
         (encoded(NOISE, "TIFF", compression="tiff_deflate")[:1500], "damaged or cut off"),
         (b"\0\0\0\x20ftypavif" + bytes(200), "damaged or cut off"),
         (encoded(NOISE, "EPS"), "not a picture"),  # a program that Ghostscript would run
+        (encoded(Image.new("F", (20, 20), 0.5), "TIFF"), "32 bits are not read"),
         (png_header(20_000, 20_000), "400 megapixels"),
         (png_header(19_000, 10_000), "damaged or cut off"),  # 190: above Pillow's limit, not ours
     ],
@@ -154,6 +219,7 @@ NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), n
         "cut TIFF",
         "cut AVIF",
         "EPS",
+        "floating point",
         "400 Mpx",
         "190 Mpx",
     ],
