@@ -19,6 +19,7 @@ from torch import Tensor
 
 BOX_MIN, BOX_MAX = -1.0, 1.0
 SYNTHETIC_DISTANCE = 2.0  # §4.2: synthetic input cameras go to (0, -2, 0)
+HIGHEST = 0.99  # that a camera may stand, as a share of its radius
 SAFE_OBJECT_RADIUS = 0.75  # a camera at radius 1.5 enlarges the object by 4/3: it stays in the box
 
 Normalization = Literal["synthetic", "video"]
@@ -120,16 +121,16 @@ def sample_paper_cameras(
     """(count,) cameras of §4.1: distance and height uniform in their ranges, looking at the origin.
 
     Raises:
-        ValueError: a height that no camera at the smallest radius can have.
+        ValueError: a height that no camera at the largest radius can have.
     """
-    if max(abs(h) for h in height_range) >= radius_range[1]:
+    if max(abs(h) for h in height_range) >= HIGHEST * radius_range[1]:
         raise ValueError(f"height_range {height_range} lies outside radius_range {radius_range}")
     positions: list[tuple[float, float, float]] = []
     while len(positions) < count:
         radius = rng.uniform(*radius_range)
         height = rng.uniform(*height_range)
         azimuth = rng.uniform(0, 2 * math.pi)
-        if abs(height) < radius * 0.99:  # height 1.6 is above a ball of radius 1.5: draw again
+        if abs(height) < HIGHEST * radius:  # height 1.6 is above a ball of radius 1.5: draw again
             planar = math.sqrt(radius**2 - height**2)
             positions.append((planar * math.cos(azimuth), planar * math.sin(azimuth), height))
     camera_to_world = look_at(torch.tensor(positions, dtype=torch.float64)).float()
@@ -250,9 +251,9 @@ def intersect_box(origins_world: Tensor, directions_world: Tensor) -> tuple[Tens
 
     A ray that misses has exit == enter, so that it gets no length and shows the background.
     """
-    tiny = torch.finfo(directions_world.dtype).tiny
+    tiny = 1e-20  # a place divided by it is still finite
     safe = torch.where(
-        directions_world.abs() < tiny, torch.full_like(directions_world, tiny * 4), directions_world
+        directions_world.abs() < tiny, torch.full_like(directions_world, tiny), directions_world
     )
     first = (BOX_MIN - origins_world) / safe
     second = (BOX_MAX - origins_world) / safe

@@ -115,9 +115,10 @@ def test_paper_cameras_lie_in_the_ranges_of_section_4_1_and_look_at_the_origin()
     assert torch.equal(again.camera_to_world, cameras.camera_to_world)
 
 
-def test_impossible_heights_are_refused() -> None:
+@pytest.mark.parametrize("heights", [(0.0, 2.5), (1.985, 1.99)])
+def test_impossible_heights_are_refused(heights: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="height_range"):
-        sample_paper_cameras(1, np.random.default_rng(0), 60.0, (1.0, 2.0), (0.0, 2.5))
+        sample_paper_cameras(0, np.random.default_rng(0), 60.0, (1.0, 2.0), heights)
 
 
 class TestNormalization:
@@ -236,7 +237,12 @@ def test_box_is_met_where_geometry_says(
 
 @pytest.mark.parametrize(
     ("origin", "direction"),
-    [((0, -2, 0), (0, -1, 0)), ((3, -2, 0), (0, 1, 0)), ((0, -2, 0), (1, 0, 0))],
+    [
+        ((0, -2, 0), (0, -1, 0)),
+        ((3, -2, 0), (0, 1, 0)),
+        ((0, -2, 0), (1, 0, 0)),
+        ((-30, -2, 0), (0, 1, 0)),
+    ],
 )
 def test_a_ray_that_misses_the_box_has_no_length(
     origin: tuple[float, ...], direction: tuple[float, ...]

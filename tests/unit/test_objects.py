@@ -101,6 +101,7 @@ def test_rules_reject_with_the_reason(tmp_path: Path) -> None:
         ({"radius_range": (0.5, 3.0)}, "radius range"),
         ({"radius_range": (3.0, 1.5)}, "radius range"),
         ({"height_range": (-0.75, 3.5)}, "height range"),
+        ({"height_range": (2.98, 2.99)}, "height range .* 0.99 of the largest radius"),
         ({"up": "x"}, "up is x"),
         ({"min_thickness": 2.0}, "min-thickness"),
     ],

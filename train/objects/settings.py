@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from model.cameras import SAFE_OBJECT_RADIUS, Cameras
+from model.cameras import HIGHEST, SAFE_OBJECT_RADIUS, Cameras
 from model.formats.depth_maps import depth_scale
 from model.formats.meshes import UpAxis
 from model.rasterizing import SOFT, THREE_POINT, Lighting, LightRig, random_rig
@@ -87,10 +87,10 @@ class ObjectSettings:
                 f"increasing, and outside the object's radius {SAFE_OBJECT_RADIUS}",
             ),
             (
-                floor <= ceiling and max(-floor, ceiling) < high,
+                floor <= ceiling and max(-floor, ceiling) < HIGHEST * high,
                 "height range",
                 self.height_range,
-                "increasing, and within the largest radius",
+                f"increasing, and within {HIGHEST} of the largest radius",
             ),
             (
                 self.lighting in get_args(LightingRecipe),
