@@ -127,7 +127,7 @@ def read_cameras(content: bytes, fov_degrees: float, height: int, width: int) ->
                 raise ValueError("it is no object")
             poses.append(_pose(entry))
             values = _intrinsics({**shared, **entry}, height, width)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"its camera {number} cannot be read: {why}") from None
         intrinsics.append(values or intrinsics_of(fov_degrees, height, width))
@@ -172,10 +172,15 @@ def _intrinsics(
         found = tuple(float(value) for value in values["intrinsics"])
     elif "fl_x" in values:
         w, h = float(values["w"]), float(values["h"])
+        if min(w, h) <= 0:
+            raise ValueError(f"its w and h are {w:g} and {h:g}; they must be above 0")
         fx, fy = float(values["fl_x"]) / w, float(values.get("fl_y", values["fl_x"])) / h
         found = (fx, fy, float(values.get("cx", w / 2)) / w, float(values.get("cy", h / 2)) / h)
     elif "camera_angle_x" in values:
-        fx = 0.5 / math.tan(float(values["camera_angle_x"]) / 2)
+        angle = float(values["camera_angle_x"])
+        if not 0 < angle < math.pi:
+            raise ValueError(f"its camera_angle_x is {angle:g}; it must lie between 0 and pi")
+        fx = 0.5 / math.tan(angle / 2)
         found = (fx, fx * width / height, 0.5, 0.5)
     else:
         return None

@@ -143,6 +143,11 @@ def pose(**changes: Any) -> dict[str, Any]:
         ([pose(intrinsics=[1, 1])], "no fx, fy, cx, cy"),
         ([pose(intrinsics=[1, 0, 0.5, 0.5])], "no fx, fy, cx, cy"),
         ([pose(intrinsics=[1, 1, 0.5, None])], "camera 1 cannot be read"),
+        ([pose(camera_angle_x=0)], "its camera_angle_x is 0; it must lie between 0 and pi"),
+        ([pose(camera_angle_x=math.pi)], "its camera_angle_x is 3.14159; it must lie"),
+        ([pose(fl_x=80, w=0, h=60)], "its w and h are 0 and 60; they must be above 0"),
+        ([pose(fl_x=80, w=100, h=0)], "its w and h are 100 and 0; they must be above 0"),
+        ([pose(fl_x=10**400, w=100, h=60)], "camera 1 cannot be read: int too large"),
     ],
 )
 def test_other_files_are_refused(file: Any, sentence: str) -> None:
