@@ -152,14 +152,12 @@ def require_size(width: int, height: int, what: str) -> None:
 
 
 def _local_models() -> list[str]:
-    """rembg's models that run here and need nothing but a picture."""
+    """rembg's models that run here, need nothing but a picture, and cut out all of the object."""
     from rembg.sessions import sessions_class
 
-    return sorted(
-        session.name()
-        for session in sessions_class
-        if session.is_local() and session.name() not in ("sam", "dis_custom", "u2net_custom")
-    )
+    names = (session.name() for session in sessions_class if session.is_local())
+    others = ("_custom", "sam", "u2net_cloth_seg")  # a file of one's own, a prompt, clothes only
+    return sorted(name for name in names if not name.endswith(others))
 
 
 def _explain_unavailable(name: str, error: Exception) -> str:

@@ -109,8 +109,12 @@ def test_unreachable_network_names_both_ways_out_and_is_tried_once(network: list
 
 
 def test_unknown_matting_model() -> None:
-    with pytest.raises(ValueError, match=r"isnet-general-use.*u2net"):
+    with pytest.raises(ValueError, match=r"isnet-general-use.*u2net") as caught:
         Matting("auto", "u3net")
+    assert "_custom" not in str(caught.value)  # files that someone has trained
+    for name in ("ben_custom", "sam", "u2net_cloth_seg"):
+        with pytest.raises(ValueError, match=f"the matting model is '{name}'"):
+            Matting("auto", name)
     with pytest.raises(ValueError, match=r"matting is 'u2net'.*auto, alpha, rembg, none"):
         Matting("u2net")
 
