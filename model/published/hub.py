@@ -39,6 +39,8 @@ class Download:
 def pull(name: str, revision: str | None = None, image_size: int | None = None) -> Path:
     """Download a checkpoint, check it and translate it; its folder, replaced if it is there.
 
+    Who pulls the same model meanwhile waits for its turn.
+
     Args:
         revision: a branch, tag or commit of the repository; None: the newest.
         image_size: see `translate`.
@@ -47,27 +49,40 @@ def pull(name: str, revision: str | None = None, image_size: int | None = None) 
         ValueError: not in the catalogue, out of reach, damaged, or not what it should be.
         OSError: the folder cannot be written to.
     """
+    from huggingface_hub.utils import WeakFileLock
+
     published = find(name)
     folder = pulled_folder(name)
     with _quiet_client():
         download = _download(published, revision)
     card = card_of(published, download)
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        convert(
-            download.checkpoint,
-            part,
-            name,
-            card,
-            license_text=f"{published.license} ({published.authors})",
-            image_size=image_size,
-        )
-        shutil.rmtree(folder, ignore_errors=True)
-        put_in_place(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    part, old = (folder.with_name(f"{name}.{state}") for state in ("part", "old"))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(folder.with_name(f".{name}.lock")):
+        _tidy_up(folder, part, old)  # after a pull that was killed
+        try:
+            convert(
+                download.checkpoint,
+                part,
+                name,
+                card,
+                license_text=f"{published.license} ({published.authors})",
+                image_size=image_size,
+            )
+            if folder.exists():
+                put_in_place(folder, old)
+            put_in_place(part, folder)
+        finally:
+            _tidy_up(folder, part, old)
     return folder
+
+
+def _tidy_up(folder: Path, part: Path, old: Path) -> None:
+    """Leave the model's folder alone, the old one where no new one has come in its place."""
+    if old.exists() and not folder.exists():
+        put_in_place(old, folder)
+    for rest in (part, old):
+        shutil.rmtree(rest, ignore_errors=True)
 
 
 def find(name: str) -> Published:
