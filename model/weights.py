@@ -97,12 +97,22 @@ def save_weights(
     folder: Path,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write `config.json` and `model.safetensors`, each beside its place and renamed into it."""
+    """Write `config.json` and `model.safetensors`, each beside its place and renamed into it.
+
+    Raises:
+        OSError: they cannot be written, as on a full disk.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().to("cpu", dtype).contiguous() for k, v in state.items()}
     config_part, weights_part = (folder / f"{name}.part" for name in (CONFIG_NAME, WEIGHTS_NAME))
-    config_part.write_text(json.dumps(config.to_dict(), indent=2) + "\n", "utf-8")
-    save_file(state, weights_part, metadata={"format": "pt"})
-    shutil.copymode(config_part, weights_part)  # safetensors writes for the owner's eyes only
-    put_in_place(weights_part, folder / WEIGHTS_NAME)
-    put_in_place(config_part, folder / CONFIG_NAME)
+    try:
+        config_part.write_text(json.dumps(config.to_dict(), indent=2) + "\n", "utf-8")
+        save_file(state, weights_part, metadata={"format": "pt"})
+        shutil.copymode(config_part, weights_part)  # safetensors writes for the owner's eyes only
+        put_in_place(weights_part, folder / WEIGHTS_NAME)
+        put_in_place(config_part, folder / CONFIG_NAME)
+    except SafetensorError as error:
+        raise OSError(f"{folder / WEIGHTS_NAME} cannot be written: {error}") from error
+    finally:
+        for part in (config_part, weights_part):
+            part.unlink(missing_ok=True)

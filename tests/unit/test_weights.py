@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from model import folders as folders_module
@@ -44,6 +45,20 @@ def test_a_model_comes_back_as_it_was(tiny_model: LRM, folder: Path) -> None:
         expected, found = (m.reconstruct(images)[0].planes for m in (tiny_model, loaded))
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_full_disk_leaves_what_was_there(
+    tiny_model: LRM, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"half of")
+        raise SafetensorError("No space left on device")
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.setattr("model.weights.save_file", fill)
+    with pytest.raises(OSError, match=r"model\.safetensors cannot be written: No space left"):
+        save_model(tiny_model, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_mlp_nerf_stays_float32(tiny_model: LRM, tmp_path: Path) -> None:
