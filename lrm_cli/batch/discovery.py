@@ -221,7 +221,9 @@ def _unreadable(folder: Path, error: OSError) -> ValueError:
 def _common_root(sources: Sequence[Path], folders: Container[Path]) -> Path:
     if len(sources) == 1 and sources[0] in folders:
         return sources[0].absolute()
-    return Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
+    # What `parent` says of `..` is below it.
+    tops = [source if source.name == os.pardir else source.parent for source in sources]
+    return Path(os.path.commonpath(list(map(os.path.abspath, tops))))
 
 
 def _files_in(folder: Path, out: Path, recursive: bool, wanted: Wanted) -> list[_Files]:

@@ -132,6 +132,23 @@ def test_several_sources_are_mirrored_below_their_common_folder(tmp_path: Path) 
     assert list(stems(*files)) == ["a.png", "deep/b.png"]
 
 
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (("..", "sub/a.png"), ["b.png", "here/sub/a.png"]),
+        (("sub/..", "sub/a.png"), ["sub/a.png"]),
+        (("../..", "../b.png"), ["around/b.png", "around/here/sub/a.png"]),
+        ((".", "sub/a.png"), ["sub/a.png"]),
+    ],
+)
+def test_no_name_leads_out_of_the_output_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: tuple[str, ...], names: list[str]
+) -> None:
+    tree(tmp_path, "around/b.png", "around/here/sub/a.png")
+    monkeypatch.chdir(tmp_path / "around" / "here")
+    assert list(stems(*map(Path, sources))) == names
+
+
 def test_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree(tmp_path, "p/a.png", "p/q/b.png")
     assert list(stems(tmp_path / "p", tmp_path / "p/q", tmp_path / "p/a.png")) == [
