@@ -17,12 +17,15 @@ from lrm_cli.batch.discovery import Input
 from lrm_cli.batch.executor import Executor
 from lrm_cli.batch.ledger import Ledger, Record
 from lrm_cli.batch.leftovers import remove_empty_folders, remove_parts_below
-from lrm_cli.batch.work import Outcome, Task, is_unchanged, read_input
+from lrm_cli.batch.work import Failure, Outcome, Task, is_unchanged, read_input
 from lrm_cli.progress import Progress
 
 # In a record's facts:
 LEFT_OUT = "left_out"  # why an input is not wanted, by a rule of the settings
 FLAGS = "flags"  # why outputs deserve a look
+
+_BEGUN_AGAIN = Failure("it was begun again and not finished")
+_BEGUN_AT_ONCE = 32  # in a bucket, where each part of the ledger is a request
 
 
 class Store(Protocol):
@@ -209,6 +212,7 @@ def _ledger_kept(job: Job) -> Iterator[None]:
 
 def _tasks(job: Job, inputs: Sequence[Input], progress: Progress) -> Iterator[Task]:
     """What is to be done, found out as it is asked for."""
+    again: list[Task] = []
     for number, item in enumerate(inputs):
         if job.is_stored(item):
             _settle(job, number, item, progress)
@@ -216,13 +220,34 @@ def _tasks(job: Job, inputs: Sequence[Input], progress: Progress) -> Iterator[Ta
             continue
         before = job.done_before(item)
         if before is None:
-            outputs = tuple(job.out / output for output in job.outputs_of(item))
-            yield Task(number, item, outputs)
+            task = Task(number, item, tuple(job.out / output for output in job.outputs_of(item)))
+            if not any(output in job.ledger.outputs for output in job.recorded_outputs_of(item)):
+                yield task
+                continue
+            again.append(task)
+            if len(again) >= (1 if job.bucket is None else _BEGUN_AT_ONCE):
+                yield from _begin_again(job, again, progress)
+                again.clear()
             continue
         with _disk_errors(job, progress):
             job.ledger.adopt(before)
         _settle(job, number, item, progress)
         progress.skipped()
+    yield from _begin_again(job, again, progress)
+
+
+def _begin_again(job: Job, tasks: Sequence[Task], progress: Progress) -> Iterator[Task]:
+    """Tasks whose outputs a ledger tells of, with a line that no longer does.
+
+    Whatever ends this process, no run takes what replaces them for what the ledger told of.
+    """
+    with _disk_errors(job, progress):
+        for task in tasks:
+            outputs = job.recorded_outputs_of(task.item)
+            job.ledger.add(_line_of(job, Outcome(task, failure=_BEGUN_AGAIN), outputs))
+        if tasks and job.bucket is not None:
+            job.bucket.note(at_once=True)
+    yield from tasks
 
 
 def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
@@ -232,21 +257,9 @@ def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
             _stop(job, progress, failure.sentence)
         if job.debug and failure.traceback:
             console.message(failure.traceback)
-    record = Record(
-        input=item.name,
-        sha256=outcome.sha256,
-        status="done" if failure is None else "failed",
-        outputs=job.recorded_outputs_of(item) if failure is None else [],
-        seconds={stage: round(value, 3) for stage, value in outcome.seconds.items()},
-        model=job.model(item),
-        settings=job.settings,
-        command=job.command,
-        error=None if failure is None else failure.sentence,
-        facts=outcome.facts,
-        versions=outcome.versions,
-    )
+    outputs = job.recorded_outputs_of(item) if failure is None else []
     with _disk_errors(job, progress):
-        job.ledger.add(record)
+        job.ledger.add(_line_of(job, outcome, outputs))
         if job.bucket is not None:
             job.bucket.note()
     _settle(job, outcome.task.number, item, progress)
@@ -257,6 +270,23 @@ def _record(job: Job, outcome: Outcome, progress: Progress) -> None:
     else:
         seconds = console.duration(sum(outcome.seconds.values()))
         progress.done(item.name, seconds, outcome.facts.get(FLAGS, ()))
+
+
+def _line_of(job: Job, outcome: Outcome, outputs: list[str]) -> Record:
+    item, failure = outcome.task.item, outcome.failure
+    return Record(
+        input=item.name,
+        sha256=outcome.sha256,
+        status="done" if failure is None else "failed",
+        outputs=outputs,
+        seconds={stage: round(value, 3) for stage, value in outcome.seconds.items()},
+        model=job.model(item),
+        settings=job.settings,
+        command=job.command,
+        error=None if failure is None else failure.sentence,
+        facts=outcome.facts,
+        versions=outcome.versions,
+    )
 
 
 def _settle(job: Job, number: int, item: Input, progress: Progress) -> None:

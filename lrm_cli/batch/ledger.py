@@ -37,7 +37,8 @@ class Record:
         input: its name (`discovery.Input.name`).
         sha256: see `work.digest_of`; None where it could not be read.
         status: whether the outputs are there.
-        outputs: files, and folders of files, below the output folder, with `/`.
+        outputs: files, and folders of files, below the output folder, with `/`; of what was begun
+            again and has not ended, those that may have been replaced.
         seconds: time by stage.
         model: name and digest of what made them.
         settings: the flags that decide what the outputs look like.

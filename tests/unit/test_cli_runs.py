@@ -6,15 +6,16 @@ import errno
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import typer
 
 from lrm_cli import console, interruptions
 from lrm_cli.batch.executor import PoolExecutor
-from lrm_cli.batch.work import Outcome
+from lrm_cli.batch.work import Outcome, Task
 from tests.unit.cli_scene import ARGUMENTS, Lrm, files, ledger, run_json, save_photo
 from tests.unit.standin_drawing import draw_nothing
 from tests.unit.tiny_model import save_box_model
@@ -45,6 +46,26 @@ def test_a_second_run_does_only_what_is_missing_or_changed(
     Path("model/config.json").write_text(json.dumps(config))
     assert counts("--length", "2", "--format", "glb,ply") == (2, 0)
     assert len(ledger()) == len(Path("meshes/results.jsonl").read_text().splitlines()) == 2
+
+
+def test_what_a_killed_run_has_replaced_is_not_taken_for_done(
+    lrm: Lrm, scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also by another input, whose place is the same; what was not begun stays done."""
+
+    def killed(executor: PoolExecutor, tasks: Iterator[Task]) -> NoReturn:
+        next(tasks).outputs[0].write_bytes(b"with other settings")
+        raise KeyboardInterrupt
+
+    save_photo(Path("other/a.webp"))
+    assert run_json(lrm, capsys)["done"] == 2
+    for sources, flags in (("photos", ("--faces", "50")), ("other/a.webp", ())):
+        with monkeypatch.context() as patch:
+            patch.setattr(PoolExecutor, "run", killed)
+            assert lrm("reconstruct", sources, *ARGUMENTS, *flags) == 130
+        assert "with other settings" in Path("meshes/a.glb").read_text()
+        summary = run_json(lrm, capsys)
+        assert (summary["done"], summary["skipped"], summary["failed"]) == (1, 1, 0)
 
 
 def test_shards_do_everything_once_and_a_later_run_knows_it(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trimesh
@@ -13,7 +14,9 @@ from PIL import Image
 
 from lrm_cli.batch import storage
 from lrm_cli.batch.bucket import Bucket as OutBucket
+from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.ledger import Ledger, Record
+from lrm_cli.batch.work import Task
 from tests.unit.cli_scene import Lrm, save_photo
 from tests.unit.s3 import Bucket, bucket, server, temporary
 
@@ -225,6 +228,21 @@ def test_a_killed_run_has_left_what_it_did(bucket: Bucket) -> None:
     end(*second)
     assert set(ledger(bucket)) == {"a", "b", "c", "d", "e"}
     assert bucket.keys() == ["meshes/results.jsonl"]
+
+
+def test_what_is_begun_again_is_told_before_it_is_replaced(
+    lrm: Lrm, scene: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(executor: PoolExecutor, tasks: Iterator[Task]) -> NoReturn:
+        next(tasks)
+        parts = b"".join(bucket.contents("meshes/results.parts/").values())
+        assert parts.count(b"it was begun again and not finished") == 2  # in one request
+        raise KeyboardInterrupt
+
+    arguments = ("reconstruct", "photos", "--out", f"{bucket.url}/meshes", *FLAGS)
+    assert lrm(*arguments) == 0
+    monkeypatch.setattr(PoolExecutor, "run", look)
+    assert lrm(*arguments, "--faces", "50") == 130
 
 
 def test_parts_of_a_job_have_ledgers_of_their_own(
