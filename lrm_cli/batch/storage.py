@@ -132,6 +132,8 @@ def walk(
 ) -> Iterator[tuple[Path, list[str], dict[str, Listed]]]:
     """As `os.walk`, from above; folders that are taken from the list are not gone into.
 
+    Objects may be called `..`, which no file can be: these are passed over.
+
     Raises:
         OSError: the service cannot be reached, or denies it.
     """
@@ -141,7 +143,11 @@ def walk(
         return
     own = _key(folder).rstrip("/")
     names = {entry["name"].rstrip("/").rpartition("/")[2]: entry for entry in entries}
-    inside = {n: e for n, e in names.items() if e["name"].rstrip("/") != own and n}
+    inside = {
+        name: entry
+        for name, entry in names.items()
+        if entry["name"].rstrip("/") != own and name not in ("", ".", "..")
+    }
     folders = sorted(name for name, entry in inside.items() if entry["type"] == "directory")
     yield folder, folders, {n: _listed(e) for n, e in inside.items() if e["type"] != "directory"}
     for name in folders:
@@ -167,7 +173,8 @@ def matches(pattern: Path) -> list[Path]:
     """
     scheme = pattern.parts[0]
     found = _persistently(pattern, lambda files: files.glob(_key(pattern)))
-    return sorted(Path(scheme, name) for name in found)
+    whole = (name for name in found if {".", ".."}.isdisjoint(name.split("/")))
+    return sorted(Path(scheme, name) for name in whole)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -134,6 +134,13 @@ def test_objects_patterns_and_lists(photos: str, bucket: Bucket, tmp_path: Path)
         assert names(source) == ["a2.png", "deep/b é#1.jpg", "gone.png"]
 
 
+def test_objects_whose_names_lead_elsewhere_are_passed_over(bucket: Bucket, tmp_path: Path) -> None:
+    for key in ("up/in.png", "up/./a.png", "up/../b.png", "up/x/../../../../c.png", "up/.."):
+        bucket.put(key, b"")
+    assert names(f"{bucket.url}/up") == ["in.png"]
+    assert names(f"{bucket.url}/up/**/*.png") == ["in.png"]
+
+
 def test_sources_that_cannot_be(photos: str, bucket: Bucket, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     for sources, message in (
