@@ -19,6 +19,7 @@ from typing import BinaryIO, NamedTuple
 OWN = 0  # the number of the file that is written to
 _CACHE_KILOBYTES = 32_768
 _LINES_AT_ONCE = 1000
+_KEPT_OPEN = 64  # files: a process may have 256 on macOS, and a job 1,000 parts
 _TABLES = """
 CREATE TABLE lines (
     id INTEGER PRIMARY KEY, command BLOB, name BLOB, file INTEGER, start INTEGER, length INTEGER,
@@ -69,6 +70,7 @@ class Place(NamedTuple):
 class _File:
     path: Path
     handle: BinaryIO | None = None  # kept open: another process may replace the file
+    status: os.stat_result | None = None  # of what was read, where it is not kept open
     end: int = 0  # of the last whole line that is indexed
     seen: int = 0  # as `end`, with the torn line after it
     lines: int = 0
@@ -114,6 +116,10 @@ class LedgerIndex:
                 self._read(number, file, file.handle)
             finally:  # what an interruption leaves out is read the next time
                 self._database.execute("COMMIT")
+        if number >= _KEPT_OPEN:
+            file.status = os.fstat(file.handle.fileno())
+            file.handle.close()
+            file.handle = None
 
     def is_current(self, number: int = OWN) -> bool:
         """Whether the file that was read is still the one that is there."""
@@ -147,11 +153,17 @@ class LedgerIndex:
         return None
 
     def content(self, place: Place) -> bytes:
-        """A line, with its end if it has one."""
-        handle = self._files[place.file].handle
-        assert handle is not None
-        handle.seek(place.start)
-        return handle.read(place.length)
+        """A line, with its end if it has one; nothing where its file was closed and replaced."""
+        file = self._files[place.file]
+        if file.handle is not None:
+            file.handle.seek(place.start)
+            return file.handle.read(place.length)
+        assert file.status is not None
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), file.path.open("rb") as it:
+            if os.path.samestat(os.fstat(it.fileno()), file.status):
+                it.seek(place.start)
+                return it.read(place.length)
+        return b""
 
     def is_compact(self) -> bool:
         """Whether the file that is written to has no line that does not count."""

@@ -10,6 +10,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from lrm_cli.batch.ledger import LEDGER_NAME, Ledger, Record
@@ -60,6 +61,22 @@ def test_in_a_file_the_last_line_counts_and_of_files_the_newest(tmp_path: Path) 
     newest = Ledger(tmp_path).newest("a")
     assert newest is not None
     assert newest.sha256 == "newest"
+
+
+def test_a_thousand_ledgers_need_few_open_files(tmp_path: Path) -> None:
+    others = [tmp_path / f"results.{number}-of-200.jsonl" for number in range(1, 201)]
+    for other in others:
+        write(other, record(other.name))
+    before = psutil.Process().num_fds()
+    ledger = Ledger(tmp_path, exists=lambda _: True)
+    assert psutil.Process().num_fds() - before < 80
+    assert {each.input for each in ledger.records()} == {other.name for other in others}
+    for other in others:
+        (tmp_path / "new").write_text("\n" + other.read_text())
+        (tmp_path / "new").rename(other)
+    found = {other.name for other in others if ledger.newest(other.name)}
+    assert 50 < len(found) < 80  # of the others nothing is told, and no other line
+    assert ledger.find(next(n.name for n in others if n.name not in found), [], {}, {}) is None
 
 
 def test_another_process_may_replace_the_file_while_it_is_read(tmp_path: Path) -> None:
