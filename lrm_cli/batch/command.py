@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -205,13 +206,15 @@ class Batch:
             return LocalPool(work, places)
         # On GPUs --jobs is about threads, or about those who do the rest.
         most = flags.jobs if flags.jobs and places[0].device == "cpu" else len(self.inputs)
-        source = self.inputs[0].path
+        local = () if storage.is_remote(self.inputs[0].path) else self.inputs
+        # Lists may name what has gone, which costs itself only.
+        source = next((item.path for item in local if os.path.exists(item.path)), None)
         return RayPool(
             cluster,
             work,
             places[0],
             most,
-            None if storage.is_remote(source) else source,
+            source,
             None if flags.bucket else flags.out,
             left,
         )

@@ -50,7 +50,7 @@ class SharedPlaces:
 
     Attributes:
         folder: in which paths are looked up.
-        source: an input; None: they are no files.
+        source: an input; None: they are no files, or have all gone.
         out: the output folder; None: it is none.
         sign: a file in it, made for this.
     """
@@ -69,9 +69,9 @@ class SharedPlaces:
         need = "--cluster needs storage that all nodes share"
         with contextlib.suppress(OSError):
             os.chdir(self.folder)
-        if self.source is not None and not self.source.exists():
+        if self.source is not None and not os.path.exists(self.source):
             raise ValueError(f"the node {machine} does not see {self.source}; {need}")
-        if self.sign is not None and not self.sign.exists():
+        if self.sign is not None and not os.path.exists(self.sign):
             raise ValueError(f"the node {machine} sees another --out {self.out}, or none; {need}")
         if self.out is not None and not os.access(self.out, os.W_OK | os.X_OK):
             raise ValueError(f"the node {machine} cannot write to --out {self.out}; {need}")

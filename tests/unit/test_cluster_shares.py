@@ -7,10 +7,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from lrm_cli.batch.cluster import Cluster, Share, share_of
+from lrm_cli.batch.command import Batch, BatchFlags
+from lrm_cli.batch.discovery import Input
 from lrm_cli.batch.messages import Node
 from lrm_cli.batch.places import Spread, spread
 from lrm_cli.batch.remote import SharedPlaces
@@ -128,6 +132,23 @@ def test_a_node_that_does_not_see_the_files_says_so(
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ValueError, match="the node n1 cannot write to --out out"):
         places.check("n1")
+
+
+@pytest.mark.parametrize(("there", "expected"), [(["b.png"], "photos/b.png"), ([], None)])
+def test_nodes_are_not_asked_for_an_input_that_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: list[str], expected: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for name in there:
+        Path("photos", name).touch()
+    asked: list[Any] = []
+    monkeypatch.setattr("lrm_cli.batch.command.RayPool", lambda *given: asked.append(given[4]))
+    inputs = [Input(Path("photos", name), name, name) for name in ("a.png", "b.png", "c.png")]
+    flags = cast("BatchFlags", SimpleNamespace(jobs=None, bucket=None, out=Path("out")))
+    batch = Batch(flags, cast("Any", None), inputs, cast("Any", None), None)
+    batch._pool(cluster((1, 0, 16)), cast("Any", None), [Place("cpu", 1)])
+    assert asked == [expected and Path(expected)]
 
 
 def run_lrm(*arguments: str, before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
