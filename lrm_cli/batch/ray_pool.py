@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lrm_cli import console
+from lrm_cli import console, interruptions
 from lrm_cli.batch.cluster import Cluster, Share, share_of
 from lrm_cli.batch.division import carried_of
 from lrm_cli.batch.door import Door
@@ -77,7 +77,9 @@ class RayPool:
     @property
     def news(self) -> Sequence[Incoming]:
         """See `pools.Pool`."""
-        return [] if self._door is None else [self._cluster.news, self._door.bell]
+        if self._door is None:
+            return []
+        return [self._door.bell, *([] if self._cluster.news.closed else [self._cluster.news])]
 
     def open(self) -> None:
         """See `pools.Pool`."""
@@ -253,8 +255,8 @@ class RayPool:
         for workers in (self._coming, self._waiting, self._hired):
             workers.clear()
         self._benched.clear()
-        if self._kept == 0:
-            raise ValueError("the cluster's head has gone")
+        if self._kept == 0:  # nobody is needed any more
+            return
         console.message("The cluster's head has gone; waiting for it to come back.")
         self._cluster.close()
         end = time.monotonic() + _LONGEST_ABSENCE_S
@@ -265,6 +267,7 @@ class RayPool:
             except ValueError:
                 if time.monotonic() > end:
                     raise
-                time.sleep(_RETRY_S)
+                with interruptions.let_through():
+                    time.sleep(_RETRY_S)
         self._nodes = self._cluster.nodes
         self._begin()

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
+import signal
 import sys
+from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Client
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
+import typer
 
+from lrm_cli import console, interruptions
 from lrm_cli.batch.cluster import Cluster
+from lrm_cli.batch.discovery import Input
+from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.messages import Begin, Benched, Died, Fire, Hire, Node, Nodes, Stuck, Travels
-from lrm_cli.batch.pools import Death
+from lrm_cli.batch.pools import Death, Ready
 from lrm_cli.batch.ray_pool import RayPool
 from lrm_cli.batch.remote import Hello, Launch, SharedPlaces, Unfit, start_worker
-from lrm_cli.batch.work import Place
+from lrm_cli.batch.work import Place, Task
 from tests.unit.standin_work import StandIn
 
 
@@ -32,6 +40,8 @@ class Played:
         self.launch: Any = None
 
     def send(self, command: Any) -> None:
+        if self.news.closed:
+            return
         match command:
             case Begin(launch, _, _, parcels):
                 self.launch, self.parcels = pickle.loads(launch), parcels
@@ -183,6 +193,40 @@ def test_workers_that_never_start_do_not_end_those_that_work(
     with pytest.raises(ValueError, match=r"no worker starts on the cluster's nodes \(exit code 1"):
         tell(pool, cluster, Died(asked + 2, Death("exit code 1")))
     pool.close()
+
+
+def test_an_interruption_is_heard_while_a_lost_head_is_waited_for(tmp_path: Path) -> None:
+    cluster = Played(node("a"))
+    work = StandIn(tmp_path / "log")
+    pool = RayPool(cast("Cluster", cluster), work, Place("cpu", 1), 1, None, None)
+    executor = PoolExecutor(pool, work.stage_names, 4)
+    ends: list[Any] = []
+
+    def tasks() -> Iterator[Task]:
+        ends.extend(come(pool, cluster, 0, "a"))
+        ends[1].send(Ready())
+        yield Task(0, Input(tmp_path / "a", "a", "a"), ())
+        cluster.say.close()
+
+    def join() -> NoReturn:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ValueError("nothing is there")
+
+    cluster.join = join  # type: ignore[attr-defined]
+
+    @console.guarded
+    def command() -> None:
+        with contextlib.closing(executor):
+            try:
+                with interruptions.held():
+                    list(executor.run(tasks()))
+            except KeyboardInterrupt:
+                assert list(executor.drain()) == []
+                raise
+
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == 130
 
 
 def test_what_cannot_be_sent_ends_the_run(
