@@ -168,7 +168,8 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
     Ends the command where no further output could be written either.
     """
     names = (output for item in inputs for output in job.outputs_of(item))
-    remove_parts_below(job.out, itertools.chain([job.ledger.path.name], names))
+    ledger = job.ledger.path.name
+    remove_parts_below(job.out, itertools.chain([ledger], names), shared=[ledger])
     with contextlib.closing(executor), _ledger_kept(job):
         unrecorded: Outcome | None = None
         failed: list[Task] = []

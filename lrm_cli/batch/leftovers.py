@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 import shutil
+import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 
 from model.atomic import part_stem
 
 _PART = re.compile(r"\.(?P<name>.+)\.[^.]+\.part", re.DOTALL)
+_DAY_S = 86400.0
 
 
 def remove_parts(outputs: Iterable[Path]) -> None:
@@ -22,12 +25,13 @@ def remove_parts(outputs: Iterable[Path]) -> None:
             _remove(part)
 
 
-def remove_parts_below(folder: Path, names: Iterable[str]) -> None:
+def remove_parts_below(folder: Path, names: Iterable[str], shared: Container[str] = ()) -> None:
     """As `remove_parts`, for many outputs below a folder of any depth, in one walk.
 
     Args:
         names: places below the folder, with `/`; parts of other outputs may be another job's. Not
             gone through where there are no parts.
+        shared: those of them that other commands write to as well; only parts older than a day go.
     """
     parts: defaultdict[PurePosixPath, list[Path]] = defaultdict(list)
     for place, folders, files in os.walk(folder):
@@ -39,7 +43,8 @@ def remove_parts_below(folder: Path, names: Iterable[str]) -> None:
     for name in names if parts else ():
         path = PurePosixPath(name)
         for part in parts.pop(path.with_name(part_stem(path.name)), ()):
-            _remove(part)
+            if name not in shared or _is_old(part):
+                _remove(part)
 
 
 def remove_empty_folders(folders: Iterable[Path], out: Path) -> None:
@@ -51,6 +56,12 @@ def remove_empty_folders(folders: Iterable[Path], out: Path) -> None:
             except OSError:  # something is in it, or it is not there
                 break
             folder = folder.parent
+
+
+def _is_old(part: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # its writer has just finished
+        return time.time() - part.stat().st_mtime > _DAY_S
+    return False
 
 
 def _remove(part: Path) -> None:

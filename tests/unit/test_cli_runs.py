@@ -232,10 +232,12 @@ def test_held_interruptions_come_later(where: str) -> None:
 def test_what_a_killed_run_left_is_cleared(lrm: Lrm, scene: Path) -> None:
     Path("meshes/b").mkdir(parents=True)
     ours = (".a.glb.x81h.part", "b/.c.glb.77.part", ".results.jsonl.123.part")
-    for name in (*ours, ".z.glb.x81h.part", "a.glb.part"):
+    # Of another job, not of this tool, and of a command that works in the same folder now.
+    others = {".z.glb.x81h.part", "a.glb.part", ".results.jsonl.4f2a.part"}
+    for name in (*ours, *others):
         Path("meshes", name).touch()
+    os.utime("meshes/.results.jsonl.123.part", (0, 0))
     assert lrm("reconstruct", "photos", *ARGUMENTS) == 0
-    others = {".z.glb.x81h.part", "a.glb.part"}  # of another job, or not of this tool
     assert files() == {"a.glb", "b/c.glb", "results.jsonl"} | others
 
 
