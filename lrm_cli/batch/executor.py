@@ -252,7 +252,9 @@ class PoolExecutor:
             case Halted():
                 seat.loaded = False  # nothing more comes from it
             case Refused(failure):
-                raise ValueError(failure.sentence)
+                error = ValueError(failure.sentence)
+                error.add_note(failure.traceback)  # which --debug shows
+                raise error
             case Started(numbers, stage):
                 for number in numbers:
                     seat.flights[number].enter(stage)

@@ -159,8 +159,9 @@ def test_tasks_are_asked_for_as_there_is_room(batch: Batch) -> None:
 
 
 def test_work_that_cannot_be_loaded_ends_the_run(batch: Batch) -> None:
-    with pytest.raises(ValueError, match="it is blue"):
+    with pytest.raises(ValueError, match="it is blue") as error:
         batch.run(batch.executor(loading="raise"), **GOOD)
+    assert "standin_work.py" in error.value.__notes__[0]  # where, for --debug
     with pytest.raises(ValueError, match=r"die while they load the model \(SIGKILL"):
         batch.run(batch.executor(loading="kill"), **GOOD)
     assert len(batch.noted("load")) == 3

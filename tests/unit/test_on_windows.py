@@ -32,6 +32,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_end_of_a_worker_is_told() -> None:
     assert end_in_words(1) == "exit code 1"
     assert end_in_words(-signal.SIGTERM) == "SIGTERM"
+    assert end_in_words(-35) == "signal 35"
 
 
 @pytest.mark.usefixtures("windows")
