@@ -37,8 +37,9 @@ DebugFlag = Annotated[bool, typer.Option("--debug", help="Show Python's tracebac
 # Lists at the end of a run are cut here; the ledger has the rest.
 FAILURES_SHOWN = 20
 
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 # Errors of the disk that every further write would meet too.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_DISK_ERRORS = (*_FULL_DISK, errno.EROFS, errno.EIO)
 
 _ENOUGH_COLUMNS = 1000  # for every table in a file or pipe, which need not be folded
 
@@ -179,6 +180,11 @@ def is_memory_error(error: BaseException) -> bool:
 def is_disk_error(error: BaseException) -> bool:
     """Whether writing failed for a reason that the next item would meet too."""
     return isinstance(error, OSError) and error.errno in _DISK_ERRORS
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a disk, or its user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in _FULL_DISK
 
 
 def print_json(value: Any) -> None:

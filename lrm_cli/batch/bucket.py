@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -88,8 +89,11 @@ class Bucket:
                 self._sent += len(more)
         self._sent_at = time.monotonic()
 
-    def gather(self) -> None:
+    def gather(self, release: Callable[[], None]) -> None:
         """Let the ledger have what others have added to it in the bucket meanwhile.
+
+        Args:
+            release: closes the ledger: on Windows no file that is open can be removed.
 
         Raises:
             OSError: the bucket cannot be read.
@@ -100,6 +104,7 @@ class Bucket:
         listed = storage.look(self.place / self._ledger.name)
         if (listed and listed.version) == self._merged.get(self._ledger.name) and not others:
             return
+        release()
         self._ledger.unlink(missing_ok=True)
         if listed is not None:
             self._bring_ledger(self._ledger.name)

@@ -193,7 +193,7 @@ def run(job: Job, inputs: Sequence[Input], executor: Executor, progress: Progres
         if job.store is not None:
             job.store.close()
         if job.bucket is not None:
-            job.bucket.gather()
+            job.bucket.gather(job.ledger.release)
         job.ledger.compact()
         if job.bucket is not None:
             job.bucket.merge()

@@ -206,6 +206,10 @@ class Ledger:
         if late := self._index.unread():
             self._append(late)
 
+    def release(self) -> None:
+        """Close the file, which another is to replace; `compact` opens and reads it again."""
+        self._index.release()
+
     def _replaced_by(self, beside: Path) -> bool:
         """Rename a file into the ledger's place; whether that could be."""
         if sys.platform != "win32":

@@ -3,7 +3,7 @@
 The work itself sees files of its machine alone. Each item has a folder of its own there, which
 goes when the item is done with:
 
-    <folder>/<number>/in/…       the input and the files that it names, placed as in the bucket
+    <folder>/<number>/in/…       the input and the files that it names, as `s3/bucket/a/cup.png`
     <folder>/<number>/out/…      what becomes of it, placed as below the output folder
 """
 
@@ -137,6 +137,7 @@ class _Staging:
 
         Raises:
             ValueError: the object is not there (any more), or may not be read.
+            OSError: the temporary folder is full.
         """
         own = Path(self._temporary.name, str(next(self._numbers)))
         outputs = task.outputs
@@ -147,12 +148,15 @@ class _Staging:
             return _Fetched(read.item, outputs, read.content, read.sha256, read.versions, own)
         try:
             own_version = task.item.version()
-            item = dataclasses.replace(task.item, path=own / "in" / task.item.path, listed=None)
+            path = _place_of(task.item.path, own / "in")
+            item = dataclasses.replace(task.item, path=path, listed=None)
             storage.fetch(task.item.path, item.path)
             content = item.read_bytes()
             versions = _fetch_others(item.path, content, own / "in")
         except OSError as error:
             shutil.rmtree(own, ignore_errors=True)
+            if console.is_full(error):
+                raise _own_disk_error(error, own.parent) from error
             raise ValueError(f"it cannot be fetched ({error.strerror})") from error
         digest = digest_of(item.path, content)
         versions = {**versions, item.path.name: own_version} if own_version else {}
@@ -191,6 +195,12 @@ class _Staging:
         return staged.value
 
 
+def _place_of(remote: Path, root: Path) -> Path:
+    """Where a remote file is below a folder: no name on Windows may hold a colon."""
+    scheme, *parts = remote.parts
+    return root.joinpath(scheme.removesuffix(":"), *parts)
+
+
 def _fetch_others(path: Path, content: bytes, root: Path) -> dict[str, str]:
     """Bring what a mesh file names, and what that names; returns their versions, as `Reading` does.
 
@@ -217,7 +227,8 @@ def _fetch_other(place: Path, root: Path) -> str | None:
     bucket = root.joinpath(*place.parts[len(root.parts) :][:2])
     if not place.is_relative_to(root) or not place.is_relative_to(bucket):
         return None
-    remote = place.relative_to(root)
+    scheme, *parts = place.relative_to(root).parts
+    remote = Path(f"{scheme}:", *parts)
     try:
         listed = storage.look(remote)
         if listed is not None:
@@ -285,7 +296,10 @@ def _discarded_after_error(staged: _Staged) -> Iterator[None]:
         staged.discard()
         own_disk = any(path.is_relative_to(staged.folder) for path in staged.outputs)
         if isinstance(error, OSError) and own_disk and console.is_disk_error(error):
-            # Not the bucket, which the command names.
-            where = f"{error.strerror} in the temporary folder {staged.folder.parent}"
-            raise OSError(error.errno, where) from error
+            raise _own_disk_error(error, staged.folder.parent) from error
         raise
+
+
+def _own_disk_error(error: OSError, folder: Path) -> OSError:
+    """Not the output folder's, which the command names."""
+    return OSError(error.errno, f"{error.strerror} in the temporary folder {folder}")

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lrm_cli import console
+
 # Scheme → the package that speaks it, and the extra that brings it. In all of these an object is
 # there whole or not at all, so that writers need no second name.
 _SCHEMES = {
@@ -252,7 +254,8 @@ def _persistently(path: Path, work: Callable[[Any], _Result]) -> _Result:
     So often only with a service that has answered before: it is no mistake in an address then.
 
     Raises:
-        OSError: with the reason as `strerror` and the address as `filename`.
+        OSError: with the reason as `strerror` and the address as `filename`; or this machine's
+            disk is full.
     """
     scheme = path.parts[0]
     for attempt in range(_ATTEMPTS):
@@ -268,6 +271,8 @@ def _persistently(path: Path, work: Callable[[Any], _Result]) -> _Result:
             why = f"access is denied ({_in_words(error)})"
             raise PermissionError(errno.EACCES, why, shown(path)) from error
         except Exception as error:
+            if console.is_full(error):
+                raise  # this machine's disk, where the object is brought to
             is_last = attempt + 1 == _ATTEMPTS or scheme not in _answered
             if is_last or _is_for_ever(error):
                 raise OSError(errno.EIO, _in_words(error), shown(path)) from error
@@ -288,7 +293,7 @@ def _in_words(error: Exception) -> str:
 
 
 def _filesystem(scheme: str) -> Any:
-    """fsspec keeps one for each scheme and process; nothing of what it has listed is kept."""
+    """fsspec keeps one for each scheme and thread; nothing of what it has listed is kept."""
     import fsspec
 
     return fsspec.filesystem(scheme.rstrip(":"), use_listings_cache=False)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 import pytest
 import trimesh
 from PIL import Image
@@ -111,7 +112,11 @@ STILL = ("--format", "png", "--frames", "1", "--size", "32", "--device", "cpu", 
 
 @pytest.mark.parametrize("texture_folder", [".", "../materials/textures"])
 def test_a_mesh_comes_with_the_files_that_it_names(
-    lrm: Lrm, scene: Path, bucket: Bucket, texture_folder: str
+    lrm: Lrm,
+    scene: Path,
+    bucket: Bucket,
+    texture_folder: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     box = trimesh.creation.box()
     uv = box.vertices[:, :2] + 0.5
@@ -125,6 +130,14 @@ def test_a_mesh_comes_with_the_files_that_it_names(
     (folder / texture_folder).mkdir(parents=True, exist_ok=True)
     picture.rename(folder / texture_folder / picture.name)
     bucket.put_folder(scene / "things")
+    places: list[str] = []
+    fetch = storage.fetch
+
+    def fetch_noted(path: Path, file: Path) -> None:
+        places.append(str(file))
+        fetch(path, file)
+
+    monkeypatch.setattr(storage, "fetch", fetch_noted)
     for source, out in (("things", "local"), (f"{bucket.url}/things", "remote")):
         assert lrm("render", source, "--out", out, *STILL) == 0
     (local,), (remote,) = Path("local").rglob("*.png"), Path("remote").rglob("*.png")
@@ -132,6 +145,8 @@ def test_a_mesh_comes_with_the_files_that_it_names(
     pixel = Image.open(remote).convert("RGB").getpixel((16, 16))
     assert isinstance(pixel, tuple)
     assert pixel[0] > 2 * pixel[1]
+    assert len(places) == 3
+    assert ":" not in "".join(places)  # which no file may have in its name on Windows
 
 
 def test_a_photo_that_cannot_be_read_costs_itself(
@@ -193,6 +208,27 @@ def test_a_full_temporary_folder_is_named(
     assert staged(temporary) == []
 
 
+def test_a_full_temporary_folder_ends_the_run_at_the_first_photo(
+    lrm: Lrm,
+    scene: Path,
+    bucket: Bucket,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def full(files: Any, key: str, path: str, **_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    bucket.put_folder(scene / "photos")
+    monkeypatch.setattr("s3fs.S3FileSystem._get_file", full)
+    monkeypatch.setattr(storage, "_answered", {"s3:"})
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits"))
+    assert lrm("reconstruct", f"{bucket.url}/photos", "--out", "meshes", *FLAGS) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"No space left on device in the temporary folder {temporary}" in said
+    assert "0 of 2 are done" in said
+
+
 def test_results_in_a_bucket_are_no_inputs(lrm: Lrm, scene: Path, bucket: Bucket) -> None:
     bucket.put_folder(scene / "photos", "work")
     both = (f"{bucket.url}/work", "--out", f"{bucket.url}/work", "--save-inputs", *FLAGS)
@@ -201,8 +237,16 @@ def test_results_in_a_bucket_are_no_inputs(lrm: Lrm, scene: Path, bucket: Bucket
         assert set(ledger(bucket, "work")) == {"a.png", "b/c.png"}
 
 
-def test_a_killed_run_has_left_what_it_did(bucket: Bucket) -> None:
+def test_a_killed_run_has_left_what_it_did(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     out = Path(bucket.url, "meshes")
+    unlink = Path.unlink
+
+    def unlink_closed(path: Path, missing_ok: bool = False) -> None:
+        """As on Windows."""
+        assert str(path) not in {file.path for file in psutil.Process().open_files()}
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink_closed)
 
     def begin(*names: str) -> tuple[OutBucket, Ledger]:
         found = OutBucket(out)
@@ -214,7 +258,7 @@ def test_a_killed_run_has_left_what_it_did(bucket: Bucket) -> None:
         return found, ledger
 
     def end(found: OutBucket, ledger: Ledger) -> None:
-        found.gather()
+        found.gather(ledger.release)
         ledger.compact()
         found.merge()
 
