@@ -30,13 +30,15 @@ class Plan:
         batch: of the inputs that are scored.
         work: what is done with each.
         identity: what an input is measured with or against: names and digests.
-        names: of the objects, by the inputs' names; of all parts of a job in `--shard`.
+        inputs: of all parts of a job in `--shard`.
+        names: of the objects, by the inputs' names.
         excluded: objects that have no input, and inputs that are left out, with the reason.
     """
 
     batch: Batch
     work: Work
     identity: Callable[[Input], dict[str, str]]
+    inputs: Sequence[Input]
     names: dict[str, str]
     excluded: dict[str, str] = field(default_factory=dict)
 
@@ -113,7 +115,7 @@ def plan_predictions(
         return {} if path is None else {"reference": names[item.name], "sha256": digest(path)}
 
     scored = {item.name: names[item.name] for item in inputs}
-    return Plan(_part_of(whole, flags, inputs), work, identity, scored, excluded)
+    return Plan(_part_of(whole, flags, inputs), work, identity, inputs, scored, excluded)
 
 
 def plan_model(
@@ -191,7 +193,8 @@ def plan_model(
 
     places = spread_over(flags, len(inputs))
     whole = Batch(flags, settings, inputs, places, None)
-    return Plan(_part_of(whole, flags, inputs), work, identity_of, {i.name: i.name for i in inputs})
+    own_names = {item.name: item.name for item in inputs}
+    return Plan(_part_of(whole, flags, inputs), work, identity_of, inputs, own_names)
 
 
 def _digest(path: Path) -> str:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from lrm_cli import console
 from lrm_cli.batch.command import BatchFlags
+from lrm_cli.batch.discovery import Input
 from lrm_cli.batch.ledger import Ledger, Record
+from lrm_cli.batch.work import is_unchanged, read_input
 from lrm_cli.evaluate_plan import Plan
 from lrm_cli.evaluate_settings import FEATURES_SUFFIX, SCORE_SUFFIX, EvaluateSettings
 
@@ -29,13 +31,19 @@ def gather(plan: Plan, protocol: Protocol, settings: EvaluateSettings, method: s
     from train.evaluation.scores import Scores
 
     wanted = json.loads(json.dumps(asdict(settings)))
-    ledger = Ledger(flags.folder, command=COMMAND)
+    exists = None if flags.bucket is None else flags.bucket.holds
+    ledger = Ledger(flags.folder, command=COMMAND, exists=exists)
+    mine = {item.name for item in plan.batch.inputs}
     objects: dict[str, dict[str, Any]] = {}
     excluded = dict(plan.excluded)
     features: list[Path] = []
-    for item, name in plan.names.items():
-        record = ledger.newest(item)
-        if record is None or record.settings != wanted:
+    for item in plan.inputs:
+        name = plan.names[item.name]
+        if item.name in mine:
+            record = ledger.newest(item.name)
+        else:
+            record = _of_another_part(ledger, plan, item, wanted)
+        if record is None:
             excluded[name] = PENDING
         elif record.status != "done":
             excluded[name] = record.error or "it failed"
@@ -54,6 +62,25 @@ def gather(plan: Plan, protocol: Protocol, settings: EvaluateSettings, method: s
         of_the_set=_fid(features, unavailable),
         unavailable=unavailable,
     )
+
+
+def _of_another_part(
+    ledger: Ledger, plan: Plan, item: Input, settings: dict[str, Any]
+) -> Record | None:
+    """What has become of an input, if it was the same as now, measured in the same way."""
+    model = plan.identity(item)
+    record = ledger.newest(item.name)
+    if record is not None and record.status == "done":
+        outputs = plan.batch.settings.files_of(item.stem)
+        record = ledger.find(item.name, outputs, model, settings)
+    if record is None or (record.model, record.settings) != (model, settings):
+        return None
+    if record.sha256 is None or is_unchanged(item, record.versions):
+        return record
+    try:
+        return record if read_input(item).sha256 == record.sha256 else None
+    except OSError:
+        return None
 
 
 def _read(flags: BatchFlags, record: Record) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lrm_cli.evaluate_results import PENDING
 from lrm_cli.evaluate_settings import EvaluateSettings, limits_in
 from model.metrics.frechet import frechet_distance
 from model.metrics.networks import Features
@@ -206,6 +207,25 @@ class TestPredictions:
         assert set(scores()["objects"]) == {"cup", "pot", "sofa"}
         assert run(lrm, "--json") == 0
         assert json.loads(capsys.readouterr().out)["skipped"] == 3
+
+    @pytest.mark.parametrize("changed", ["predictions/{}", "truth/{}/meshes/model"])
+    def test_what_another_part_has_scored_counts_while_it_is_the_same(
+        self, place: Path, lrm: Lrm, changed: str
+    ) -> None:
+        Path("predictions/pot.npy").unlink()
+        for name, depth in (("pot", 2), ("sofa", 3)):
+            box((1, 2, depth)).export(f"predictions/{name}.ply")
+        Path("predictions/lamp.ply").unlink()
+        assert run(lrm) == 0
+        for name in ("cup", "pot", "sofa"):
+            box((1, 1, 4)).export(f"{changed.format(name)}.ply")
+        run(lrm, "--shard", "1/2")
+        mine = Path("out/results.1-of-2.jsonl").read_text().splitlines()
+        assert 0 < len(mine) < 3
+        assert set(scores()["objects"]) == {Path(json.loads(line)["input"]).stem for line in mine}
+        assert set(scores()["excluded"].values()) == {PENDING}
+        run(lrm, "--shard", "2/2")
+        assert len(scores()["objects"]) == 3
 
     def test_a_mesh_with_some_nan_is_excluded(self, place: Path, lrm: Lrm) -> None:
         damaged = box((1, 2, 1))
