@@ -180,6 +180,8 @@ def make_dataset(
         kept = DatasetSettings(kind, _identity(settings))
         numbers = None if part is None else (part.number, part.count)
         folder = DatasetFolder() if flags.bucket is None else DatasetBucket(flags.bucket)
+        if part is not None or not flags.overwrite:
+            kept.check(flags.folder, is_part=part is not None)
         if not flags.dry_run:
             if flags.overwrite:
                 remove_all(flags.folder, numbers)

@@ -34,34 +34,50 @@ class DatasetSettings:
         return [unsharded_file(stem)]
 
     def keep(self, out: Path) -> None:
-        """Write the settings beside a new data set; refuse others for an old one.
+        """Write the settings beside a new data set.
 
         Raises:
-            ValueError: the folder cannot be written to, or holds a data set of other settings.
+            ValueError: the folder cannot be written to.
         """
         from lrm_cli.batch.job import make_folder
         from model.atomic import write_atomically
 
         make_folder(out)
-        values = {"kind": self.kind, **self.views}
         path = out / SETTINGS_NAME
         if not path.exists():
-            write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
-            return
+            write_atomically(path, (json.dumps(self._values, indent=2) + "\n").encode())
+
+    def check(self, out: Path, is_part: bool) -> None:
+        """See that a folder holds no data set of other settings.
+
+        Args:
+            is_part: whether only one job's part of it would be made.
+
+        Raises:
+            ValueError: it does.
+        """
+        path = out / SETTINGS_NAME
         try:
             before = dict(json.loads(path.read_text("utf-8")))
+        except FileNotFoundError:
+            return
         except (ValueError, TypeError):
             raise ValueError(f"{path} is not the settings of a data set") from None
         differences = [
             f"{name} was {before.get(name)} and is now {value}"
-            for name, value in values.items()
+            for name, value in self._values.items()
             if before.get(name) != value
         ]
         if differences:
+            without = " without --shard" if is_part else ""
             raise ValueError(
                 f"{out} holds a data set of other settings ({'; '.join(differences)}): choose "
-                "another --out, or --overwrite it"
+                f"another --out, or --overwrite it{without}"
             )
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        return {"kind": self.kind, **self.views}
 
 
 @dataclass(frozen=True)

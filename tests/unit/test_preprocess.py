@@ -119,6 +119,20 @@ def test_jobs_that_share_a_folder_make_one_data_set(objects: Path, tmp_path: Pat
     assert "0 done, 8 skipped" in run(objects, "--out", out)[1]
 
 
+@pytest.mark.parametrize("option", ["--overwrite", "--dry-run"])
+def test_a_part_of_other_settings_is_refused_before_anything_is_deleted(
+    objects: Path, tmp_path: Path, option: str
+) -> None:
+    out = tmp_path / "data"
+    assert run(objects, "--out", out, "--shard", "1/1")[0] == 0
+    before = contents(out)
+    code, output = run(objects, "--out", out, "--shard", "1/1", "--seed", 3, option)
+    assert code == 2
+    assert "another --out, or --overwrite it without --shard" in output
+    assert contents(out) == before
+    assert run(objects, "--out", out, "--shard", "1/1", "--overwrite")[0] == 0
+
+
 def test_dry_run_makes_nothing(objects: Path, tmp_path: Path) -> None:
     code, output = run(objects, "--out", tmp_path / "data", "--dry-run")
     assert code == 0
