@@ -165,7 +165,9 @@ def preprocess(
     ] = None,
     background: Annotated[
         str | None,
-        typer.Option(metavar="white|transparent", help="Photos: what photos are put on [white]."),
+        typer.Option(
+            metavar="white|transparent", help="Photos: what photos are put on [the model's]."
+        ),
     ] = None,
     model: Annotated[
         str | None,

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from model.config import ViewConfig
     from model.photos import Framing
 
-BACKGROUNDS = ("white", "transparent")
+# Grey levels, from 0 to 1, by their names; None: transparent.
+BACKGROUNDS: dict[str, float | None] = {"white": 1.0, "transparent": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +24,10 @@ class PreparationSettings(FramingSettings):
 
     size: int
     foreground_ratio: float
-    background: str
+    background: float | None  # as in `BACKGROUNDS`
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choices("--background", (self.background,), BACKGROUNDS)
         if self.size < 8:
             raise ValueError(f"--size is {self.size}; it must be at least 8 pixels")
 
@@ -39,6 +39,9 @@ class PreparationSettings(FramingSettings):
 def preparation_settings(model: str, given: dict[str, Any]) -> PreparationSettings:
     """Settings as a model wants its photos, but for what is given.
 
+    Args:
+        given: as `PreparationSettings` has them, but a name of `BACKGROUNDS`.
+
     Raises:
         ValueError: there is no such model, or a setting is out of its range.
     """
@@ -48,11 +51,14 @@ def preparation_settings(model: str, given: dict[str, Any]) -> PreparationSettin
     defaults: dict[str, Any] = {
         "size": config.encoder.image_size,
         "foreground_ratio": config.view.foreground_ratio,
-        "background": "white",
+        "background": config.view.background,
         "matting": "auto",
         "matting_model": "isnet-general-use",
         "framing": "auto",
     }
+    if "background" in given:
+        check_choices("--background", (given["background"],), tuple(BACKGROUNDS))
+        given = {**given, "background": BACKGROUNDS[given["background"]]}
     return PreparationSettings(**(defaults | given))
 
 
@@ -94,11 +100,10 @@ class _Steps:
         from model.formats.stills import png_bytes
         from model.photos import frame_cutout, on_background, straight
 
-        settings = self._settings
+        settings, background = self._settings, self._settings.background
         cutout = self._matting.cut_out(read_photo(source.content))
         framed = frame_cutout(cutout, settings.size, self._view, cast("Framing", settings.framing))
-        transparent = settings.background == "transparent"
-        pixels = straight(framed) if transparent else on_background(framed, 1.0)
+        pixels = straight(framed) if background is None else on_background(framed, background)
         return source, png_bytes(pixels)
 
     def write(self, prepared: tuple[Source, bytes]) -> dict[str, Any]:

@@ -88,6 +88,25 @@ def test_meshes_of_prepared_photos_are_those_of_the_photos(tmp_path: Path, backg
     assert via == direct
 
 
+def test_the_background_is_the_models(tmp_path: Path) -> None:
+    text = (model_folder("lrm-tiny") / "config.json").read_text()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").touch()
+    (tmp_path / "model" / "config.json").write_text(
+        text.replace('"background": 1.0', '"background": 0.5')
+    )
+    config = load_config(tmp_path / "model")
+    assert config.view.background == 0.5
+    random_cutout(2).save(tmp_path / "noise.png")
+    flags = ("--out", tmp_path / "out", "--model", tmp_path / "model")
+    assert run("preprocess", tmp_path / "noise.png", *flags)[0] == 0
+    with Image.open(tmp_path / "out" / "noise.png") as image:
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    wanted = prepare_photo(tmp_path / "noise.png", config, Matting("auto")).picture
+    assert torch.equal(pixels / 255, wanted)
+    assert run("preprocess", tmp_path / "noise.png", *flags, "--background", "grey")[0] == 2
+
+
 def test_prepared_photos_in_a_batch(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     random_cutout(1).save(tmp_path / "in" / "noise.webp", lossless=True)
