@@ -10,7 +10,7 @@ import typer
 from lrm_cli import console, options
 from lrm_cli.batch import storage
 from lrm_cli.batch.command import BatchFlags, joined
-from lrm_cli.evaluate_compare import compare_scores
+from lrm_cli.evaluate_compare import WITH_COMPARE, compare_scores
 from lrm_cli.evaluate_plan import Plan, plan_model, plan_predictions
 from lrm_cli.evaluate_results import (
     COMMAND,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 @console.guarded
 def evaluate(
+    context: typer.Context,
     predictions: Annotated[
         list[str] | None,
         typer.Argument(
@@ -156,7 +157,9 @@ def evaluate(
     limits, 1 some is not, 2 wrong usage.
     """
     if compare:
-        compare_scores(predictions or [], out, json=json, report=report)
+        with console.usage_errors():
+            options.refuse_others(context, "--compare", WITH_COMPARE)
+        compare_scores(predictions or [], out, json=json, quiet=quiet, report=report)
         return
     with console.usage_errors():
         if out is None:

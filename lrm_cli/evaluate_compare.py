@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from train.evaluation.scores import Scores
 
 
-def compare_scores(paths: Sequence[str], out: Path | None, *, json: bool, report: bool) -> None:
+WITH_COMPARE = ("compare", "out", "report", "json", "quiet", "debug")  # all others are refused
+
+
+def compare_scores(
+    paths: Sequence[str], out: Path | None, *, json: bool, quiet: bool, report: bool
+) -> None:
     """Show how far each method is from the first, and write it down where a folder is given."""
     from train.evaluation.comparison import COLUMNS, comparison_json, comparison_rows
     from train.evaluation.scores import markdown_table, read_scores
@@ -33,7 +38,7 @@ def compare_scores(paths: Sequence[str], out: Path | None, *, json: bool, report
             make_folder(out)
     if json:
         console.print_json(comparison_json(methods))
-    else:
+    elif not quiet:
         console.print_table(*_narrow(rows), _title(methods, rows))
     if out is None:
         return
@@ -47,7 +52,7 @@ def compare_scores(paths: Sequence[str], out: Path | None, *, json: bool, report
 
         places = [Path(path) if Path(path).is_dir() else Path(path).parent for path in paths]
         page = write_comparison(methods, rows, places, out)
-        if not json:
+        if not (json or quiet):
             console.result(f"Report: {page}")
 
 

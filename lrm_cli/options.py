@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,24 @@ def named_path(name: str) -> Path:
     if not name:
         raise typer.BadParameter("the name is empty")
     return Path(name)
+
+
+def refuse_others(context: typer.Context, flag: str, allowed: Container[str]) -> None:
+    """See that beside a flag only some others of its command are given.
+
+    Args:
+        allowed: parameters of the command's function, the flag's own among them.
+
+    Raises:
+        ValueError: another one is given.
+    """
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        is_given = source is not None and source.name != "DEFAULT"
+        if is_given and parameter.param_type_name == "option" and name not in allowed:
+            other = "/".join([parameter.opts[0], *parameter.secondary_opts])
+            raise ValueError(f"{other} does not go with {flag}")
 
 
 # What photos become fields with.

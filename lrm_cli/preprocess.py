@@ -19,6 +19,7 @@ from lrm_cli.preprocess_kinds import carry_out, refuse_flags_of_others
 
 @console.guarded
 def preprocess(
+    context: typer.Context,
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -265,11 +266,10 @@ def preprocess(
     with console.usage_errors():
         if sheet is not None and not info:
             raise ValueError("--sheet goes with --info")
-        if info or verify_:
-            made = [*given, *(["out"] if out else []), *(["shard"] if shard else [])]
-            if made or info == verify_:
-                what = f"--{made[0]}" if made else "--verify"
-                raise ValueError(f"{what} does not go with --{'info' if info else 'verify'}")
+        if info:
+            options.refuse_others(context, "--info", ("info", "sheet", "json", "quiet", "debug"))
+        elif verify_:
+            options.refuse_others(context, "--verify", ("verify_", "json", "quiet", "debug"))
         places = expand_sources(sources)
         for place in places if info or verify_ else ():
             storage.require_local(place, "data sets to look into")

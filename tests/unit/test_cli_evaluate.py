@@ -283,6 +283,21 @@ class TestPredictions:
         gaps = json.loads(capsys.readouterr().out)["differences"]["chamfer"]
         assert gaps[0] is None
         assert gaps[1]["objects"] == 2
+        assert lrm(*arguments, "--quiet") == 0
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(
+        "options", [("--fail-above", "chamfer=1"), ("--dry-run",), ("--model", "lrm-tiny")]
+    )
+    def test_flags_that_a_comparison_would_ignore(
+        self,
+        place: Path,
+        lrm: Lrm,
+        capsys: pytest.CaptureFixture[str],
+        options: tuple[str, ...],
+    ) -> None:
+        assert lrm("evaluate", "--compare", "first", "second", *options) == 2
+        assert f"{options[0]} does not go with --compare" in capsys.readouterr().err
 
 
 def test_pictures(place: Path, lrm: Lrm) -> None:
