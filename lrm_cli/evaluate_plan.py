@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -174,6 +175,8 @@ def plan_model(
     _require_known(chosen, items, data)
     inputs = [item for name, item in items.items() if name in set(chosen)]
     identity = model[0] if model else {"name": f"baseline {baseline}"}
+    if baseline == "mean-shape":
+        identity["sha256"] = _digest_of_records(_records(data, "train"))
     work = ModelScorer(
         protocol=protocol,
         folder=model[1] if model else None,
@@ -208,6 +211,13 @@ def _records(data: Path, split: str) -> dict[str, ObjectRecord]:
     if not records:
         raise ValueError(f"{data} has no objects in its {split} split")
     return records
+
+
+def _digest_of_records(records: dict[str, ObjectRecord]) -> str:
+    digest = hashlib.sha256()
+    for uid, record in records.items():
+        digest.update(f"{uid}\n{record.content}\n".encode())
+    return digest.hexdigest()
 
 
 def _require_known(chosen: Sequence[str], known: Container[str], where: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,17 +38,34 @@ class TestModels:
         assert found["method"] == "box"
 
     @pytest.mark.parametrize("baseline", ["relief", "mean-shape"])
-    def test_baselines(self, data: Path, lrm: Lrm, baseline: str) -> None:
-        code = lrm(
+    def test_baselines(
+        self, data: Path, lrm: Lrm, baseline: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = (
             *("evaluate", "--baseline", baseline, "--data", "data", "--split", "train"),
             *("--protocol", "views.yaml", "--out", "out", "--device", "cpu"),
         )
-        assert code == 0
+        assert lrm(*arguments) == 0
         assert scores()["method"] == f"baseline {baseline}"
         for entry in scores()["objects"].values():
             own = [v["psnr"] for v in entry["views"] if v["view"] == v["input"]]
             # What is seen from the input's side is nearly the input, or what balls have in common.
             assert min(own) > (18 if baseline == "relief" else 12)
+        # A training object less, and the mean shape is another one.
+        Path("names.txt").write_text("\n".join(scores()["objects"]))
+        index = Path("data/index.jsonl")
+        lines = index.read_text().splitlines(keepends=True)
+        other = next(
+            line
+            for line in lines
+            if (record := json.loads(line))["split"] == "train"
+            and record["uid"] not in scores()["objects"]
+        )
+        index.write_text("".join(line for line in lines if line != other))
+        capsys.readouterr()
+        assert lrm(*arguments, "--objects", "names.txt", "--dry-run", "--json") == 0
+        plan = json.loads(capsys.readouterr().out)["items"]
+        assert [item["done"] for item in plan] == [baseline == "relief"] * 2
 
     def test_a_model_on_a_folder_of_meshes(self, data: Path, lrm: Lrm) -> None:
         code = lrm(
