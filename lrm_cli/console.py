@@ -14,8 +14,10 @@ import json
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -42,6 +44,8 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _DISK_ERRORS = (*_FULL_DISK, errno.EROFS, errno.EIO)
 
 _ENOUGH_COLUMNS = 1000  # for every table in a file or pipe, which need not be folded
+
+_debug = ContextVar("debug", default=False)  # whether the command that runs has --debug
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -121,10 +125,15 @@ def fail_usage(text: str) -> NoReturn:
 
 @contextlib.contextmanager
 def usage_errors() -> Iterator[None]:
-    """A ValueError in here is a usage error: for what checks a command's arguments."""
+    """A ValueError in here is a usage error: for what checks a command's arguments.
+
+    With --debug its traceback is shown, too.
+    """
     try:
         yield
     except ValueError as error:
+        if _debug.get():
+            message(traceback.format_exc())
         fail_usage(str(error))
 
 
@@ -136,8 +145,10 @@ def guarded(command: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
 
     @functools.wraps(command)
     def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        debug = bool(kwargs.get("debug"))
         with one_interruption():
             try:
+                _debug.set(debug)
                 return command(*args, **kwargs)
             except KeyboardInterrupt:
                 message("Interrupted. Everything finished so far is kept; run again to carry on.")
@@ -145,7 +156,7 @@ def guarded(command: Callable[_Parameters, _Result]) -> Callable[_Parameters, _R
             except (typer.Exit, typer.Abort):
                 raise
             except Exception as error:
-                if kwargs.get("debug"):
+                if debug:
                     raise
                 fail(error_sentence(error))
 

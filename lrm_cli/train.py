@@ -97,7 +97,7 @@ def train(
     if out is None:
         console.fail_usage("--out is missing: the run's folder")
     _launch(data, settings, out, device, gpus, gpus_per_node, submit)
-    _train_here(data, settings, out, device, quiet)
+    _train_here(data, settings, out, device, quiet, debug)
 
 
 def _show_plan(
@@ -164,12 +164,15 @@ def _launch(
     raise typer.Exit
 
 
-def _train_here(data: list[Path], settings: Recipe, out: Path, device: str, quiet: bool) -> None:
+def _train_here(
+    data: list[Path], settings: Recipe, out: Path, device: str, quiet: bool, debug: bool
+) -> None:
     from model.environment import keep_to_share, use_large_pages
 
     keep_to_share()
     use_large_pages()
     from model.device import choose_device
+    from train.trainer import BrokenOffError
     from train.trainer import train as run_training
 
     with console.usage_errors():
@@ -177,7 +180,9 @@ def _train_here(data: list[Path], settings: Recipe, out: Path, device: str, quie
     try:
         with console.usage_errors(), console.plain_warnings():
             ended = run_training(data, settings, out, chosen, quiet)
-    except FloatingPointError as error:
+    except (FloatingPointError, BrokenOffError) as error:
+        if debug:
+            raise
         console.fail(str(error))
     speaks = os.environ.get("RANK", "0") == "0"  # one voice for all processes
     if ended.early:

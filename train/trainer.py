@@ -64,6 +64,10 @@ STOP_SIGNALS = [
 SAME_SIGNAL_S = 2.0
 
 
+class BrokenOffError(RuntimeError):
+    """A run could not go on after it had begun; the sentence says why."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """Steps of a run: those it had before, those it has now, and all that were asked for."""
@@ -94,7 +98,8 @@ def train(
         How far it came. A run that has all of its steps already stays as it is.
 
     Raises:
-        ValueError: the data, the recipe or the folder cannot be used.
+        ValueError: the data, the recipe or the folder cannot be used; no step was taken.
+        BrokenOffError: too many samples were unreadable, or something else stopped it on its way.
         FloatingPointError: step after step has no sound gradient; the last checkpoint is good.
         OSError: a checkpoint could not be written.
     """
@@ -143,7 +148,7 @@ def train(
         run.mkdir(parents=True, exist_ok=True)
         write_recipe(run, recipe)
 
-    with ExitStack() as stack:
+    with broken_off(), ExitStack() as stack:
         bar = stack.enter_context(progress_bar(total, training.step, quiet or not group.leads))
         signals = stack.enter_context(stop_on_signals())
         stack.callback(checkpoints.wait)  # before signals end the process again
@@ -205,6 +210,15 @@ def train(
             if stop:
                 break
     return Ended(before, training.step, total)
+
+
+@contextmanager
+def broken_off() -> Iterator[None]:
+    """A ValueError in here is a BrokenOffError: the run has begun, which wrong usage prevents."""
+    try:
+        yield
+    except ValueError as error:
+        raise BrokenOffError(str(error)) from error
 
 
 def check_soundness(training: Training, line: dict[str, float], recipe: Recipe, run: Path) -> None:

@@ -22,7 +22,7 @@ from train import trainer as trainer_module
 from train.packing import member_key
 from train.recipe import Recipe
 from train.shards import ShardReader
-from train.trainer import Ended, train
+from train.trainer import BrokenOffError, Ended, train
 
 
 def test_a_signal_ends_the_run_and_the_next_one_goes_on_exactly(
@@ -172,7 +172,7 @@ def test_an_unreadable_sample_is_named_counted_and_not_replaced(
     for found, wanted in zip(log_of(tmp_path / "damaged"), log_of(tmp_path / "whole"), strict=True):
         assert 0.2 < found["loss"] / wanted["loss"] < 0.8
 
-    with pytest.raises(ValueError, match="1 samples could not be read"):
+    with pytest.raises(BrokenOffError, match="1 samples could not be read"):
         run_training(
             tmp_path / "data", change(recipe, "run", max_bad_samples=0), tmp_path / "strict"
         )

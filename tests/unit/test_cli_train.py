@@ -11,7 +11,7 @@ import pytest
 
 from lrm_cli.app import app
 from tests.published_models import save_published
-from train.trainer import Ended
+from train.trainer import BrokenOffError, Ended
 
 
 def lrm(*arguments: str | Path) -> int:
@@ -150,6 +150,29 @@ def test_what_was_done_is_told(
     found = capsys.readouterr().out
     assert found.startswith(said)
     assert " Try it: lrm reconstruct" in found
+
+
+def test_a_run_that_breaks_off_is_no_wrong_usage(
+    ball_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run_training(*_: object) -> Ended:
+        raise BrokenOffError("too much is unreadable")
+
+    monkeypatch.setattr("train.trainer.train", run_training)
+    command = ("train", ball_data, "--out", tmp_path, "--device", "cpu")
+    assert lrm(*command) == 1
+    assert "Error: too much is unreadable" in capsys.readouterr().err
+    with pytest.raises(BrokenOffError):
+        lrm(*command, "--debug")
+
+
+def test_wrong_usage_has_a_traceback_with_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ("train", "--recipe", "lrm-huge", "--plan")
+    assert [lrm(*command, "--debug"), lrm(*command)] == [2, 2]
+    assert capsys.readouterr().err.count("Traceback") == 1
 
 
 def test_a_batch_beyond_all_memory_is_refused_before_anything_is_written(
