@@ -53,12 +53,12 @@ _Result = TypeVar("_Result")
 
 def standard_error() -> Console:
     """Made anew for each use, since tests and notebooks replace `sys.stderr`."""
-    return _watched(Console(stderr=True, highlight=False))
+    return _watched(Console(stderr=True, highlight=False, emoji=False))
 
 
 def standard_output() -> Console:
     """Where results go; see `standard_error`."""
-    return _watched(Console(highlight=False))
+    return _watched(Console(highlight=False, emoji=False))
 
 
 def _watched(console: Console) -> Console:

@@ -189,4 +189,5 @@ def _limit_memory(size: int) -> None:
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (size, most))
+    own = size if most == resource.RLIM_INFINITY else min(size, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (own, most))

@@ -214,7 +214,7 @@ def train(
 
 @contextmanager
 def broken_off() -> Iterator[None]:
-    """A ValueError in here is a BrokenOffError: the run has begun, which wrong usage prevents."""
+    """A ValueError in here becomes a BrokenOffError: the run has begun, so usage was not wrong."""
     try:
         yield
     except ValueError as error:

@@ -280,8 +280,11 @@ def test_archives_are_folders_of_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
-def test_a_worker_cannot_take_the_others_memory() -> None:
+@pytest.mark.parametrize("limit", ["-1", "900_000_000"])  # of whoever starts the command
+def test_a_worker_cannot_take_the_others_memory(limit: str) -> None:
     script = (
+        "import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_DATA, ({limit}, {limit}))\n"
         "from lrm_cli.preprocess_work import _limit_memory\n"
         "_limit_memory(10**9)\n"
         "bytearray(5 * 10**8)\n"

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lrm_cli import progress as progress_module
-from lrm_cli.console import fail, print_table
+from lrm_cli.console import fail, message, print_table, result
 from lrm_cli.progress import StageCount, show_progress
 
 NAMES = ("Reconstructing", "prepare", "model")
@@ -50,6 +50,15 @@ def test_a_log_has_a_line_for_each_item_whatever_is_wanted_of_its_colours(
     shown = capsys.readouterr()
     assert shown.err == "[1/2] a.png  1.0 s\n[2/2] b.png  FAILED: it is blue\n"
     assert "long " * 39 in shown.out
+
+
+def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    name = ":chair: [red]:b:[/]"
+    message(name)
+    result(name)
+    print_table(["name"], [[name]])
+    shown = capsys.readouterr()
+    assert (shown.out + shown.err).count(name) == 3
 
 
 @pytest.mark.parametrize("variable", ["", "NO_COLOR", "FORCE_COLOR"])
