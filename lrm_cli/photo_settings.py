@@ -78,7 +78,7 @@ def lines_in(flag: str, path: Path) -> list[str]:
         ValueError: it cannot be read, or has none.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise ValueError(f"{flag} {path} cannot be read ({reason})") from None

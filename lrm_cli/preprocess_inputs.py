@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -187,13 +188,13 @@ def _rows_of(path: Path) -> list[dict[str, str]]:
     try:
         text = path.read_text("utf-8-sig")
         if path.suffix.lower() in (".jsonl", ".json"):
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
-            rows = list(csv.DictReader(text.splitlines(), strict=True))
-        return [
-            {str(key): str(value) for key, value in {"name": row["name"], **row}.items() if value}
-            for row in rows
-        ]
+            rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        for number, row in enumerate(rows, 1):
+            if not row["name"]:
+                raise ValueError(f"its row {number}, not counting a heading, has no name")
+        return [{str(key): str(value) for key, value in row.items() if value} for row in rows]
     except OSError as error:
         reason = str(error.strerror)
     except KeyError:

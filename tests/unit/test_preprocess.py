@@ -15,8 +15,9 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from lrm_cli.photo_settings import lines_in
 from lrm_cli.preprocess import preprocess
-from lrm_cli.preprocess_inputs import find_objects, guess_kind
+from lrm_cli.preprocess_inputs import find_objects, guess_kind, with_metadata
 from tests.unit.cli_scene import WorkerThread
 from tests.unit.video_scene import scene, write_colmap, write_masks, write_pictures
 from train.shards import ShardReader, read_index
@@ -258,6 +259,20 @@ def test_the_index_tells_who_made_an_object(objects: Path, tmp_path: Path) -> No
     assert "tells of none" in run(objects, "--out", out, "--metadata", lines)[1]
     lines.write_text('{"license": "MIT"}\n')
     assert "no column `name`" in run(objects, "--out", out, "--metadata", lines)[1]
+    table.write_text("name,license\nflat,MIT\n,CC0-1.0\n")
+    code, output = run(objects, "--out", out, "--metadata", table)
+    assert (code, "row 2, not counting a heading, has no name" in output) == (2, True)
+
+
+@pytest.mark.parametrize("row", ['{"name": "flat", "author": "A\u2028B"}', '"flat","A\u2028B"'])
+def test_tables_have_lines_of_line_feeds_only(objects: Path, tmp_path: Path, row: str) -> None:
+    table = tmp_path / ("table.jsonl" if row.startswith("{") else "table.csv")
+    heading = "" if row.startswith("{") else "name,author\r\n"
+    table.write_bytes(f"{heading}{row}\r\n".encode())
+    (flat,) = with_metadata(find_objects([objects / "flat.stl"], tmp_path)[0], table)
+    assert flat.source == (("author", "A\u2028B"),)
+    (names := tmp_path / "names.txt").write_bytes("A\u2028B\r\nflat\r\n".encode())
+    assert lines_in("--objects", names) == ["A\u2028B", "flat"]
 
 
 def test_archives_are_folders_of_objects(tmp_path: Path) -> None:
