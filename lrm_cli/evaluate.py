@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -9,14 +10,16 @@ import typer
 
 from lrm_cli import console, options
 from lrm_cli.batch import storage
-from lrm_cli.batch.command import BatchFlags, joined
+from lrm_cli.batch.command import BatchFlags, ItemsFailed, joined
 from lrm_cli.evaluate_compare import WITH_COMPARE, compare_scores
 from lrm_cli.evaluate_plan import Plan, plan_model, plan_predictions
 from lrm_cli.evaluate_results import (
     COMMAND,
     gather,
+    is_failed,
     missed_limits,
     show_excluded,
+    show_passed_over,
     show_scores,
     write_scores,
 )
@@ -246,12 +249,11 @@ def _carry_out(
     def write_report() -> Path:
         return write_evaluation(write(), flags.folder)
 
-    try:
+    if plan.passed_over and not flags.quiet:
+        show_passed_over(plan.passed_over)
+    with suppress(ItemsFailed):  # which is no reason to keep the others' scores back
         pages = write_report if report else None
         plan.batch.carry_out(COMMAND, "Evaluating", plan.work, plan.identity, pages)
-    except typer.Exit as ended:  # what has failed is no reason to keep the others' scores back
-        if ended.exit_code != console.EXIT_FAILED:
-            raise
     if flags.dry_run:
         show_excluded(plan.excluded)
         return
@@ -261,8 +263,8 @@ def _carry_out(
     if not (flags.json or flags.quiet):
         console.result(f"Scores: {path}")
         show_scores(scores)
-    excluded = show_excluded(scores.excluded)
-    if missed_limits(scores, below, above) or excluded:
+    show_excluded(scores.excluded)
+    if missed_limits(scores, below, above) or is_failed(plan, scores):
         raise typer.Exit(console.EXIT_FAILED)
 
 

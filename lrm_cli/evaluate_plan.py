@@ -33,7 +33,8 @@ class Plan:
         identity: what an input is measured with or against: names and digests.
         inputs: of all parts of a job in `--shard`.
         names: of the objects, by the inputs' names.
-        excluded: objects that have no input, and inputs that are left out, with the reason.
+        excluded: objects that have no input, and inputs that fit several, with the reason.
+        passed_over: inputs of objects that have another one, which is taken.
     """
 
     batch: Batch
@@ -42,6 +43,7 @@ class Plan:
     inputs: Sequence[Input]
     names: dict[str, str]
     excluded: dict[str, str] = field(default_factory=dict)
+    passed_over: Sequence[str] = ()
 
 
 def plan_predictions(
@@ -75,7 +77,7 @@ def plan_predictions(
         drawn = list(references)  # they are views of objects that nobody has named
     _require_known(drawn, references, reference)
     names = {name: pairs.get(own, own) for name, own in place.items()}
-    inputs, excluded, taken = [], {}, dict[str, str]()
+    excluded, taken, passed_over = dict[str, str](), dict[str, str](), list[str]()
     order = {suffix: rank for rank, suffix in enumerate(SHAPE_SUFFIXES)}
     for item in sorted(whole.inputs, key=lambda i: order.get(i.path.suffix.lower(), 0)):
         name = names[item.name]
@@ -86,13 +88,13 @@ def plan_predictions(
             shown = " and ".join(fitting[:2])
             excluded[item.name] = f"its name fits {len(fitting)} references, such as {shown}"
         elif name in taken:
-            excluded[item.name] = f"{taken[name]} is a prediction of the same object, and is taken"
+            passed_over.append(item.name)
         else:
             taken[name] = item.name
-            inputs.append(item)
     missing = [name for name in drawn if name not in taken]
     excluded |= dict.fromkeys(missing, "there is no prediction of it")
-    inputs.sort(key=whole.inputs.index)
+    chosen_files = set(taken.values())
+    inputs = [item for item in whole.inputs if item.name in chosen_files]
     known = [item for item in inputs if names[item.name] in references]
     if not known:
         names_seen = ", ".join(taken)[:100] or "none of them alone"
@@ -116,7 +118,8 @@ def plan_predictions(
         return {} if path is None else {"reference": names[item.name], "sha256": digest(path)}
 
     scored = {item.name: names[item.name] for item in inputs}
-    return Plan(_part_of(whole, flags, inputs), work, identity, inputs, scored, excluded)
+    part = _part_of(whole, flags, inputs)
+    return Plan(part, work, identity, inputs, scored, excluded, passed_over)
 
 
 def plan_model(
@@ -173,7 +176,8 @@ def plan_model(
     if chosen is None:
         chosen = [n for each in kinds.values() for n in draw(each, protocol.objects, protocol.seed)]
     _require_known(chosen, items, data)
-    inputs = [item for name, item in items.items() if name in set(chosen)]
+    names_chosen = set(chosen)
+    inputs = [item for name, item in items.items() if name in names_chosen]
     identity = model[0] if model else {"name": f"baseline {baseline}"}
     if baseline == "mean-shape":
         identity["sha256"] = _digest_of_records(_records(data, "train"))

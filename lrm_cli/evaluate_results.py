@@ -86,7 +86,8 @@ def _of_another_part(
 def _read(flags: BatchFlags, record: Record) -> dict[str, Any]:
     place = next(o for o in record.outputs if o.endswith(SCORE_SUFFIX))
     entry: dict[str, Any] = json.loads(flags.bring(place).read_text("utf-8"))
-    return {**entry, "files": record.outputs, "sha256": record.sha256, "model": record.model}
+    made_of = {"input": record.input, "sha256": record.sha256, "model": record.model}
+    return {**entry, "files": record.outputs, **made_of}
 
 
 def _fid(features: Sequence[Path], unavailable: dict[str, str]) -> dict[str, float]:
@@ -148,8 +149,20 @@ def show_scores(scores: Scores) -> None:
         console.message(console.one_line(note))
 
 
-def show_excluded(reasons: Mapping[str, str]) -> bool:
-    """What has no numbers, and why, on standard error; returns whether there is any.
+def show_passed_over(names: Sequence[str]) -> None:
+    """The files of objects that have another one, which is scored, on standard error."""
+    shown = ", ".join(names[: console.FAILURES_SHOWN])
+    more = ", …" if len(names) > console.FAILURES_SHOWN else ""
+    console.message(
+        console.one_line(
+            f"{len(names)} files of objects that have another one, which is scored, are left out: "
+            f"{shown}{more}"
+        )
+    )
+
+
+def show_excluded(reasons: Mapping[str, str]) -> None:
+    """What has no numbers, and why, on standard error.
 
     What other parts of a job have still to do is no failure of this one, and only counted.
 
@@ -165,7 +178,17 @@ def show_excluded(reasons: Mapping[str, str]) -> bool:
             f"{pending} objects are left to other parts of the job: these scores are not all, and "
             "are held against limits when the last part has ended"
         )
-    return bool(excluded)
+
+
+def is_failed(plan: Plan, scores: Scores) -> bool:
+    """Whether some object of this part of a job has no numbers.
+
+    What belongs to no part, such as an object without prediction, counts when all have ended.
+    """
+    names = {plan.names[item.name] for item in plan.batch.inputs}
+    if PENDING not in scores.excluded.values():
+        names |= plan.excluded.keys()
+    return not names.isdisjoint(scores.excluded)
 
 
 def missed_limits(

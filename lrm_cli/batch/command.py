@@ -35,6 +35,13 @@ from lrm_cli.progress import show_progress
 from model.formats.temporary import remove_leftovers
 
 
+class ItemsFailed(typer.Exit):
+    """Some inputs failed, and all others are done."""
+
+    def __init__(self) -> None:
+        super().__init__(console.EXIT_FAILED)
+
+
 class Settings(Protocol):
     """A dataclass of the flags that decide what outputs look like."""
 
@@ -132,7 +139,8 @@ class Batch:
             store: takes the outputs, where they are no files of their own.
 
         Raises:
-            typer.Exit: some input failed.
+            ItemsFailed: some input failed.
+            typer.Exit: the run could not go on.
         """
         flags = self.flags
         job = Job(
@@ -163,7 +171,7 @@ class Batch:
         index = None if report is None else self._report(report)
         summarize(job, progress, flags.json, flags.quiet, index)
         if progress.failures:
-            raise typer.Exit(console.EXIT_FAILED)
+            raise ItemsFailed
 
     def _report(self, write: Callable[[], Path]) -> str:
         """Write a report; returns its first page, as its user writes it."""

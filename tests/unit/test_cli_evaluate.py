@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lrm_cli.batch.shard import Shard
 from lrm_cli.evaluate_results import PENDING
 from lrm_cli.evaluate_settings import EvaluateSettings, limits_in
 from model.metrics.frechet import frechet_distance
@@ -151,11 +153,16 @@ class TestPredictions:
         run(lrm)
         assert "lpips is not installed" in scores()["unavailable"]["lpips"]
 
-    def test_one_of_two_predictions_of_an_object_is_taken(self, place: Path, lrm: Lrm) -> None:
+    def test_one_of_two_predictions_of_an_object_is_taken(
+        self, place: Path, lrm: Lrm, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         box((1, 2, 1)).export("predictions/cup.stl")
-        run(lrm)
-        why = "cup.ply is a prediction of the same object, and is taken"
-        assert scores()["excluded"]["cup.stl"] == why
+        box((1, 2, 3)).export("predictions/sofa.ply")
+        Path("predictions/lamp.ply").unlink()
+        assert run(lrm) == 0
+        assert "which is scored, are left out: cup.stl\n" in capsys.readouterr().err
+        assert scores()["objects"]["cup"]["input"] == "cup.ply"
+        assert scores()["excluded"] == {}
 
     def test_named_objects_only(self, place: Path, lrm: Lrm) -> None:
         Path("names.txt").write_text("cup\n\n")
@@ -207,6 +214,32 @@ class TestPredictions:
         assert set(scores()["objects"]) == {"cup", "pot", "sofa"}
         assert run(lrm, "--json") == 0
         assert json.loads(capsys.readouterr().out)["skipped"] == 3
+
+    def test_a_part_fails_for_its_own_objects_only(self, place: Path, lrm: Lrm) -> None:
+        Path("predictions/cup.ply").write_text("ply\nrubbish")
+        Path("predictions/lamp.ply").unlink()
+        parts = ("1/2", "2/2")
+        other, own = sorted(parts, key=lambda part: Shard.parse(part).takes("cup.ply"))
+        assert run(lrm, "--shard", other) == 0  # nobody's sofa is missing, but not all have ended
+        assert run(lrm, "--shard", own) == 1
+        box((1, 2, 3)).export("predictions/sofa.ply")
+        assert [run(lrm, "--shard", part) for part in (own, other)] == [1, 0]
+        assert set(scores()["excluded"]) == {"cup"}
+
+    def test_a_full_disk_ends_it(
+        self,
+        place: Path,
+        lrm: Lrm,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        def add(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("lrm_cli.batch.ledger.Ledger.add", add)
+        assert run(lrm) == 1
+        assert capsys.readouterr().err.count("Error:") == 1
+        assert not Path("out/scores.csv").exists()
 
     @pytest.mark.parametrize("changed", ["predictions/{}", "truth/{}/meshes/model"])
     def test_what_another_part_has_scored_counts_while_it_is_the_same(
