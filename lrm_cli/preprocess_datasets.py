@@ -131,7 +131,7 @@ def merge(
 
     Args:
         split: only objects of this one.
-        chosen: only these names.
+        chosen: only these names, which must be there.
 
     Raises:
         typer.Exit: some object could not be copied.
@@ -145,6 +145,7 @@ def merge(
         part = Shard.parse(flags.shard) if flags.shard else None
         numbers = None if part is None else (part.number, part.count)
         wanted = {folder: _wanted(folder, out, split, chosen, part) for folder in folders}
+        _require_known(chosen or (), folders)
         if flags.overwrite and not flags.dry_run:
             remove_all(out, numbers)
         writer = ShardWriter(out, part=numbers)
@@ -214,6 +215,18 @@ def _wanted(
         and (names is None or record.uid in names)
         and (part is None or part.takes(record.uid))
     ]
+
+
+def _require_known(chosen: Sequence[str], folders: Sequence[Path]) -> None:
+    from train.shards import read_index
+
+    if not chosen:
+        return
+    known = {record.uid for folder in folders for record in read_index(folder)}
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        where = " and ".join(map(str, folders))
+        raise ValueError(f"there is no object {unknown[0]!r}, which --objects names, in {where}")
 
 
 def _keep_common_settings(folders: Sequence[Path], out: Path) -> None:

@@ -78,6 +78,11 @@ def test_putting_sets_together_and_dividing_them_changes_no_byte(tmp_path: Path)
     reader = ShardReader(chosen, None)
     assert [record.uid for record in reader.records] == uids[3:5]
     assert np.array_equal(reader.images(1, [2]), pictures_of(uids[4])[[2]])
+    (tmp_path / "names.txt").write_text(f"{uids[0]}\nanother\n")
+    none = tmp_path / "none"
+    code, output = run(tmp_path / "whole", "--out", none, "--objects", tmp_path / "names.txt")
+    assert (code, "there is no object 'another', which --objects names" in output) == (2, True)
+    assert not none.exists()
 
     for part in ("1/3", "2/3", "3/3"):
         assert run(tmp_path / "whole", "--out", tmp_path / "parts", "--shard", part)[0] == 0
