@@ -136,7 +136,7 @@ class _Worker:
                 self.deadline = self._started + self._timeout_s
                 return None
             result, error = pickle.loads(content)
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # also in the middle of what it sends
             self._process.join()
             code = self._process.exitcode or 0
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -11,17 +11,19 @@ from tests.unit.misbehaving import behave
 
 
 def test_crashes_and_hangs_cost_their_item_only() -> None:
-    items = ["a", "crash", "hang", "raise", "raise oddly", "b"]
+    items = ["a", "crash", "half", "hang", "raise", "raise oddly", "b"]
     outcomes = {o.item: o for o in run_isolated(behave, items, jobs=1, timeout_s=2.0)}
     assert list(outcomes) == items
     kinds = {item: type(o.error) for item, o in outcomes.items() if o.error is not None}
     assert kinds == {
         "crash": WorkerDiedError,
+        "half": WorkerDiedError,
         "hang": TimeoutError,
         "raise": ValueError,
         "raise oddly": RuntimeError,
     }
     assert "SIGABRT" in str(outcomes["crash"].error)
+    assert "SIGKILL" in str(outcomes["half"].error)
     assert "longer than 2 s" in str(outcomes["hang"].error)
     assert str(outcomes["raise oddly"].error) == "TwoArgumentsError: one and two"
     assert str(outcomes["b"].result).startswith("b ")
