@@ -11,6 +11,8 @@ from typing import Any
 from lrm_cli.photo_settings import PhotoSettings, check_choices
 
 FORMATS = ("glb", "obj", "ply", "stl", "usdz", "fbx")  # a test holds them equal to `model.formats`
+NORMAL_MAPPED = ("glb", "obj", "usdz", "fbx")  # formats that can hold a normal map
+TEXTURED = (*NORMAL_MAPPED, "ply")  # formats that can hold a texture
 TEXTURE_FORMATS = ("png", "jpeg", "webp")  # as those of `model.formats`
 COMPRESSIONS = ("none", "draco")  # as those of `model.formats`
 TOPOLOGIES = ("triangles", "quads")  # as those of `model.surface`
@@ -92,6 +94,13 @@ class MeshSettings(PhotoSettings):
             raise ValueError("--save-visibility goes with a texture and a projected photo")
         if self.normal_map and not self.texture:
             raise ValueError("--normal-map goes with a texture")
+        for flag, is_given, formats in (
+            ("--save-visibility", self.save_visibility, TEXTURED),
+            ("--normal-map", self.normal_map, NORMAL_MAPPED),
+        ):
+            if is_given and not set(formats) & set(self.formats):
+                told = ", ".join(formats)
+                raise ValueError(f"{flag} goes with formats that can hold it: add one of {told}")
         if self.normal_map and self.unlit:
             raise ValueError(
                 "--normal-map is for light, which --unlit leaves out: take one of them"

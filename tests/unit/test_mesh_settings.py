@@ -87,6 +87,11 @@ def test_choices_are_those_of_the_model() -> None:
         ({"texture": 15}, "--texture is 15; it must be 0"),
         ({"texture": 0, "save_visibility": True}, "--save-visibility goes with a texture"),
         ({"project_photo": False, "save_visibility": True}, "--save-visibility goes with"),
+        (
+            {"formats": ("stl",), "save_visibility": True},
+            "--save-visibility goes with formats that",
+        ),
+        ({"formats": ("stl", "ply"), "normal_map": True}, "add one of glb, obj, usdz, fbx"),
         ({"texture": 0, "normal_map": True}, "--normal-map goes with a texture"),
         ({"normal_map": True, "unlit": True}, "--normal-map is for light, which --unlit leaves"),
         ({"length": float("nan")}, "--length is nan"),
