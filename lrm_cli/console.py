@@ -246,16 +246,17 @@ def print_markdown(text: str) -> None:
         result(text)
 
 
-def print_failures(failures: Sequence[tuple[str, str]], more_in: str) -> None:
+def print_failures(failures: Sequence[tuple[str, str]], more_in: str = "") -> None:
     """List (item, reason) on standard error, the first ones only.
 
     Args:
-        more_in: the file that has all of them.
+        more_in: the file that has all of them, if one has.
     """
     for name, reason in failures[:FAILURES_SHOWN]:
         message(one_line(f"  {name}: {reason}"))
     if len(failures) > FAILURES_SHOWN:
-        message(f"  … and {len(failures) - FAILURES_SHOWN} more, listed in {more_in}")
+        listed = f", listed in {more_in}" if more_in else ""
+        message(f"  … and {len(failures) - FAILURES_SHOWN} more{listed}")
 
 
 def duration(seconds: float) -> str:

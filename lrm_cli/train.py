@@ -90,7 +90,7 @@ def train(
         console.result(yaml.safe_dump(settings.to_dict(), sort_keys=False).rstrip())
         return
     if plan:
-        _show_plan(data or [], settings, gpus or 1, plan_gpu, plan_efficiency)
+        _show_plan(data or [], settings, 1 if gpus is None else gpus, plan_gpu, plan_efficiency)
         return
     if not data:
         console.fail_usage("name at least one data set to train on")

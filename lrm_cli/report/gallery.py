@@ -158,7 +158,7 @@ def _draw(kind: Kind, orders: Sequence[Order], drawn: Drawn, progress: Progress)
             progress.done(order.stem)
     if failures:
         console.message(f"Warning: the report lacks {kind.name} of {len(failures)} items:")
-        console.print_failures(failures, "its pages")
+        console.print_failures(failures)
 
 
 def _why(error: Exception | None) -> str:

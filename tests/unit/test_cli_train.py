@@ -74,6 +74,7 @@ def test_more_gpus_than_there_are_make_a_script(
             "a multiple of the 8",
         ),
         (("--plan", "--plan-gpu", "b200"), "--plan-gpu is 'b200'; it must be one of a100"),
+        (("--plan", "--gpus", "0"), "gpus is 0; it must be at least 1"),
         (("--plan", "--gpus", "3"), "must be a multiple of the 3 GPUs"),
         (("data", "--out", "run", "--gpus", "3", "--device", "cpu"), "of the 3 processes"),
         (("data", "--out", "run", "--gpus", "2", "--device", "cpu"), "data holds no data set"),

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lrm_cli import progress as progress_module
-from lrm_cli.console import fail, message, print_table, result
+from lrm_cli.console import fail, message, print_failures, print_table, result
 from lrm_cli.progress import StageCount, show_progress
 
 NAMES = ("Reconstructing", "prepare", "model")
@@ -59,6 +59,14 @@ def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None
     print_table(["name"], [[name]])
     shown = capsys.readouterr()
     assert (shown.out + shown.err).count(name) == 3
+
+
+def test_long_lists_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    failures = [(f"{number}.png", "it is blue") for number in range(22)]
+    print_failures(failures)
+    print_failures(failures, "results.jsonl")
+    cut = [line for line in capsys.readouterr().err.splitlines() if "more" in line]
+    assert cut == ["  … and 2 more", "  … and 2 more, listed in results.jsonl"]
 
 
 @pytest.mark.parametrize("variable", ["", "NO_COLOR", "FORCE_COLOR"])
