@@ -19,6 +19,7 @@ from model.formats.collada import WORLD_FROM_FILE, read_collada
 from model.formats.gltf_scene import read_gltf
 from model.formats.mesh_parts import PLAIN_COLOR, MeshPart, TexturedMesh, cleaned
 from model.formats.notes import FRAME
+from model.formats.ply_reading import read_ply
 from model.surface.file_frame import FileMesh
 
 __all__ = ["MESH_SUFFIXES", "MeshPart", "TexturedMesh", "UpAxis", "read_mesh", "textured_mesh"]
@@ -112,6 +113,8 @@ def _read(path: Path, up: UpAxis) -> tuple[list[MeshPart], NDArray[np.float64]]:
     if suffix == ".dae":
         parts, axis = read_collada(path)
         return parts, WORLD_FROM_FILE[axis] if up == "auto" else turn
+    if suffix == ".ply":
+        return read_ply(path), turn
     return _read_with_trimesh(path), turn
 
 
@@ -132,7 +135,7 @@ def _corners_are_finite(part: MeshPart) -> bool:
 
 
 def _read_with_trimesh(path: Path) -> list[MeshPart]:
-    """OBJ, PLY and STL, in the file's frame, not cleaned yet.
+    """OBJ and STL, in the file's frame, not cleaned yet.
 
     Raises:
         Exception: whatever trimesh's parsers met.

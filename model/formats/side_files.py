@@ -17,7 +17,7 @@ from urllib.parse import unquote
 _MATERIALS = re.compile(rb"^[ \t]*mtllib[ \t]+(.+)", re.MULTILINE)
 _MAPS = re.compile(rb"^[ \t]*(?:map_\w+|bump|norm|disp|decal|refl)[ \t]+(.+)", re.MULTILINE)
 _DAE_PICTURES = re.compile(rb"<(?:init_from|ref)>([^<]+)<")
-_PLY_TEXTURES = re.compile(rb"^comment TextureFile (.+)", re.MULTILINE)
+PLY_TEXTURES = re.compile(rb"^comment[ \t]+texturefile[ \t]+(.+)", re.MULTILINE | re.IGNORECASE)
 
 # Where a bare name is looked for besides the mesh's folder: Google's Scanned Objects have
 # NAME/meshes/model.mtl and NAME/materials/textures/texture.png; ShapeNet has ../images.
@@ -41,7 +41,7 @@ def side_files(path: Path, content: bytes) -> list[Path]:
             return list(dict.fromkeys([*materials, *textures]))
         case ".ply":
             header = content.partition(b"end_header")[0]
-            return [path.parent / _text(name) for name in _PLY_TEXTURES.findall(header)]
+            return [path.parent / _text(name) for name in PLY_TEXTURES.findall(header)]
         case ".dae":
             return [path.parent / unquote(_text(name)) for name in _DAE_PICTURES.findall(content)]
         case ".gltf":

@@ -86,7 +86,8 @@ def _has_faces(path: Path) -> bool:
     words = header.split()
     if not ended or words[:1] != [b"ply"]:
         return True
-    return b"face" in words and words[words.index(b"face") + 1] != b"0"
+    kinds = [kind for kind in (b"face", b"tristrips") if kind in words]
+    return any(words[words.index(kind) + 1] != b"0" for kind in kinds)
 
 
 def _read_points(path: Path) -> NDArray[np.float64]:
