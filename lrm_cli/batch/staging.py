@@ -34,7 +34,7 @@ from lrm_cli.batch.work import (
     digest_of,
     read_source,
 )
-from model.formats.side_files import OTHER_FOLDERS, side_files
+from model.formats.side_files import named_files
 from model.formats.temporary import remove_leftovers, temporary_folder
 
 _FETCHES = 4  # at once: they mostly wait
@@ -210,11 +210,11 @@ def _fetch_others(path: Path, content: bytes, root: Path) -> dict[str, str]:
         root: the folder in which buckets are.
     """
     versions: dict[str, str] = {}
-    tried: set[Path] = set()
-    while new := [other for other in side_files(path, content) if other not in tried]:
-        for other in new:
-            tried.add(other)
-            for place in (other, *(path.parent / place / other.name for place in OTHER_FOLDERS)):
+    tried: set[tuple[Path, ...]] = set()
+    while new := [places for places in named_files(path, content) if places not in tried]:
+        for places in new:
+            tried.add(places)
+            for place in places:
                 name = os.path.relpath(place, path.parent)
                 versions[name] = _fetch_other(Path(os.path.normpath(place)), root) or MISSING
                 if versions[name] != MISSING:

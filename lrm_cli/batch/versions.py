@@ -59,7 +59,7 @@ def side_file_versions(folder: Path, files: Sequence[Path]) -> dict[str, str] | 
 
 def _version_in_bucket(path: Path) -> str | None:
     try:
-        listed = storage.look(path)
+        listed = storage.look(Path(os.path.normpath(path)))  # keys of objects have no `..`
     except OSError:
         return None
     return None if listed is None else listed.version

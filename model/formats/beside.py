@@ -9,14 +9,13 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.side_files import OTHER_FOLDERS
+from model.formats.side_files import places_of, without_mtl_options
 
 FILE_LIMIT_BYTES = 2**31
 PICTURE_LIMIT_PIXELS = 2**26  # 8192²
@@ -25,9 +24,6 @@ PICTURES_KEPT_PIXELS = 2**27
 SHRUNK_SIDE = 1024
 # All together as they are decoded: minutes, which small files can ask for.
 PICTURES_LIMIT_PIXELS = 2**31
-_FOLDERS_ABOVE = 2
-# Options before a picture's name in an MTL file, with the most values that each takes.
-_MTL_OPTIONS = {"-o": 3, "-s": 3, "-t": 3, "-mm": 2}
 
 
 class UnreadableError(ValueError):
@@ -53,21 +49,9 @@ class Beside:
         Raises:
             FileNotFoundError: it is not there, or not where a mesh's files may lie.
         """
-        plain = name.strip().removeprefix("file://").replace("\\", "/")
-        absolute = plain.startswith("/") or plain[1:3] == ":/"
-        bare = PurePosixPath(plain).name
-        if not bare or "\0" in plain:
-            raise FileNotFoundError(name)
-        places = [] if absolute else [self._folder / plain, self._folder / unquote(plain)]
-        for folder in (".", *OTHER_FOLDERS):
-            places += [self._folder / folder / bare, self._folder / folder / unquote(bare)]
-        root = self._root()
-        for place in places:
-            try:
-                if place.is_file() and _absolute(place).is_relative_to(root):
-                    return place
-            except (OSError, ValueError):  # a name that is too long for the system
-                continue
+        for place in places_of(self._folder, name):
+            if os.path.isfile(place):
+                return place
         raise FileNotFoundError(name)
 
     def read(self, name: str) -> bytes:
@@ -87,39 +71,6 @@ class Beside:
         return self.read(without_mtl_options(name))
 
     __getitem__ = get
-
-    def _root(self) -> Path:
-        folder = _absolute(self._folder)
-        return ([folder, *folder.parents][: _FOLDERS_ABOVE + 1])[-1]
-
-
-def _absolute(path: Path) -> Path:
-    """Without `..`, and without following links: caches of data sets are made of them."""
-    return Path(os.path.abspath(path))
-
-
-def without_mtl_options(statement: str) -> str:
-    """`wood.png` of `-s 2 2 1 -bm 0.5 wood.png`."""
-    words = statement.split()
-    if not words or not words[0].startswith("-"):
-        return statement
-    while len(words) > 1 and words[0].startswith("-"):
-        option = words.pop(0)
-        values = 0
-        while len(words) > 1 and values < _MTL_OPTIONS.get(option, 1):
-            if option in _MTL_OPTIONS and not _is_number(words[0]):
-                break
-            words.pop(0)
-            values += 1
-    return " ".join(words)
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 class Pictures:

@@ -117,6 +117,7 @@ def test_a_mesh_comes_with_the_files_that_it_names(
     bucket: Bucket,
     texture_folder: str,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     box = trimesh.creation.box()
     uv = box.vertices[:, :2] + 0.5
@@ -147,6 +148,9 @@ def test_a_mesh_comes_with_the_files_that_it_names(
     assert pixel[0] > 2 * pixel[1]
     assert len(places) == 3
     assert ":" not in "".join(places)  # which no file may have in its name on Windows
+    capsys.readouterr()
+    assert lrm("render", f"{bucket.url}/things", "--out", "remote", *STILL, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == 1
 
 
 def test_a_photo_that_cannot_be_read_costs_itself(

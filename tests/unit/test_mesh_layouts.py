@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from model.formats import beside
-from model.formats.beside import Beside, without_mtl_options
+from model.formats.beside import Beside
 from model.formats.meshes import read_mesh
+from model.formats.side_files import without_mtl_options
 
 OBJ = "mtllib {}\nv 0 0 0\nv 2 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl m\nf 1/1 2/2 3/3\n"
 
