@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,16 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 class Beside:
-    """The files around a mesh file; trimesh takes it as a resolver."""
+    """The files around a mesh file; trimesh takes it as a resolver.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the mesh file.
+        folders: others that names may be relative to.
+    """
+
+    def __init__(self, path: Path, folders: Sequence[Path] = ()) -> None:
         self._folder = path.parent
+        self._folders = folders
         self.file_name = path.name
 
     def find(self, name: str) -> Path:
@@ -49,7 +56,7 @@ class Beside:
         Raises:
             FileNotFoundError: it is not there, or not where a mesh's files may lie.
         """
-        for place in places_of(self._folder, name):
+        for place in places_of(self._folder, name, self._folders):
             if os.path.isfile(place):
                 return place
         raise FileNotFoundError(name)
@@ -69,8 +76,6 @@ class Beside:
     def get(self, name: str) -> bytes:
         """`read`, of a name that may have the options of MTL files before it."""
         return self.read(without_mtl_options(name))
-
-    __getitem__ = get
 
 
 class Pictures:

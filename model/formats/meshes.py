@@ -8,17 +8,19 @@ Legend of shapes: N vertices, M faces, H height, W width.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.beside import Beside, Pictures, UnreadableError, printable
+from model.formats.beside import Pictures, UnreadableError, printable
 from model.formats.collada import WORLD_FROM_FILE, read_collada
 from model.formats.gltf_scene import read_gltf
 from model.formats.mesh_parts import PLAIN_COLOR, MeshPart, TexturedMesh, cleaned
 from model.formats.notes import FRAME
+from model.formats.obj_reading import ObjFiles
 from model.formats.ply_reading import read_ply
 from model.surface.file_frame import FileMesh
 
@@ -143,11 +145,12 @@ def _read_with_trimesh(path: Path) -> list[MeshPart]:
     import trimesh
 
     pictures = Pictures()
-    with path.open("rb") as file:
+    files = ObjFiles(path) if path.suffix.lower() == ".obj" else None
+    with path.open("rb") if files is None else io.BytesIO(files.content) as file:
         scene = trimesh.load_scene(
             file,
             file_type=path.suffix.lower()[1:],
-            resolver=Beside(path),  # type: ignore[arg-type]  # has what is asked of one
+            resolver=files,  # type: ignore[arg-type]  # has what is asked of one
             process=False,  # no merging: it would average what the file keeps apart
         )
     return [
@@ -184,12 +187,15 @@ def _material(
     material = getattr(visual, "material", None)
     if material is None:
         return (*PLAIN_COLOR, 1.0), None
-    opacity = _mtl_opacity(getattr(material, "kwargs", {}))
+    statements = getattr(material, "kwargs", {})
+    opacity = _mtl_opacity(statements)
     texture = pictures.of_image(getattr(material, "image", None))
     if texture is not None:
         # Exporters write whatever grey or black they had as Kd beside a map (226 of the 880
         # materials of our household models say 0.6, 33 say 0): the picture is the colour.
         return (1.0, 1.0, 1.0, opacity), texture
+    if "kd" not in statements:  # trimesh's own colour would be a dark grey
+        return (*PLAIN_COLOR, opacity), None
     red, green, blue = np.asarray(material.diffuse)[:3] / 255.0
     return (float(red), float(green), float(blue), opacity), None
 

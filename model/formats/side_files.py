@@ -6,6 +6,7 @@ is imported.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 from xml.sax.saxutils import unescape
 
-_MATERIALS = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*mtllib[ \t]+(.+)", re.MULTILINE | re.IGNORECASE)
+_MATERIALS = re.compile(rb"^[ \t]*mtllib[ \t]+(.+)", re.MULTILINE | re.IGNORECASE)
 _MAPS = re.compile(
     rb"^[ \t]*(?:map_\w+|bump|norm|disp|decal|refl)[ \t]+(.+)", re.MULTILINE | re.IGNORECASE
 )
@@ -61,7 +62,7 @@ def named_files(path: Path, content: bytes) -> list[tuple[Path, ...]]:
             materials = material_files(folder, content)
             folders = [material.parent for material in materials]
             libraries = [places_of(folder, name) for line in _lines(content) for name in line]
-            maps = [name for each in materials for name in _MAPS.findall(_content(each))]
+            maps = [name for each in materials for name in _MAPS.findall(in_utf8(_content(each)))]
             pictures = [
                 places_of(folder, without_mtl_options(_text(name)), folders) for name in maps
             ]
@@ -110,6 +111,13 @@ def material_files(folder: Path, content: bytes) -> list[Path]:
     return list(files)
 
 
+def in_utf8(content: bytes) -> bytes:
+    """A text without its byte order mark, in UTF-8 if it is in UTF-16."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", "replace").encode("utf-8", "replace")
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def without_mtl_options(statement: str) -> str:
     """`wood.png` of `-s 2 2 1 -bm 0.5 wood.png`."""
     words = statement.split()
@@ -136,7 +144,7 @@ def _is_number(word: str) -> bool:
 
 def _lines(content: bytes) -> Iterator[list[str]]:
     """What may be names on each line that names materials: all of its rest, and its words."""
-    for rest in _MATERIALS.findall(content):
+    for rest in _MATERIALS.findall(in_utf8(content)):
         text = _text(rest)
         words = text.split()
         yield [text, *(words if len(words) > 1 else [])]
