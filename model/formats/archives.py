@@ -5,6 +5,7 @@ Nothing is unpacked from an archive that holds a name which would leave its fold
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
 import struct
@@ -28,6 +29,10 @@ _INDEX_LIMIT_BYTES = 256 * 2**20  # an archive's table of contents; a million fi
 _ALONE = (".glb", ".ply", ".stl")
 _LEVELS_UP = 2  # as far as a mesh's files may lie above it
 _COPY_BYTES = 2**20
+_DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(NotImplementedError, RuntimeError),
+)
 
 
 def members(path: Path) -> list[tuple[str, int]]:
@@ -93,6 +98,8 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.Zip
         entries: dict[str, zipfile.ZipInfo] = {}
         for info in archive.infolist():
             name = info.orig_filename.replace("\\", "/")
+            if name.endswith("/") and str(PurePosixPath(name)) == ".":
+                continue  # the folder itself, which bsdtar has as an entry
             _check_name(path, name, info)
             if not name.endswith("/"):
                 entries[str(PurePosixPath(name))] = info
@@ -184,8 +191,8 @@ def _unpack(
             while left > 0 and (piece := source.read(min(_COPY_BYTES, left))):
                 target.write(piece)
                 left -= len(piece)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{path.name} is damaged at its file {name[:100]!r} ({error})") from None
+    except _DAMAGES as error:
+        raise _damaged(path, name, error) from None
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         raise ValueError(
             f"{path.name} has a file and a folder of one name, {name[:100]!r}"
@@ -194,4 +201,10 @@ def _unpack(
         longest = max(len(os.fsencode(part)) for part in Path(name).parts)
         if "too long" in str(error).lower() or longest > LONGEST_NAME:  # Windows finds no file
             raise ValueError(f"{path.name} has a file of too long a name") from None
+        if error.errno is None:  # bz2's, of its data
+            raise _damaged(path, name, error) from None
         raise
+
+
+def _damaged(path: Path, name: str, error: Exception) -> ValueError:
+    return ValueError(f"{path.name} is damaged at its file {name[:100]!r} ({error})")

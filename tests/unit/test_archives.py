@@ -44,6 +44,7 @@ def test_members_are_meshes_in_sorted_order_without_hidden_ones(tmp_path: Path) 
             ".hidden/z.stl": "",
             "b/m.mtl": "",
             "b/readme.txt": "",
+            "./": "",  # as bsdtar has it
         },
     )
     assert members(path) == [("a.glb", 5), ("b/y.OBJ", len(OBJ))]
@@ -183,6 +184,19 @@ def test_limits_are_on_bytes_and_on_files(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(archives, "UNPACKED_LIMIT_FILES", 2)
     with pytest.raises(ValueError, match="more than 2 files"), unpacked(path, "m.obj"):
         pass
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_of_every_packing_is_a_sentence(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("m.obj", OBJ * 20)
+    content = bytearray(path.read_bytes())
+    for place in (len("m.obj") + 34, len("m.obj") + 60):
+        content[place : place + 8] = bytes(byte ^ 255 for byte in content[place : place + 8])
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"is damaged at its file 'm\.obj'"):
+        archives.read_member(path, "m.obj")
 
 
 def test_one_member_alone(tmp_path: Path) -> None:
