@@ -47,9 +47,11 @@ def read_collada(path: Path) -> tuple[list[MeshPart], str]:
     parts = []
     for kind in ("geometry", "controller"):
         for bound in document.scene.objects(kind):
+            placed = np.asarray(getattr(bound, "geometry", bound).matrix, np.float64)
+            mirrored = bool(np.linalg.det(placed[:3, :3]) < 0)
             for primitive in bound.primitives():
                 # What a skin binds is wrapped once more.
-                parts += reader.parts(getattr(primitive, "primitive", primitive))
+                parts += reader.parts(getattr(primitive, "primitive", primitive), mirrored)
     up = str(document.assetInfo.upaxis or "Y_UP")
     return parts, up if up in WORLD_FROM_FILE else "Y_UP"
 
@@ -64,7 +66,7 @@ class _Reader:
         self._materials: dict[int, tuple[Any, Any, Any]] = {}
         self._triangles = 0
 
-    def parts(self, primitive: Any) -> list[MeshPart]:
+    def parts(self, primitive: Any, mirrored: bool) -> list[MeshPart]:
         if hasattr(primitive, "triangleset"):  # polygons
             primitive = primitive.triangleset()
         if not hasattr(primitive, "ntriangles") or primitive.vertex is None:
@@ -79,12 +81,13 @@ class _Reader:
             places = np.asarray(primitive.texcoord_indexset[0], np.int64).reshape(-1)
             uv = np.asarray(primitive.texcoordset[0], np.float32)[places, :2]
         colors = _corner_colors(primitive, len(corners))
+        faces = np.arange(3 * len(corners)).reshape(-1, 3)
         return [
             MeshPart(
                 # Every corner by itself: COLLADA counts places, colours and UVs apart.
                 vertices_world=np.asarray(primitive.vertex, np.float64)[corners.reshape(-1)]
                 * self._unit_m,
-                faces=np.arange(3 * len(corners)).reshape(-1, 3),
+                faces=faces[:, ::-1] if mirrored else faces,
                 base_color=color if colors is None else (1.0, 1.0, 1.0, color[3]),
                 uv=uv,
                 texture=texture,

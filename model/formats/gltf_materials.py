@@ -59,7 +59,8 @@ class GltfMaterial:
     """One material.
 
     Attributes:
-        base_color: sRGB and opacity.
+        base_color: sRGB and opacity, by which the texture is multiplied.
+        plain: sRGB, where the texture cannot be shown.
         texture: (H, W, 3 or 4) uint8, sRGB and straight alpha.
         layout: of the texture.
         alpha_mode, alpha_cutoff: how opacity is to be taken; that of the colour and of the
@@ -73,6 +74,7 @@ class GltfMaterial:
     alpha_mode: AlphaMode = "OPAQUE"
     alpha_cutoff: float = 0.5
     unlit: bool = False
+    plain: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 class GltfMaterials:
@@ -109,12 +111,16 @@ class GltfMaterials:
         texture, layout = self._texture(info)
         strength = extensions.get("KHR_materials_emissive_strength", {}).get("emissiveStrength", 1)
         emitted = _numbers(entry.get("emissiveFactor"), (0.0, 0.0, 0.0)) * float(strength)
-        if emitted.any():
+        unlit = "KHR_materials_unlit" in extensions  # the base colour alone
+        plain = linear[:3]
+        if emitted.any() and not unlit:
             glow, glow_layout = self._texture(entry.get("emissiveTexture"))
             if texture is None and glow is not None:
                 layout = glow_layout
             elif glow is not None and glow_layout != layout:
                 glow = glow.mean(axis=(0, 1), keepdims=True).round().astype(np.uint8)
+            if glow is None:
+                plain = (plain + emitted).clip(0, 1)
             linear, texture = _with_emission(linear, texture, emitted, glow)
         mode: AlphaMode = entry.get("alphaMode", "OPAQUE")
         if mode not in ("BLEND", "MASK"):  # the standard's default, also for what it does not know
@@ -127,9 +133,10 @@ class GltfMaterials:
             opacity = 1.0
         elif mode == "MASK":
             opacity = 1.0 if texture is not None and texture.shape[2] == 4 else opacity
-        red, green, blue = (float(value) for value in srgb_from_linear(linear[:3]))
-        unlit = "KHR_materials_unlit" in extensions
-        return GltfMaterial((red, green, blue, opacity), texture, layout, mode, cutoff, unlit=unlit)
+        color, plain_color = _srgb(linear[:3]), _srgb(plain)
+        return GltfMaterial(
+            (*color, opacity), texture, layout, mode, cutoff, unlit=unlit, plain=plain_color
+        )
 
     def _texture(self, info: dict[str, Any] | None) -> tuple[NDArray[np.uint8] | None, Layout]:
         """The picture that a material's entry names, and how it lies; None where it is missing."""
@@ -215,6 +222,11 @@ def _with_emission(
     if texture is not None and texture.shape[2] == 4:
         colors = np.dstack([colors, _resized(texture, size)[..., 3]])
     return np.append(np.ones(3), linear[3]), colors
+
+
+def _srgb(linear: NDArray[np.float64]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in srgb_from_linear(linear))
+    return red, green, blue
 
 
 def _resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

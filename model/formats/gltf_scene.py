@@ -263,7 +263,8 @@ def _color(
     material: GltfMaterial, uv: NDArray[np.float32] | None
 ) -> tuple[float, float, float, float]:
     """A material's colour where its picture can be shown, or cannot."""
-    red, green, blue, opacity = material.base_color
+    *color, opacity = material.base_color
+    red, green, blue = color if material.texture is None or uv is not None else material.plain
     if material.alpha_mode == "MASK" and (material.texture is None or uv is None):
         opacity = float(opacity >= material.alpha_cutoff)
     return red, green, blue, opacity

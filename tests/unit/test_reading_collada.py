@@ -89,6 +89,16 @@ def test_nodes_are_placed_also_those_of_the_library(tmp_path: Path) -> None:
     assert extents(path) == [0, 0, 0, 11, 2, 3]
 
 
+@pytest.mark.parametrize("scale", ["1 1 1", "-1 1 1", "-1 -1 1", "-1 -1 -1"])
+def test_mirrored_nodes_keep_their_outside(tmp_path: Path, scale: str) -> None:
+    node = f"<node><scale>{scale}</scale>{PLACED}</node>"
+    (part,) = read_mesh(write(tmp_path, up="Z_UP", nodes=node)).parts
+    a, b, c = part.vertices_world[part.faces[0]]
+    # The triangle's normal goes along with the mirror: (0, -3, 2) of the file.
+    signs = np.array([float(word) for word in scale.split()])
+    assert np.cross(b - a, c - a) @ (signs * (0, -3, 2)) > 0
+
+
 def test_skinned_meshes_are_not_lost(tmp_path: Path) -> None:
     source = '<technique_common><accessor source="#{}" count="{}" stride="{}"><param name="{}" '
     source += 'type="{}"/></accessor></technique_common></source>'

@@ -155,6 +155,24 @@ def test_emission_is_added_in_linear_light(tmp_path: Path) -> None:
     assert lower_left == pytest.approx([128, 0, 255, 255], abs=1)
 
 
+def test_unlit_materials_emit_nothing_more(tmp_path: Path) -> None:
+    gltf = Gltf()
+    material = {"emissiveFactor": [1, 0, 0], "extensions": {"KHR_materials_unlit": {}}}
+    quad(gltf, material | {"pbrMetallicRoughness": {"baseColorFactor": [0, 1, 0, 1]}})
+    (part,) = read(tmp_path, gltf)
+    assert part.base_color == pytest.approx((0.0, 1.0, 0.0, 1.0))
+
+
+def test_emission_without_coordinates_leaves_the_colour(tmp_path: Path) -> None:
+    gltf = Gltf()
+    glow = {"index": gltf.picture(quadrants()), "texCoord": 1}  # which the mesh does not have
+    material = {"emissiveFactor": [1, 1, 1], "emissiveTexture": glow}
+    quad(gltf, material | {"pbrMetallicRoughness": {"baseColorFactor": [0, 0, 1, 1]}})
+    (part,) = read(tmp_path, gltf)
+    assert part.texture is None
+    assert part.base_color == pytest.approx((0.0, 0.0, 1.0, 1.0))
+
+
 def test_specular_glossiness_shows_its_diffuse_colour(tmp_path: Path) -> None:
     gltf = Gltf()
     diffuse = {
