@@ -133,7 +133,11 @@ def _remeshed(
     if done.returncode:
         code = done.returncode
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise ValueError(f"the surface cannot be remeshed to quads: the remesher ended with {how}")
+        last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2].strip()
+        because = f" ({last[:200]})" if last else ""
+        raise ValueError(
+            f"the surface cannot be remeshed to quads: the remesher ended with {how}{because}"
+        )
     with np.load(io.BytesIO(done.stdout)) as found:
         return found["vertices"], found["quads"].astype(np.int64)
 

@@ -160,7 +160,11 @@ def test_what_cannot_be_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("program", "how"),
-    [("raise SystemExit(3)", "exit code 3"), ("import os; os.abort()", "signal SIGABRT")],
+    [
+        ("raise SystemExit(3)", "exit code 3$"),
+        ("import os; os.abort()", "signal SIGABRT"),
+        ("raise ImportError('no libgomp.so.1')", r"exit code 1 \(ImportError: no libgomp.so.1\)$"),
+    ],
 )
 def test_a_remesher_that_fails_fails_alone(
     program: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
