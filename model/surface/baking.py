@@ -44,8 +44,14 @@ def with_texture(
     source, faces, uv = unwrap(mesh.vertices_world, mesh.faces, size, mesh.quads)
     vertices = mesh.vertices_world[source]
     faces, quads = sound_quads_first(vertices, faces, mesh.quads)
-    colors, normals = mesh.colors_srgb[source], mesh.normals_world[source]
-    cut = Mesh(vertices, faces, colors, normals, quads=quads)
+    cut = dataclasses.replace(
+        mesh,
+        vertices_world=vertices,
+        faces=faces,
+        colors_srgb=mesh.colors_srgb[source],
+        normals_world=mesh.normals_world[source],
+        quads=quads,
+    )
     texels = texels_on_surface(cut, uv, size)
     (colors,) = to_host(colors_at(field, to_device(texels.points_world, field.device)))
     seen, fit = None, None

@@ -85,13 +85,15 @@ def mesh_of_triangles(
         vertices, faces, quads = remesh_to_quads(vertices, faces, target_faces)
     elif target_faces is not None:
         vertices, faces = simplify(vertices, faces, target_faces)
+        vertices = vertices.clip(BOX_MIN, BOX_MAX)  # edges are collapsed to points outside, too
     cell = (BOX_MAX - BOX_MIN) / (resolution - 1)
     source, faces = cut_pinches(vertices, faces)
     vertices, normals = refine(field, vertices[source], faces, iso, cell)
     vertices = pull_apart(vertices, faces, source, cell)  # last, since the surface is one there
     faces, quads = sound_quads_first(vertices, faces, quads)
     (colors,) = to_host(colors_at(field, to_device(vertices, field.device)))
-    mesh = Mesh(vertices, faces, colors, normals, quads=quads)
+    touches_box = bool((np.abs(vertices_world) >= BOX_MAX).any())
+    mesh = Mesh(vertices, faces, colors, normals, quads=quads, touches_box=touches_box)
     if not texture_size:
         return mesh
     mesh = with_texture(field, mesh, texture_size, photo)

@@ -49,6 +49,8 @@ class Mesh:
         tangents_world: (N, 4) float32 as `tangents.vertex_tangents` gives them, where the atlas
             has a normal map.
         quads: Q. Faces 2 i and 2 i + 1, for i < Q, are the halves (a b c) and (a c d) of a quad.
+        touches_box: whether the surface that it was made of reaches the border of [-1, 1]³, which
+            fewer faces may not show.
     """
 
     vertices_world: NDArray[np.float32]
@@ -58,6 +60,7 @@ class Mesh:
     atlas: Atlas | None = None
     tangents_world: NDArray[np.float32] | None = None
     quads: int = 0
+    touches_box: bool = False
 
 
 def polygons(faces: NDArray[np.int32], quads: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

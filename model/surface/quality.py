@@ -11,7 +11,6 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from model.cameras import BOX_MAX
 from model.surface.components import connected_pieces
 from model.surface.mesh import Mesh
 
@@ -32,7 +31,7 @@ class Quality:
         pieces: connected parts.
         watertight: it encloses a volume, and slicers see it: every edge has two faces, which agree
             about the outside.
-        touches_box: some vertex lies on the border of [-1, 1]³.
+        touches_box: the surface reaches the border of [-1, 1]³.
         silhouette_iou: how well it fits the photo's silhouette; None where not compared.
         photo_share: share of the texture that shows the photo, 0..1; None without a texture.
         flags: what deserves a look.
@@ -57,7 +56,6 @@ def quality_of(mesh: Mesh, least_silhouette_iou: float) -> Quality:
     vertices, number = np.unique(mesh.vertices_world, axis=0, return_inverse=True)
     faces = number.ravel()[mesh.faces]
     pieces, watertight = _pieces(faces, len(vertices)), _is_watertight(faces, len(vertices))
-    touches_box = bool((np.abs(vertices) >= BOX_MAX).any())
     iou, share = None, None
     if mesh.atlas is not None:
         iou = mesh.atlas.silhouette_iou
@@ -65,11 +63,11 @@ def quality_of(mesh: Mesh, least_silhouette_iou: float) -> Quality:
     found: dict[Flag, bool] = {
         "fragments": pieces > 1,
         "open": not watertight,
-        "touches-box": touches_box,
+        "touches-box": mesh.touches_box,
         "misfit": iou is not None and iou < least_silhouette_iou,
     }
     flags = tuple(flag for flag in FLAGS if found[flag])
-    return Quality(len(faces), mesh.quads, pieces, watertight, touches_box, iou, share, flags)
+    return Quality(len(faces), mesh.quads, pieces, watertight, mesh.touches_box, iou, share, flags)
 
 
 def _pieces(faces: NDArray[np.int64], count: int) -> int:

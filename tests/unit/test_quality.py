@@ -11,7 +11,7 @@ import trimesh
 from model.surface import Mesh, extract_mesh
 from model.surface.cleanup import without_flaps
 from model.surface.quality import quality_of
-from tests.unit.fields import SHAPES, AnalyticField, ball_and_crumb
+from tests.unit.fields import SHAPES, AnalyticField, ball, ball_and_crumb
 
 
 def mesh_of(shape: str, **arguments: object) -> Mesh:
@@ -61,6 +61,14 @@ def test_pieces_are_counted() -> None:
 
 def test_what_the_box_cuts_off() -> None:
     assert quality_of(mesh_of("ball cut by the box"), 0.9).flags == ("touches-box",)
+
+
+@pytest.mark.parametrize("target_faces", [1000, 300, 100])
+def test_simplified_surfaces_stay_in_the_box_and_tell_that_it_cuts_them(target_faces: int) -> None:
+    field = AnalyticField(ball((0.5, 0.1, 0.0), 0.505))  # cut off by half a percent of the box
+    mesh = extract_mesh(field, 97, target_faces=target_faces)
+    assert np.abs(mesh.vertices_world).max() <= 1
+    assert quality_of(mesh, 0.9).flags == ("touches-box",)
 
 
 @pytest.mark.parametrize(("iou", "flags"), [(0.95, ()), (0.85, ("misfit",))])
