@@ -236,7 +236,7 @@ def _values(*values: int | float | str) -> list[bytes]:
 
 def _value(value: int | float | str) -> bytes:
     if isinstance(value, str):
-        text = value.encode()
+        text = value.encode("utf-8", "replace")  # what a terminal gave may be no UTF-8
         return b"S" + struct.pack("<I", len(text)) + text
     kind, form = (b"D", "<cd") if isinstance(value, float) else (b"I", "<ci")
     return struct.pack(form, kind, value)

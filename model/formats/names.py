@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from model.atomic import LONGEST_NAME
+
 # Beside `photo.obj`; not `photo.png`, which may be the photo itself.
 TEXTURE, NORMAL_MAP, MTL, SEEN = ".texture.png", ".normal.png", ".mtl", ".seen.png"
 TRIPLANE = ".triplane.safetensors"
@@ -68,14 +70,16 @@ def files_of(path: Path, has_atlas: bool, has_normal_map: bool = False) -> list[
 def beside(path: Path, suffix: str) -> Path:
     """A file to which a mesh file refers.
 
-    It has the mesh's name where that is plain, else one in ASCII without spaces that is as unique:
-    MeshLab takes names in MTL files to end at a space, a PLY header is ASCII, and web pages read
-    `#` and `%` in names otherwise than file systems do.
+    It has the mesh's name where that is plain and leaves room for every suffix, else one in ASCII
+    without spaces that is as unique: MeshLab takes names in MTL files to end at a space, a PLY
+    header is ASCII, and web pages read `#` and `%` in names otherwise than file systems do.
     """
     stem = path.stem
-    if not re.fullmatch(r"\w[\w.-]*", stem, re.ASCII):
-        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-        stem = re.sub(r"^[.-]|[^\w.-]", "_", stem, flags=re.ASCII) + f"-{digest}"
+    room = LONGEST_NAME - max(map(len, (TEXTURE, NORMAL_MAP, MTL)))
+    if not re.fullmatch(r"\w[\w.-]*", stem, re.ASCII) or len(stem) > room:
+        end = "-" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+        plain = re.sub(r"^[.-]|[^\w.-]", "_", stem, flags=re.ASCII)
+        stem = plain[: room - len(end)] + end
     return path.with_name(stem + suffix)
 
 

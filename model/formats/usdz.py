@@ -78,7 +78,7 @@ def _layer(
     Usd.ModelAPI(root).SetKind("component")
     stage.GetRootLayer().customLayerData = {
         "creator": generator(),
-        "copyright": notes.copyright_notice or "",
+        "copyright": (notes.copyright_notice or "").encode("utf-8", "replace").decode(),
         "extras": json.dumps(notes.extras),
     }
     _define_material(stage, _define_mesh(stage, mesh), texture_name, normals_name, mesh.unlit)

@@ -73,6 +73,15 @@ def test_files_beside_a_mesh() -> None:
     assert all(re.fullmatch(r"[a-z0-9_][a-z0-9_.-]+", name) for name in textures)
 
 
+@pytest.mark.parametrize("stem", ["a" * 243, "a" * 244, "b" + "a" * 243, "a" * 250, "a b" * 83])
+def test_what_is_beside_a_mesh_has_a_name_that_fits(stem: str) -> None:
+    names = [path.name for path in files_of(Path(f"{stem}.obj"), True, has_normal_map=True)]
+    assert max(map(len, names)) <= 255
+    assert (names[0] == f"{stem}.texture.png") == (stem == "a" * 243)
+    others = files_of(Path(f"{stem[:-1]}c.obj"), True, has_normal_map=True)
+    assert not {path.name for path in others} & set(names)
+
+
 def test_the_mesh_is_written_after_what_it_refers_to(
     box: FileMesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +119,7 @@ def test_the_same_mesh_gives_the_same_bytes(box: FileMesh, tmp_path: Path) -> No
 @pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s != ".stl"])
 def test_extras_and_copyright_stand_in_the_file(suffix: str, box: FileMesh, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
-    write_mesh(path, box, {"licence": "CC0 1.0"}, copyright_notice="2026 Ada\nLovelace")
+    write_mesh(path, box, {"licence": "CC0 1.0"}, copyright_notice="2026 Ada\nLovelace \udce9")
     data = path.read_bytes()
     assert b"CC0 1.0" in data
     assert b"2026 Ada" in data
