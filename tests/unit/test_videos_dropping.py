@@ -51,6 +51,12 @@ def empty_mask(folder: Path) -> None:
     Image.new("L", (WIDTH, HEIGHT)).save(folder / "masks" / "004.png")
 
 
+def faint_mask(folder: Path) -> None:
+    """Seen everywhere, and nowhere as opaque as an outline is."""
+    path = folder / "masks" / "004.png"
+    Image.open(path).point(lambda value: value * 2 // 5).save(path)
+
+
 def no_mask(folder: Path) -> None:
     (folder / "masks" / "004.png").unlink()
 
@@ -85,6 +91,7 @@ def mask_of_something_else(folder: Path) -> None:
     [
         (blur, "blurred"),
         (empty_mask, "no object"),
+        (faint_mask, "no object"),
         (no_mask, "without a mask"),
         (no_picture, "picture missing or damaged"),
         (mask_to_the_border, "cut off by the frame's border"),

@@ -87,6 +87,8 @@ def cut_frame(frame: Frame, image: Image.Image, settings: VideoSettings) -> CutF
         picture = np.asarray(extend_solid_colors(Image.fromarray(picture)))
     shrink = -(-max(premultiplied.size) // _OUTLINE_SIDE)
     outline = np.asarray(premultiplied.reduce(shrink))[..., 3] >= 128
+    if not outline.any():
+        raise DroppedFrameError("no object", f"the object in {frame.name} is too faint or too thin")
     intrinsics = np.array([lens.fx, lens.fy, lens.cx - window[0], lens.cy - window[1]])
     return CutFrame(
         frame,
