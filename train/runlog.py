@@ -74,7 +74,7 @@ class RunLog:
         except ImportError:
             self.board = None
         else:
-            self.board = SummaryWriter(run / "tensorboard", purge_step=first_step or None)
+            self.board = SummaryWriter(run / "tensorboard", purge_step=first_step + 1)
 
     def close(self) -> None:
         self.file.close()
