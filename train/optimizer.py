@@ -137,7 +137,7 @@ class GuardedSteps:
         norm = self._norm()
         for kind in self._kinds if self.config.clip_norm else ():
             nn.utils.clip_grads_with_norm_(kind, self.config.clip_norm, norm)
-        bad = (~(norm <= self.config.skip_norm)).float()  # true for NaN too
+        bad = (~(norm.isfinite() & (norm <= self.config.skip_norm))).float()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
