@@ -22,7 +22,6 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,7 +38,7 @@ from model.lrm import LRM
 from model.weights import save_weights
 from train.data_identity import DataIdentity
 from train.optimizer import AveragedWeights, GuardedSteps
-from train.parallel import Group, whole
+from train.parallel import Group, is_spread, whole
 from train.recipe import Recipe, recipe_from_dict
 
 # One process is what a run may well have.
@@ -47,6 +46,7 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavai
 
 CHECKPOINTS, STATE_NAME = "checkpoints", "state.json"
 RECIPE_NAME, BEST_NAME = "recipe.yaml", "best.json"
+_DAMAGED_JSON = (UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError)
 
 
 @dataclass
@@ -116,7 +116,8 @@ class Checkpoints:
             for left_by_a_killed_run in self.folder.glob("*.part"):
                 shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
             part.mkdir(parents=True, exist_ok=True)  # another process may have been faster
-        weights = training.weights()
+        copies = self.group.leads or is_spread(training.model)
+        weights = training.weights() if copies else {}
         skipped = training.steps.skipped.tolist()
         written = dcp.async_save(
             training.tensors(),
@@ -143,7 +144,7 @@ class Checkpoints:
             shutil.rmtree(place, ignore_errors=True)
             put_in_place(part, place)
             self.publish(int(name))
-            self._forget_old_ones()
+            self._forget_old_ones(name)
 
         self._pending = self._thread.submit(finish)
 
@@ -187,9 +188,11 @@ class Checkpoints:
             write_atomically(self.run / BEST_NAME, f"{json.dumps(self._best)}\n".encode())
         return True
 
-    def _forget_old_ones(self) -> None:
+    def _forget_old_ones(self, newest: str) -> None:
         best = None if self._best is None else f"{self._best['step']:08d}"
-        for name in self.names()[: -self.recipe.run.keep_checkpoints]:
+        # Later ones are damaged, or the run would have gone on from them.
+        names = [name for name in self.names() if name <= newest]
+        for name in names[: -self.recipe.run.keep_checkpoints]:
             if name != best:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
 
@@ -220,7 +223,7 @@ class Checkpoints:
                             f"other moments than {now}; choose another --out, or the same optimizer"
                         )
                 self._load(training, place)
-            except (CheckpointException, OSError, KeyError, json.JSONDecodeError) as error:
+            except (CheckpointException, OSError, *_DAMAGED_JSON) as error:
                 if self.group.leads:
                     warnings.warn(
                         f"{place} cannot be read and is passed over: {_reason(error)}", stacklevel=2
@@ -254,23 +257,18 @@ class Checkpoints:
 
     def _load(self, training: Training, place: Path) -> None:
         try:  # first, since PyTorch would log tracebacks
-            dcp.FileSystemReader(place).read_metadata()
+            stored = dcp.FileSystemReader(place).read_metadata().state_dict_metadata
         except OSError:
             raise
         except Exception as error:  # of whatever kind the damage happens to make
             raise OSError("its .metadata is damaged") from error
         tensors = training.tensors()
-        average = tensors.pop("average", None)
-        alone, processes = self.group.size == 1, self._processes
-        load = partial(dcp.load, checkpoint_id=place, process_group=processes, no_dist=alone)
-        load(tensors)
-        if average is None:
-            return
-        try:
-            load({"average": average})
-        except CheckpointException:  # the run had no average up to now: it begins here
-            for name, parameter in training.model.named_parameters():
-                average[name].copy_(parameter.detach())
+        begins_here = not any(name.startswith("average.") for name in stored)
+        average = tensors.pop("average", {}) if begins_here else {}
+        alone = self.group.size == 1
+        dcp.load(tensors, checkpoint_id=place, process_group=self._processes, no_dist=alone)
+        for name, value in average.items():
+            value.copy_(training.model.get_parameter(name).detach())
 
 
 def write_recipe(run: Path, recipe: Recipe) -> None:
@@ -283,7 +281,7 @@ def _read_best(run: Path) -> dict[str, Any] | None:
     try:
         best = json.loads((run / BEST_NAME).read_text("utf-8"))
         return best if (run / CHECKPOINTS / f"{best['step']:08d}").is_dir() else None
-    except (OSError, json.JSONDecodeError, KeyError, TypeError):
+    except (OSError, *_DAMAGED_JSON):
         return None
 
 

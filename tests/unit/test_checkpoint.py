@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 import yaml
 
 from model.config import NerfConfig
@@ -224,6 +225,58 @@ def test_damaged_checkpoints_are_passed_over(tiny_recipe: Recipe, tmp_path: Path
         pytest.raises(ValueError, match="none of the 3 checkpoints"),
     ):
         restored(tiny_recipe, tmp_path)
+
+
+def test_a_damaged_average_is_not_replaced_by_the_weights(
+    tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = with_run(tiny_recipe, ema_decay=0.9)
+    training = new_training(recipe, seed=0)
+    for _ in range(2):
+        take_step(training, 1)
+        save(training, recipe, tmp_path)
+    place = tmp_path / "checkpoints" / "00000002"
+    stored = dcp.FileSystemReader(place).read_metadata().storage_data
+    (tokens,) = (stored[index] for index in stored if index.fqn == "average.decoder.tokens")
+    with (place / tokens.relative_path).open("r+b") as file:
+        file.seek(tokens.offset)
+        file.write(bytes(tokens.length))
+    with pytest.warns(UserWarning, match="00000002 cannot be read and is passed over"):
+        assert restored(recipe, tmp_path).step == 1
+
+
+@pytest.mark.parametrize("state", [b"null", b'{"step": "\xff"}', b""])
+def test_a_damaged_state_is_passed_over(tiny_recipe: Recipe, tmp_path: Path, state: bytes) -> None:
+    training = new_training(tiny_recipe, seed=0)
+    for _ in range(2):
+        take_step(training, 1)
+        save(training, tiny_recipe, tmp_path)
+    (tmp_path / "checkpoints" / "00000002" / "state.json").write_bytes(state)
+    with pytest.warns(UserWarning, match="00000002 cannot be read and is passed over"):
+        assert restored(tiny_recipe, tmp_path).step == 1
+
+
+def test_damaged_checkpoints_do_not_push_new_ones_out(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = with_run(tiny_recipe, keep_checkpoints=1)
+    training = new_training(recipe, seed=0)
+    checkpoints = Checkpoints(tmp_path, recipe, BALLS, Group())
+    (checkpoints.folder / "00000009").mkdir(parents=True)
+    for kept in (["00000001", "00000009"], ["00000002", "00000009"]):
+        take_step(training, 1)
+        checkpoints.save(training, "card")
+        checkpoints.wait()
+        assert checkpoints.names() == kept
+
+
+def test_only_the_leader_copies_the_weights(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless FSDP spreads them, when all must take part."""
+    training = new_training(tiny_recipe, seed=0)
+    other = Checkpoints(tmp_path, tiny_recipe, BALLS, Group(rank=1))
+    monkeypatch.setattr(Training, "weights", lambda _: pytest.fail("copied"))
+    other.save(training, "card")
+    other.wait()
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a pickle", b"\x80\x04K\x01.", "half"])
