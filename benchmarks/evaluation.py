@@ -59,7 +59,7 @@ def means_table(methods: Sequence[Scores]) -> str:
     rows = [
         [
             scores.method,
-            *(number(m, scores.summaries()[m].mean) for m in metrics),
+            *(number(m, scores.summaries[m].mean) for m in metrics),
             str(len(scores.objects)),
             ", ".join(scores.unavailable),
         ]
@@ -146,7 +146,7 @@ def main() -> None:
         print(markdown_table(COLUMNS, comparison_rows(methods)))
         figures[protocol] = {
             "summaries": {
-                scores.method: {m: vars(s) for m, s in scores.summaries().items()}
+                scores.method: {m: vars(s) for m, s in scores.summaries.items()}
                 for scores in methods
             },
             "excluded": {scores.method: scores.excluded for scores in methods},

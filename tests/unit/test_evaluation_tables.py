@@ -10,7 +10,12 @@ import pytest
 
 from train.evaluation.comparison import compare, comparison_rows
 from train.evaluation.scores import Scores, csv_table, limits_missed, markdown, summary_table
-from train.evaluation.statistics import is_lower_better, paired_difference, summarize_scores
+from train.evaluation.statistics import (
+    RESAMPLES,
+    is_lower_better,
+    paired_difference,
+    summarize_scores,
+)
 
 
 def scores_of(method: str, psnr: dict[str, float], **others: object) -> Scores:
@@ -32,6 +37,24 @@ class TestStatistics:
         half = 1.96 * values.std(ddof=1) / 20
         assert summary.high - summary.mean == pytest.approx(half, rel=0.05)
         assert summary.mean - summary.low == pytest.approx(half, rel=0.05)
+
+    def test_the_interval_is_that_of_resamplings_drawn_at_once(self) -> None:
+        values = np.random.default_rng(0).normal(20, 3, 37)
+        draws = np.random.default_rng(5).multinomial(37, np.full(37, 1 / 37), RESAMPLES)
+        low, high = np.quantile(draws @ values / 37, (0.025, 0.975))
+        summary = summarize_scores(values.tolist(), 5)
+        assert (summary.low, summary.high) == (low, high)
+
+    def test_objects_are_resampled_once_for_all_metrics_and_tables(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scores = scores_of("mine", {f"{i}": i + 1.0 for i in range(23)})
+        draw, drawn = np.random.default_rng, []
+        monkeypatch.setattr(np.random, "default_rng", lambda s: drawn.append(s) or draw(s))
+        assert scores.to_json()["summary"] == {m: vars(s) for m, s in scores.summaries.items()}
+        markdown(scores)
+        limits_missed(scores, {"psnr": 1.0}, {})
+        assert drawn == [0]
 
     def test_one_object_has_no_deviation(self) -> None:
         assert vars(summarize_scores([3.0])) == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,7 @@ class Scores:
         names = dict.fromkeys(n for entry in self.objects.values() for n in entry["scores"])
         return sorted(names, key=lambda name: name.endswith(UNALIGNED))
 
+    @functools.cached_property
     def summaries(self) -> dict[str, Summary]:
         """Of each metric of `metrics`."""
         seed = int(self.protocol.get("seed", 0))
@@ -82,7 +84,7 @@ class Scores:
             "method": self.method,
             "protocol": self.protocol,
             "settings": self.settings,
-            "summary": {name: vars(summary) for name, summary in self.summaries().items()},
+            "summary": {name: vars(summary) for name, summary in self.summaries.items()},
             "of_the_set": self.of_the_set,
             "unavailable": self.unavailable,
             "excluded": self.excluded,
@@ -124,7 +126,7 @@ def summary_table(scores: Scores) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the means, also of what is not available."""
     columns = ["metric", "mean", "±", "95 % interval", "unaligned", "objects"]
     rows: list[list[str]] = []
-    summaries = scores.summaries()
+    summaries = scores.summaries
     for name, summary in summaries.items():
         if name.endswith(UNALIGNED):
             continue
@@ -187,7 +189,7 @@ def limits_missed(
     Raises:
         ValueError: a metric that the evaluation does not know at all.
     """
-    means = {name: summary.mean for name, summary in scores.summaries().items()}
+    means = {name: summary.mean for name, summary in scores.summaries.items()}
     means |= scores.of_the_set
     missed = []
     for limits, side in ((below, "below"), (above, "above")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+_BLOCK = 1_000  # resamplings that are held as wide integers at a time
 LOWER_IS_BETTER = ("lpips", "fid", "chamfer", "accuracy", "completeness")
 
 
@@ -99,10 +101,18 @@ def paired_difference(
 
 def _resampled_means(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """(RESAMPLES,) means of as many values, drawn with repetition."""
+    totals = [counts @ values for counts in _resampled_counts(len(values), seed)]
+    return np.concatenate(totals) / len(values)
+
+
+@functools.lru_cache(maxsize=1)  # all metrics of the same objects are resampled alike
+def _resampled_counts(number: int, seed: int) -> list[NDArray[np.uint8]]:
+    """How often each of so many values is drawn: RESAMPLES rows in all, in blocks."""
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), RESAMPLES)
-    means: NDArray[np.float64] = counts @ values / len(values)
-    return means
+    evenly = np.full(number, 1 / number)
+    return [  # 256 of the same does not happen: its probability is below 1/256!
+        rng.multinomial(number, evenly, _BLOCK).astype(np.uint8) for _ in range(RESAMPLES // _BLOCK)
+    ]
 
 
 def _interval(means: NDArray[np.float64]) -> tuple[float, float]:
