@@ -36,12 +36,19 @@ Points = NDArray[np.float64]
 Matrix = NDArray[np.float64]  # (4, 4) similarity
 
 
-def align(prediction: Points, reference: Points, kind: Alignment) -> Matrix:
+def align(
+    prediction: Points,
+    reference: Points,
+    kind: Alignment,
+    bounds: tuple[Points, Points] | None = None,
+) -> Matrix:
     """(4, 4) similarity of this kind from the prediction's world to the reference's.
 
     Args:
         prediction: (P, 3).
         reference: (Q, 3).
+        bounds: of each, (2, 3) least and greatest of its bounding box, which samples of a surface
+            do not quite reach; none: those of the points.
 
     Raises:
         ValueError: an unknown kind, or points that all lie at one place.
@@ -55,7 +62,8 @@ def align(prediction: Points, reference: Points, kind: Alignment) -> Matrix:
     for what, points in (("prediction", prediction), ("reference", reference)):
         if not np.ptp(points, axis=0).max() > 0:
             raise ValueError(f"the {what}'s points all lie at one place")
-    boxes = _match(*_box(prediction), *_box(reference))
+    box, true_box = map(_box, bounds or (prediction, reference))
+    boxes = _match(*box, *true_box)
     if kind == "scale":
         return boxes
     starts = [boxes]

@@ -41,7 +41,7 @@ def score_geometry(
         ValueError: one of them has no surface, or not finite numbers.
     """
     true = reference.points(config.points, seed)
-    low, high = true.min(0), true.max(0)
+    low, high = reference.bounds()
     frame = np.eye(4)
     frame[:3, :3] *= 2 / max(float((high - low).max()), 1e-12)
     frame[:3, 3] = -frame[0, 0] * (low + high) / 2
@@ -49,7 +49,8 @@ def score_geometry(
     # Other points than the reference's: a shape and itself are as far apart as their samples.
     seen = moved(prediction.points(config.points, seed + 1), frame)
     before = nearest_distances(seen, true)
-    change = align(seen, true, config.alignment)
+    bounds = moved(prediction.bounds(), frame), moved(reference.bounds(), frame)
+    change = align(seen, true, config.alignment, bounds)
     aligned = moved(seen, change)
     after = before if config.alignment == "none" else nearest_distances(aligned, true)
     values = _values(after, config)

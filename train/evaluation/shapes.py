@@ -52,6 +52,13 @@ class Shape:
         )
         return sample_surface(vertices, faces, count, rng)
 
+    def bounds(self) -> NDArray[np.float64]:
+        """(2, 3) least and greatest of the bounding box of all points, of meshes of the surface."""
+        points = self.content
+        if isinstance(points, TexturedMesh):
+            points = np.concatenate([p.vertices_world[np.unique(p.faces)] for p in points.parts])
+        return np.stack([points.min(0), points.max(0)])
+
     def moved(self, matrix: Matrix) -> Shape:
         """Under a (4, 4) similarity."""
         if not isinstance(self.content, TexturedMesh):
