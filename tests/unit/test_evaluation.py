@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -262,6 +264,31 @@ class TestPairing:
         assert found == {"a": tmp_path / "a.ply", "b": tmp_path / "b/meshes/model.glb"}
         with pytest.raises(ValueError, match=r"no object \(stl\)"):
             find_references(tmp_path, (".stl",))
+
+    def test_references_lie_behind_links_too(self, tmp_path: Path) -> None:
+        for place in ("store/cup", "truth"):
+            (tmp_path / place).mkdir(parents=True)
+        (tmp_path / "store/cup/model.obj").touch()
+        (tmp_path / "truth/mug").symlink_to(tmp_path / "store/cup")
+        (tmp_path / "truth/again").symlink_to(tmp_path / "truth")
+        found = find_references(tmp_path / "truth", (".obj",))
+        assert found == {"mug": tmp_path / "truth/mug/model.obj"}
+
+    def test_a_folder_of_references_that_cannot_be_read_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "a.obj").touch()
+        (tmp_path / "locked").mkdir()
+        listed = os.scandir
+
+        def locked(folder: str) -> object:
+            if Path(folder).name == "locked":
+                raise PermissionError(errno.EACCES, "Permission denied", folder)
+            return listed(folder)
+
+        monkeypatch.setattr(os, "scandir", locked)
+        with pytest.raises(ValueError, match=r"folder .*locked cannot be read \(Permission"):
+            find_references(tmp_path, (".obj",))
 
     def test_references_of_a_list(self, tmp_path: Path) -> None:
         path = tmp_path / "list.tsv"

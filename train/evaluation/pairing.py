@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+
+from train.videos.finding import folders_below
 
 # Names of folders and files that say nothing of the object: GSO has NAME/meshes/model.obj,
 # OmniObject3D CATEGORY/CATEGORY_001/Scan/Scan.obj, ShapeNet ID/models/model_normalized.obj.
@@ -34,20 +35,19 @@ def find_references(source: Path, suffixes: Sequence[str]) -> dict[str, Path]:
         suffixes: of the files; where an object has several, the first of these counts.
 
     Raises:
-        ValueError: there is none, or the list is no list.
+        ValueError: there is none, a folder cannot be read, or the list is no list.
     """
     if source.suffix.lower() == LIST_SUFFIX and source.is_file():
         return _read_list(source)
     if not source.is_dir():
         raise ValueError(f"{source} is neither a folder nor a list ({LIST_SUFFIX}) of objects")
     found: dict[str, tuple[int, str, Path]] = {}
-    for folder, folders, files in os.walk(source):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for folder, _, files in folders_below(source):
         for file in files:
             suffix = PurePosixPath(file).suffix.lower()
             if suffix not in suffixes or file.startswith("."):
                 continue
-            path = Path(folder, file)
+            path = folder / file
             place = path.relative_to(source).as_posix()
             entry = (suffixes.index(suffix), place, path)
             name = object_name(PurePosixPath(place))

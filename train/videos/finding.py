@@ -30,9 +30,10 @@ def find_videos(folder: Path) -> list[VideoSource]:
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
     found: dict[str, VideoSource] = {}
-    for place, files in _folders_below(folder):
+    for place, folders, files in folders_below(folder):
         here = _name(place, folder)
         if ANNOTATIONS in files:
+            folders.clear()  # they hold the frames
             for sequence in _sequences(place / ANNOTATIONS):
                 name = f"{here}/{sequence}" if sequence else here
                 poses = place / ANNOTATIONS
@@ -62,8 +63,12 @@ def find_videos(folder: Path) -> list[VideoSource]:
     return [found[name] for name in sorted(found, key=natural_key)]
 
 
-def _folders_below(top: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder once, in natural order, with its files' names; links are followed."""
+def folders_below(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `os.walk`, in natural order and without hidden folders, through links, each folder once.
+
+    Raises:
+        ValueError: a folder cannot be read.
+    """
 
     def refuse(error: OSError) -> None:
         raise ValueError(f"the folder {error.filename} cannot be read ({error.strerror})")
@@ -76,9 +81,7 @@ def _folders_below(top: Path) -> Iterator[tuple[Path, list[str]]]:
             continue
         seen.add(real)
         folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
-        if ANNOTATIONS in files:
-            folders.clear()  # they hold the frames
-        yield Path(place), files
+        yield Path(place), folders, files
 
 
 def _sequences(annotations: Path) -> list[str]:
