@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +17,11 @@ from torch import Tensor
 from model.lrm import LRM
 from model.metrics.pictures import ssim
 from train.data_identity import dataset_names, fingerprint
-from train.heldout import comparison_row, load_heldout, predict_views, score_views
+from train.heldout import HeldoutViews, comparison_row, load_heldout, predict_views, score_views
 from train.losses import Perceptual
 from train.parallel import Group
 from train.recipe import Recipe
-from train.shards import ShardReader
+from train.shards import ShardReader, UnreadableObjectError
 
 TARGETS = 2  # views to compare with per object; none of them is the input
 
@@ -47,15 +50,21 @@ class Validation:
         terms = {"ssim": _mean_ssim if find_spec("torchmetrics") else None, "lpips": lpips}
         self.terms = {name: term for name, term in terms.items() if term is not None}
         self.names = dataset_names(data)
-        self.shares = fair_shares([len(r) for r in readers], recipe.run.validation_objects)
-        self.count = sum(self.shares)
         size = recipe.model.encoder.image_size
         self.resolution = min(128, size)
-        chosen = [
-            (index, int(record))
-            for index, (reader, share) in enumerate(zip(readers, self.shares, strict=True))
-            for record in np.linspace(0, len(reader) - 1, share)
-        ]
+
+        def load(place: tuple[int, int]) -> HeldoutViews:
+            reader, record = readers[place[0]], place[1]
+            return load_heldout(reader, record, size, self.resolution, TARGETS, recipe.model.view)
+
+        loaded: dict[tuple[int, int], HeldoutViews] = {}
+        if group.leads:
+            shares = fair_shares([len(r) for r in readers], recipe.run.validation_objects)
+            for index, (reader, share) in enumerate(zip(readers, shares, strict=True)):
+                loaded |= _readable(load, index, len(reader), share)
+        chosen = _as_the_leader_has_it(list(loaded), group)
+        self.shares = [sum(index == i for i, _ in chosen) for index in range(len(readers))]
+        self.count = len(chosen)
         self.fingerprint = fingerprint(readers[i].records[record] for i, record in chosen)
         # Under FSDP all processes go through the network together: each takes as many objects,
         # the last ones twice where they do not come out even.
@@ -63,10 +72,7 @@ class Validation:
         self.numbers = [i * group.size + group.rank for i in range(rounds)]
         mine = [chosen[min(number, self.count - 1)] for number in self.numbers]
         self.sources = [index for index, _ in mine]
-        self.objects = [
-            load_heldout(readers[index], record, size, self.resolution, TARGETS, recipe.model.view)
-            for index, record in mine
-        ]
+        self.objects = [loaded.get(place) or load(place) for place in mine]
 
     @torch.no_grad()
     def scores(self, model: LRM) -> dict[str, float]:
@@ -110,6 +116,35 @@ def fair_shares(sizes: list[int], total: int) -> list[int]:
     for done, index in enumerate(smallest_first):
         shares[index] = min(sizes[index], (total - sum(shares)) // (len(sizes) - done))
     return shares
+
+
+def _readable(
+    load: Callable[[tuple[int, int]], HeldoutViews], index: int, count: int, share: int
+) -> dict[tuple[int, int], HeldoutViews]:
+    """So many of a data set's objects, evenly spread, by data set and record.
+
+    One that cannot be read is named in a warning; the next one that can be takes its place, unless
+    that is among the chosen already.
+    """
+    found = {}
+    starts = [int(record) for record in np.linspace(0, count - 1, share)]
+    for start, end in pairwise([*starts, count]):
+        for record in range(start, end):
+            try:
+                found[index, record] = load((index, record))
+                break
+            except UnreadableObjectError as error:
+                warnings.warn(f"left out of validation: {error}", stacklevel=2)
+    return found
+
+
+def _as_the_leader_has_it(places: list[tuple[int, int]], group: Group) -> list[tuple[int, int]]:
+    """What the leading process gives to this; all must call it."""
+    if group.size == 1:
+        return places
+    given = [places]
+    dist.broadcast_object_list(given, src=0, device=torch.device("cpu"))
+    return given[0]
 
 
 def _mean_ssim(predicted: Tensor, target: Tensor) -> Tensor:

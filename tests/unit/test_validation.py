@@ -57,6 +57,26 @@ def test_each_data_set_has_its_own_figures_beside_the_mean_of_all(
 
 
 @pytest.mark.parametrize(
+    ("objects", "damaged", "taken"), [(2, 0, [1, 3]), (2, 3, [0]), (4, 1, [0, 2, 3])]
+)
+def test_the_next_object_takes_the_place_of_a_damaged_one(
+    objects: int, damaged: int, taken: list[int], tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    """Where there is a next one that is not chosen anyway."""
+    data = write_heldout(tmp_path / "balls", 4, 0.6)
+    reader = ShardReader(data, "heldout")
+    record = reader.records[damaged]
+    with (data / record.shard).open("r+b") as file:
+        file.seek(record.start)
+        file.write(bytes(record.size))
+    recipe = change(tiny_recipe, "run", validation_objects=objects)
+    with pytest.warns(UserWarning, match=f"left out of validation: {record.uid}: "):
+        validation = Validation([data], recipe, Group(), None)
+    assert [item.uid for item in validation.objects] == [reader.records[i].uid for i in taken]
+    assert (validation.count, validation.shares) == (len(taken), [len(taken)])
+
+
+@pytest.mark.parametrize(
     ("sizes", "total", "shares"),
     [
         ([50], 8, [8]),
