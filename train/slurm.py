@@ -88,10 +88,12 @@ def slurm_variables(environment: Mapping[str, str], gpus_here: int | None) -> di
     port = 15000 + (16 * job + step) % 12007  # below the ports that Linux gives out by itself
     # With --gpus-per-task a task sees no GPU but its own.
     local_rank = "0" if gpus_here == 1 else environment["SLURM_LOCALID"]
+    tasks = re.sub(r"\(x\d+\)", "", environment["SLURM_STEP_TASKS_PER_NODE"])  # such as 8(x2),4
     return {
         "RANK": environment["SLURM_PROCID"],
         "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
         "LOCAL_RANK": local_rank,
+        "LOCAL_WORLD_SIZE": str(max(map(int, tasks.split(",")))),  # of the node with most
         "MASTER_ADDR": environment.get(
             "MASTER_ADDR", first_host(environment["SLURM_STEP_NODELIST"])
         ),

@@ -65,6 +65,7 @@ def test_a_task_of_slurm_finds_its_place() -> None:
         "RANK": "13",
         "WORLD_SIZE": "16",
         "LOCAL_RANK": "5",
+        "LOCAL_WORLD_SIZE": "8",
         "MASTER_ADDR": "gpu07",
         "MASTER_PORT": str(port),
     }

@@ -17,6 +17,7 @@ STEP = {
     "SLURM_JOB_ID": "4711",
     "SLURM_STEP_ID": "0",
     "SLURM_STEP_NUM_TASKS": "16",
+    "SLURM_STEP_TASKS_PER_NODE": "8(x2)",
     "SLURM_STEP_NODELIST": "gpu[07-08]",
     "SLURM_PROCID": "13",
     "SLURM_LOCALID": "5",
@@ -52,6 +53,12 @@ def test_jobs_and_steps_side_by_side_have_ports_of_their_own() -> None:
 )
 def test_the_first_host(nodes: str, first: str) -> None:
     assert first_host(nodes) == first
+
+
+@pytest.mark.parametrize(("tasks", "most"), [("8(x2)", "8"), ("1", "1"), ("4(x3),16,2(x12)", "16")])
+def test_processes_of_a_node_are_counted(tasks: str, most: str) -> None:
+    found = slurm_variables(STEP | {"SLURM_STEP_TASKS_PER_NODE": tasks}, 8)
+    assert found["LOCAL_WORLD_SIZE"] == most
 
 
 def install(folder: Path, name: str, body: str) -> None:
