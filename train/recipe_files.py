@@ -34,7 +34,8 @@ def load_recipe(
 
     Args:
         name_or_file: a recipe of `train/recipes` or a YAML file. It may name another one as its
-            `base` and change single settings of that. Its `model` mapping may name a `preset`,
+            `base` and change single settings of that; a file's path is from its folder, or else
+            from the current one. Its `model` mapping may name a `preset`,
             which is one of the presets, or a model whose architecture is meant; without it the
             architecture is that of `run.init_from`.
         overrides: as `--set` takes them: dotted key, `=`, a YAML value.
@@ -162,9 +163,11 @@ def _read(name_or_file: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    if path in above:
+    if path.resolve() in above:
         raise ValueError(f"{path} is its own base")
-    return _merge(_read(str(base), (*above, path)), values)
+    beside = path.parent / str(base)
+    base = beside if beside.is_file() else base
+    return _merge(_read(str(base), (*above, path.resolve())), values)
 
 
 class _Loader(yaml.SafeLoader):

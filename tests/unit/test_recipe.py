@@ -213,6 +213,22 @@ def test_a_file_may_change_another_one(tmp_path: Path) -> None:
         load_recipe(str(second))
 
 
+def test_a_base_is_looked_for_beside_the_recipe_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for place, lr in {"base.yaml": 1e-3, "mine/base.yaml": 2e-3, "elsewhere.yaml": 3e-3}.items():
+        Path(place).write_text(f"base: lrm-tiny\noptimizer:\n  lr: {lr}\n")
+    recipe = Path("mine/recipe.yaml")
+    for base, lr in {"base.yaml": 2e-3, "../base.yaml": 1e-3, "elsewhere.yaml": 3e-3}.items():
+        recipe.write_text(f"base: {base}\n")
+        assert load_recipe(str(recipe)).optimizer.lr == lr
+    recipe.write_text("base: ../mine/recipe.yaml\n")
+    with pytest.raises(ValueError, match=r"recipe.yaml is its own base"):
+        load_recipe(str(recipe))
+
+
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"no recipe 'lrm-giant'.*lrm-tiny"):
         load_recipe("lrm-giant")
