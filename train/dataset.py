@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -215,11 +216,13 @@ class TrainingSamples(Dataset[Sample | str]):
         return int(self._order[position])
 
     def _usable_views(self, record: int, count: int) -> np.ndarray:
-        """The views of an object that are ever shown (table 4)."""
+        """The views of an object that are ever shown (table 4), whatever others there are."""
         limit = self.config.views_per_object
         if limit is None or limit >= count:
             return np.arange(count)
-        return np.random.default_rng((self.seed, 2, record)).permutation(count)[:limit]
+        name = hashlib.sha256(self.reader.records[record].uid.encode()).digest()
+        rng = np.random.default_rng((self.seed, 2, int.from_bytes(name[:8], "little")))
+        return rng.permutation(count)[:limit]
 
     def _pose(self, cameras: Cameras, kind: Normalization, rng: np.random.Generator) -> Cameras:
         """§4.2's normalisation of a sample's cameras, or what table 8 compares it with."""

@@ -278,13 +278,20 @@ def test_kinds_that_the_recipe_leaves_out_are_not_enough(tmp_path: Path) -> None
 
 
 def test_only_so_many_views_of_an_object_are_ever_used(ball_data: Path) -> None:
-    samples = samples_of(ball_data, dataclasses.replace(CROPS, views=2, views_per_object=3))
+    config = dataclasses.replace(CROPS, views=2, views_per_object=3)
+    samples = samples_of(ball_data, config)
     inputs: dict[int, set[int]] = {}
     for index in range(60):
         record, view = find_input(samples.reader, samples.read(index))
         inputs.setdefault(record, set()).add(view)
     assert [len(views) for views in inputs.values()] == [3] * 5
     assert len({tuple(sorted(views)) for views in inputs.values()}) > 1
+
+    samples = samples_of(ball_data, config)
+    samples.reader.records.reverse()  # an object has another number where others are added
+    for index in range(60):
+        record, view = find_input(samples.reader, samples.read(index))
+        assert view in inputs[len(inputs) - 1 - record]
 
 
 def test_camera_poses_of_table_8(ball_data: Path) -> None:
