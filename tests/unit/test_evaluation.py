@@ -56,6 +56,10 @@ class TestProtocols:
             ("name: a\nsource: b\nviews: {metrics: []}", "measures nothing"),
             ("name: a\nsource: b\nviews: {count: 20, elevations: [1, 2, 3]}", "multiple"),
             ("name: a\nsource: b\ninputs: {count: 20}", "larger than views.count"),
+            ("name: a\nsource: b\nviews: {fov_degrees: 0}", "is 0; .* between 0 and 180"),
+            ("name: a\nsource: b\nviews: {fov_degrees: 200}", "is 200; .* between 0 and 180"),
+            ("name: a\nsource: b\nviews: {fov_degrees: .nan}", "is nan; .* between 0 and 180"),
+            ("name: a\nsource: b\ngeometry: {resolution: 1}", "is 1; it must be at least 2"),
             ("name: a\nsource: b\nseed: -1", "seed is -1; it must not be negative"),
             ("name: a", r"bad\.yaml lacks source$"),
             ("name: [", r"cannot be read \(.*\)$"),
@@ -119,6 +123,15 @@ class TestShapes:
             shape = read_shape(path)
             assert shape.mesh is None
             np.testing.assert_allclose(shape.content, self.points, atol=1e-6)
+
+    def test_a_comment_about_faces_makes_no_mesh_of_a_cloud(self, tmp_path: Path) -> None:
+        path = tmp_path / "cloud.ply"
+        trimesh.PointCloud(self.points).export(path)
+        header, end, points = path.read_bytes().partition(b"element")
+        path.write_bytes(
+            header + b"comment scanned face up\ncomment element face 9\n" + end + points
+        )
+        assert read_shape(path).mesh is None
 
     def test_a_ply_with_faces_is_a_mesh(self, tmp_path: Path) -> None:
         assert shape_of(box(), tmp_path).mesh is not None

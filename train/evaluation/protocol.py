@@ -76,6 +76,10 @@ class Views:
             )
         if not 16 <= self.size <= 4096:
             raise ValueError(f"views.size is {self.size}; it must be from 16 to 4096")
+        if not 0 < self.fov_degrees < 180:
+            raise ValueError(
+                f"views.fov_degrees is {self.fov_degrees:g}; it must be between 0 and 180"
+            )
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,8 @@ class Geometry:
     def __post_init__(self) -> None:
         if self.points < 0 or any(not t > 0 for t in self.thresholds):
             raise ValueError("geometry.points must not be negative, geometry.thresholds positive")
+        if self.resolution < 2:
+            raise ValueError(f"geometry.resolution is {self.resolution}; it must be at least 2")
 
 
 @dataclass(frozen=True)

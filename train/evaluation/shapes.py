@@ -6,6 +6,7 @@ Legend of shapes: P points.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,9 @@ def _has_faces(path: Path) -> bool:
     """By the header; a damaged one goes to the reader of meshes, which says so."""
     with path.open("rb") as file:
         header, ended, _ = file.read(1 << 16).partition(b"end_header")
-    words = header.split()
-    if not ended or words[:1] != [b"ply"]:
+    if not ended or header.split()[:1] != [b"ply"]:
         return True
-    kinds = [kind for kind in (b"face", b"tristrips") if kind in words]
-    return any(words[words.index(kind) + 1] != b"0" for kind in kinds)
+    return re.search(rb"[\r\n]element\s+(face|tristrips)\s+(?!0\s)", header) is not None
 
 
 def _read_points(path: Path) -> NDArray[np.float64]:
