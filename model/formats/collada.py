@@ -81,6 +81,9 @@ class _Reader:
             places = np.asarray(primitive.texcoord_indexset[0], np.int64).reshape(-1)
             uv = np.asarray(primitive.texcoordset[0], np.float32)[places, :2]
         colors = _corner_colors(primitive, len(corners))
+        normals = None
+        if primitive.normal is not None:
+            normals = np.asarray(primitive.normal)[np.asarray(primitive.normal_index).reshape(-1)]
         faces = np.arange(3 * len(corners)).reshape(-1, 3)
         return [
             MeshPart(
@@ -92,6 +95,7 @@ class _Reader:
                 uv=uv,
                 texture=texture,
                 vertex_colors=colors,
+                normals=normals,
             )
         ]
 

@@ -180,6 +180,9 @@ class _Scene:
         name = f"TEXCOORD_{material.layout.texcoord}"
         if material.texture is not None and name in attributes:
             uv = material.layout.apply(_columns(values(attributes[name]), 2))
+        normals = None
+        if "NORMAL" in attributes:
+            normals = values(attributes["NORMAL"])
         colors = None
         if "COLOR_0" in attributes:
             colors = _vertex_colors(values(attributes["COLOR_0"]), material)
@@ -190,6 +193,7 @@ class _Scene:
             uv=uv,
             texture=material.texture,
             vertex_colors=colors,
+            normals=normals,
             unlit=material.unlit,
             wrap=material.layout.wrap,
         )

@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 
 Wrap = Literal["repeat", "mirror", "clamp"]
 
-# Triangles around an edge, from which on its part is drawn without smooth normals.
-_MANY_NEIGHBOURS = 200
-_MUCH_LOOKING = 1e10  # a cone of 100,000 sides: some ten seconds
 PLAIN_COLOR = (0.8, 0.8, 0.8)  # sRGB; for surfaces whose file names no colour
 
 
@@ -33,6 +30,9 @@ class MeshPart:
         uv: (N, 2) float32, the origin at the picture's lower left; with `texture` only.
         texture: (H, W, 3 or 4) uint8, sRGB and straight alpha.
         vertex_colors: (N, 4) uint8, sRGB and straight alpha.
+        normals: (N, 3) as the file gives them, in its own frame. They tell seams of a texture from
+            hard edges: vertices of one place are one to the light where their normals are the same,
+            or None.
         unlit: whether its colours are shown as they are, whatever the light.
         wrap: what the texture shows outside of 0..1.
     """
@@ -43,8 +43,23 @@ class MeshPart:
     uv: NDArray[np.float32] | None = None
     texture: NDArray[np.uint8] | None = None
     vertex_colors: NDArray[np.uint8] | None = None
+    normals: NDArray[np.floating[Any]] | None = None
     unlit: bool = False
     wrap: Wrap = "repeat"
+
+    def of_vertices(self, numbers: NDArray[np.int64]) -> MeshPart:
+        """With these of its vertices, in this order; faces stay as they were."""
+
+        def chosen(values: Any) -> Any:
+            return None if values is None else values[numbers]
+
+        return dataclasses.replace(
+            self,
+            vertices_world=self.vertices_world[numbers],
+            uv=chosen(self.uv),
+            vertex_colors=chosen(self.vertex_colors),
+            normals=chosen(self.normals),
+        )
 
     @property
     def area(self) -> float:
@@ -104,20 +119,14 @@ def cleaned(part: MeshPart, world_from_file: NDArray[np.float64]) -> MeshPart | 
     if not len(faces):
         return None
     used, flat = np.unique(faces, return_inverse=True)
-    texture = part.texture
-    if texture is not None and (part.uv is None or len(part.uv) != len(vertices)):
-        texture = None
-    uv = None
-    if texture is not None and part.uv is not None:
-        uv = np.nan_to_num(np.asarray(part.uv)[used, :2], posinf=0, neginf=0).astype(np.float32)
-    colors = part.vertex_colors
+    texture, uv = part.texture, part.uv
+    if texture is None or uv is None or len(uv) != len(vertices):
+        texture = uv = None
+    else:
+        uv = np.nan_to_num(np.asarray(uv)[:, :2], posinf=0, neginf=0).astype(np.float32)
+    part = dataclasses.replace(part, faces=flat.reshape(faces.shape), uv=uv, texture=texture)
     return dataclasses.replace(
-        part,
-        vertices_world=vertices[used] @ world_from_file.T,
-        faces=flat.reshape(faces.shape),
-        uv=uv,
-        texture=texture,
-        vertex_colors=None if colors is None else colors[used],
+        part.of_vertices(used), vertices_world=vertices[used] @ world_from_file.T
     )
 
 
@@ -129,6 +138,7 @@ def merged(parts: Sequence[MeshPart]) -> list[MeshPart]:
             part.base_color,
             id(part.texture),
             part.vertex_colors is None,
+            part.normals is None,
             part.unlit,
             part.wrap,
         )
@@ -143,6 +153,7 @@ def _joined(parts: list[MeshPart]) -> MeshPart:
     starts = np.cumsum([0, *(len(part.vertices_world) for part in parts[:-1])])
     uvs = [part.uv for part in parts if part.uv is not None]
     colors = [part.vertex_colors for part in parts if part.vertex_colors is not None]
+    normals = [part.normals for part in parts if part.normals is not None]
     return dataclasses.replace(
         first,
         vertices_world=np.concatenate([part.vertices_world for part in parts]),
@@ -151,32 +162,7 @@ def _joined(parts: list[MeshPart]) -> MeshPart:
         ),
         uv=np.concatenate(uvs) if first.texture is not None else None,
         vertex_colors=np.concatenate(colors) if colors else None,
-    )
-
-
-def untangled(part: MeshPart) -> MeshPart:
-    """The part, or its triangles by themselves where very many of them share an edge or a corner.
-
-    What looks for a triangle's neighbours, as VTK does for smooth normals, takes time with the
-    cube of their number: 17 s for 2,000 triangles around one edge.
-    """
-    valence = np.bincount(part.faces.ravel()).astype(np.float64)
-    crowded = valence > _MANY_NEIGHBOURS
-    if not crowded.any():
-        return part
-    faces = part.faces[crowded[part.faces].sum(axis=1) >= 2]
-    edges = np.sort(np.concatenate([faces[:, :2], faces[:, 1:], faces[:, ::2]]), axis=1)
-    keys = edges[:, 0] * len(valence) + edges[:, 1]
-    most = np.unique(keys, return_counts=True)[1].max() if len(keys) else 0
-    if most <= _MANY_NEIGHBOURS and (valence**2).sum() < _MUCH_LOOKING:
-        return part
-    flat = part.faces.ravel()
-    return dataclasses.replace(
-        part,
-        vertices_world=part.vertices_world[flat],
-        faces=np.arange(len(flat)).reshape(-1, 3),
-        uv=None if part.uv is None else part.uv[flat],
-        vertex_colors=None if part.vertex_colors is None else part.vertex_colors[flat],
+        normals=np.concatenate(normals) if normals else None,
     )
 
 

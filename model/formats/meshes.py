@@ -9,6 +9,8 @@ Legend of shapes: N vertices, M faces, H height, W width.
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -92,13 +94,12 @@ def textured_mesh(mesh: FileMesh) -> TexturedMesh:
     white = (1.0, 1.0, 1.0, 1.0)
     vertices = mesh.vertices_m.astype(np.float64) @ _Y_UP.T
     faces = mesh.faces.astype(np.int64)
+    part = MeshPart(vertices, faces, white, normals=mesh.normals, unlit=mesh.unlit)
     if mesh.atlas is not None:
-        texture = mesh.atlas.colors_srgb
-        part = MeshPart(vertices, faces, white, mesh.atlas.uv, texture, unlit=mesh.unlit)
-        return TexturedMesh((part,))
-    opaque = np.full((len(vertices), 1), 255, np.uint8)
-    colors = np.hstack([mesh.colors_srgb, opaque])
-    part = MeshPart(vertices, faces, white, vertex_colors=colors, unlit=mesh.unlit)
+        part = replace(part, uv=mesh.atlas.uv, texture=mesh.atlas.colors_srgb)
+    else:
+        opaque = np.full((len(vertices), 1), 255, np.uint8)
+        part = replace(part, vertex_colors=np.hstack([mesh.colors_srgb, opaque]))
     return TexturedMesh((part,))
 
 
@@ -153,15 +154,18 @@ def _read_with_trimesh(path: Path) -> list[MeshPart]:
             resolver=files,  # type: ignore[arg-type]  # has what is asked of one
             process=False,  # no merging: it would average what the file keeps apart
         )
+    with_normals = (
+        files is not None and re.search(rb"^vn ", files.content, re.MULTILINE) is not None
+    )
     return [
-        _to_part(geometry, pictures)
-        for geometry in scene.dump()
+        _to_part(geometry, pictures, with_normals)
+        for geometry in scene.geometry.values()
         if isinstance(geometry, trimesh.Trimesh)
     ]
 
 
-def _to_part(geometry: Any, pictures: Pictures) -> MeshPart:
-    """One trimesh geometry."""
+def _to_part(geometry: Any, pictures: Pictures, with_normals: bool) -> MeshPart:
+    """One trimesh geometry; without normals in its file trimesh would make some up."""
     vertices = np.asarray(geometry.vertices, dtype=np.float64)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise UnreadableError("its vertices are no places in space")
@@ -177,6 +181,7 @@ def _to_part(geometry: Any, pictures: Pictures) -> MeshPart:
         uv=None if uv is None else np.asarray(uv),
         texture=texture,
         vertex_colors=colors,
+        normals=np.asarray(geometry.vertex_normals) if with_normals else None,
     )
 
 

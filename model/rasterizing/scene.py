@@ -9,15 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.mesh_parts import MeshPart, Wrap, untangled
+from model.formats.mesh_parts import MeshPart, Wrap
 from model.rasterizing.lights import LightRig
+from model.rasterizing.smoothing import smoothed
 
 Shading = Literal["smooth", "flat"]
 
 MAX_LAYERS_OF_GLASS = 16  # one behind another; leaves with cut-out pictures count
-# Edges sharper than this stay sharp. Files' own normals are not used: too many are wrong. Where
-# they differ around a vertex, the reader has split it, so that their hard edges stay hard.
-FEATURE_ANGLE_DEGREES = 40.0
 _COLORS = "rgba"
 _WRAPS: dict[Wrap, int] = {"clamp": 0, "repeat": 1, "mirror": 2}  # VTK's numbers
 
@@ -27,7 +25,7 @@ def part_surface(part: MeshPart, *, normals: bool) -> Any:
     import pyvista
 
     if normals:
-        part = untangled(part)
+        part = smoothed(part)
     faces = np.column_stack([np.full(len(part.faces), 3), part.faces]).ravel()
     surface: Any = pyvista.PolyData(part.vertices_world, faces)
     if part.uv is not None:
@@ -36,15 +34,8 @@ def part_surface(part: MeshPart, *, normals: bool) -> Any:
         tinted = part.vertex_colors.astype(np.float64) * np.asarray(part.base_color)
         surface.point_data[_COLORS] = tinted.round().astype(np.uint8)
     if normals:
-        surface = surface.compute_normals(
-            cell_normals=False,
-            split_vertices=True,
-            feature_angle=FEATURE_ANGLE_DEGREES,
-            consistent_normals=False,
-        )
-        directions = surface.point_data["Normals"]
-        # Of slivers whose area is lost in rounding; they would be drawn black.
-        directions[~(np.linalg.norm(directions, axis=1) > 0.5)] = (0, 0, 1)
+        surface.point_data["Normals"] = part.normals
+        surface.point_data.active_normals_name = "Normals"
     return surface
 
 

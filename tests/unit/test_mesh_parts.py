@@ -1,16 +1,14 @@
-"""Many parts as few, and triangles that crowd around an edge: the same pictures, sooner."""
+"""Many parts as few: the same pictures, sooner."""
 
 from __future__ import annotations
-
-import time
 
 import numpy as np
 import pytest
 import trimesh
 
 from model.cameras import orbit
-from model.formats.mesh_parts import MeshPart, TexturedMesh, merged, untangled
-from model.rasterizing import MeshRenderer, render
+from model.formats.mesh_parts import MeshPart, TexturedMesh, merged
+from model.rasterizing import render
 from model.rasterizing.renderer import MANY_PARTS
 
 COLORS = ((1.0, 0.0, 0.0, 1.0), (0.0, 0.5, 1.0, 1.0))
@@ -56,28 +54,3 @@ def test_parts_keep_their_textures_and_colours_apart() -> None:
     np.testing.assert_array_equal(few[1].uv, np.concatenate([uv, uv + 1]))
     np.testing.assert_array_equal(few[1].faces[len(faces) :], faces + 8)
     assert few[3].vertex_colors is dots
-
-
-def test_triangles_around_one_edge_cost_no_minutes() -> None:
-    count = 3000
-    turn = 2 * np.pi * np.arange(count) / count
-    rim = np.column_stack([np.cos(turn), np.sin(turn), np.full(count, 0.5)])
-    vertices = np.vstack([[0, 0, 0], [0, 0, 1], rim])
-    corner = np.arange(count)
-    faces = np.column_stack([0 * corner, 0 * corner + 1, 2 + corner]).astype(np.int64)
-    part = MeshPart(vertices, faces, COLORS[0])
-    loose = untangled(part)
-    np.testing.assert_array_equal(loose.vertices_world[loose.faces], vertices[faces])
-    started = time.perf_counter()
-    renderer = MeshRenderer(TexturedMesh((part,)).fitted(0.75), normals=True)
-    assert renderer.render(orbit(1, 30.0, 2.0, 50.0)[0], 32, 32).normals_world is not None
-    renderer.close()
-    assert time.perf_counter() - started < 5  # by VTK's search for neighbours, half a minute
-
-
-def test_what_is_not_crowded_stays_as_it_is() -> None:
-    cone = trimesh.creation.cone(
-        1.0, 1.0, sections=1000
-    )  # many corners at its tip, no crowded edge
-    part = MeshPart(np.asarray(cone.vertices), np.asarray(cone.faces, np.int64), COLORS[0])
-    assert untangled(part) is part
