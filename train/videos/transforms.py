@@ -89,8 +89,10 @@ def _lens(values: dict[str, Any], size: Callable[[], tuple[int, int]]) -> Lens:
         fx = number("fl_x")
         fy = number("fl_y", fx)
     elif "camera_angle_x" in values:
-        fx = width / 2 / math.tan(number("camera_angle_x") / 2)
-        angle_y = number("camera_angle_y")
+        angle_x, angle_y = number("camera_angle_x"), number("camera_angle_y")
+        if not 0 < angle_x < math.pi:
+            raise ValueError(f"its camera_angle_x is {angle_x:g}; it must lie between 0 and pi")
+        fx = width / 2 / math.tan(angle_x / 2)
         fy = height / 2 / math.tan(angle_y / 2) if angle_y else fx
     else:
         raise ValueError("it has no fl_x and no camera_angle_x")
