@@ -4,71 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
 import yaml
 
 from model.config import NerfConfig
-from model.initialization import initialize
-from model.lrm import LRM
 from model.weights import load_model
 from tests.runs import change
+from tests.unit.checkpointed import (
+    BALLS,
+    assert_same,
+    new_training,
+    restored,
+    save,
+    take_step,
+    with_run,
+)
 from train.checkpoint import Checkpoints, Training, write_recipe
 from train.data_identity import DataIdentity
-from train.optimizer import AveragedWeights, GuardedSteps, build_optimizers
 from train.parallel import Group
 from train.recipe import LossConfig, Recipe, recipe_from_dict
-
-BALLS = DataIdentity("balls", 5, "f00d")
-
-
-def new_training(recipe: Recipe, seed: int) -> Training:
-    model = LRM(recipe.model)
-    initialize(model, seed)
-    steps = GuardedSteps(build_optimizers(model, recipe.optimizer), recipe.optimizer)
-    decay = recipe.run.ema_decay
-    return Training(model, steps, AveragedWeights(model, decay) if decay else None)
-
-
-def take_step(training: Training, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in training.model.parameters():
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
-    training.steps.step(1e-3)
-    training.step += 1
-    if training.average is not None:
-        training.average.update(training.step)
-
-
-def save(training: Training, recipe: Recipe, run: Path) -> None:
-    checkpoints = Checkpoints(run, recipe, BALLS, Group())
-    checkpoints.save(training, "card")
-    checkpoints.wait()
-
-
-def restored(recipe: Recipe, run: Path, seed: int = 5, data: DataIdentity = BALLS) -> Training:
-    training = new_training(recipe, seed)
-    checkpoints = Checkpoints(run, recipe, data, Group())
-    checkpoints.restore(training)
-    checkpoints.tell_changes()
-    return training
-
-
-def with_run(recipe: Recipe, **settings: object) -> Recipe:
-    return dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, **settings))
-
-
-def assert_same(left: Training, right: Training) -> None:
-    assert left.step == right.step
-    for kind, tensors in left.tensors().items():
-        for name, value in tensors.items():
-            assert torch.equal(value, right.tensors()[kind][name]), (kind, name)
 
 
 @pytest.mark.parametrize(
@@ -196,78 +155,6 @@ def test_scores_of_other_objects_are_no_match_for_the_best(
     assert again.note_best(4, {"psnr": 21.0}, "hard objects")
 
 
-def test_damaged_checkpoints_are_passed_over(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    training = new_training(tiny_recipe, seed=0)
-    take_step(training, 1)
-    save(training, tiny_recipe, tmp_path)
-    wanted = training.model.decoder.tokens.detach().clone()
-    for _ in range(2):
-        take_step(training, 2)
-        save(training, tiny_recipe, tmp_path)
-    places = tmp_path / "checkpoints"
-    data = next((places / "00000003").glob("*.distcp"))
-    data.write_bytes(data.read_bytes()[:2000])
-    (places / "00000002" / ".metadata").unlink()
-    (places / "00000009.part").mkdir()  # a writer was killed
-    with pytest.warns(UserWarning, match="cannot be read and is passed over") as caught:
-        found = restored(tiny_recipe, tmp_path)
-    told = [str(w.message).split(" ")[0] for w in caught if "passed over" in str(w.message)]
-    assert [Path(place).name for place in told] == ["00000003", "00000002"]
-    assert found.step == 1
-    assert torch.equal(found.model.decoder.tokens, wanted)
-
-    save(found, tiny_recipe, tmp_path)  # the next save clears what the killed one left
-    assert not list(places.glob("*.part"))
-
-    (places / "00000001" / "state.json").write_text("{")
-    with (
-        pytest.warns(UserWarning, match="passed over"),
-        pytest.raises(ValueError, match="none of the 3 checkpoints"),
-    ):
-        restored(tiny_recipe, tmp_path)
-
-
-def test_a_damaged_average_is_not_replaced_by_the_weights(
-    tiny_recipe: Recipe, tmp_path: Path
-) -> None:
-    recipe = with_run(tiny_recipe, ema_decay=0.9)
-    training = new_training(recipe, seed=0)
-    for _ in range(2):
-        take_step(training, 1)
-        save(training, recipe, tmp_path)
-    place = tmp_path / "checkpoints" / "00000002"
-    stored = dcp.FileSystemReader(place).read_metadata().storage_data
-    (tokens,) = (stored[index] for index in stored if index.fqn == "average.decoder.tokens")
-    with (place / tokens.relative_path).open("r+b") as file:
-        file.seek(tokens.offset)
-        file.write(bytes(tokens.length))
-    with pytest.warns(UserWarning, match="00000002 cannot be read and is passed over"):
-        assert restored(recipe, tmp_path).step == 1
-
-
-@pytest.mark.parametrize("state", [b"null", b'{"step": "\xff"}', b""])
-def test_a_damaged_state_is_passed_over(tiny_recipe: Recipe, tmp_path: Path, state: bytes) -> None:
-    training = new_training(tiny_recipe, seed=0)
-    for _ in range(2):
-        take_step(training, 1)
-        save(training, tiny_recipe, tmp_path)
-    (tmp_path / "checkpoints" / "00000002" / "state.json").write_bytes(state)
-    with pytest.warns(UserWarning, match="00000002 cannot be read and is passed over"):
-        assert restored(tiny_recipe, tmp_path).step == 1
-
-
-def test_damaged_checkpoints_do_not_push_new_ones_out(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    recipe = with_run(tiny_recipe, keep_checkpoints=1)
-    training = new_training(recipe, seed=0)
-    checkpoints = Checkpoints(tmp_path, recipe, BALLS, Group())
-    (checkpoints.folder / "00000009").mkdir(parents=True)
-    for kept in (["00000001", "00000009"], ["00000002", "00000009"]):
-        take_step(training, 1)
-        checkpoints.save(training, "card")
-        checkpoints.wait()
-        assert checkpoints.names() == kept
-
-
 def test_only_the_leader_copies_the_weights(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,27 +164,6 @@ def test_only_the_leader_copies_the_weights(
     monkeypatch.setattr(Training, "weights", lambda _: pytest.fail("copied"))
     other.save(training, "card")
     other.wait()
-
-
-@pytest.mark.parametrize("damage", [b"", b"not a pickle", b"\x80\x04K\x01.", "half"])
-def test_a_damaged_index_is_told_in_one_sentence(
-    tiny_recipe: Recipe,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    damage: bytes | str,
-) -> None:
-    training = new_training(tiny_recipe, seed=0)
-    for _ in range(2):
-        take_step(training, 1)
-        save(training, tiny_recipe, tmp_path)
-    place = tmp_path / "checkpoints" / "00000002"
-    index = place / ".metadata"
-    whole = index.read_bytes()
-    index.write_bytes(damage if isinstance(damage, bytes) else whole[: len(whole) // 2])
-    sentence = f"{place} cannot be read and is passed over: its .metadata is damaged"
-    with pytest.warns(UserWarning, match=f"^{re.escape(sentence)}$"):
-        assert restored(tiny_recipe, tmp_path).step == 1
-    assert {record.levelname for record in caplog.records} <= {"DEBUG"}  # no tracebacks
 
 
 def test_the_recipe_lies_beside_it(tiny_recipe: Recipe, tmp_path: Path) -> None:
