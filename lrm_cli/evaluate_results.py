@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lrm_cli import console
 from lrm_cli.batch.command import BatchFlags
 from lrm_cli.batch.discovery import Input
+from lrm_cli.batch.job import BEGUN
 from lrm_cli.batch.ledger import Ledger, Record
 from lrm_cli.batch.work import is_unchanged, read_input
 from lrm_cli.evaluate_plan import Plan
@@ -68,12 +69,14 @@ def _of_another_part(
     ledger: Ledger, plan: Plan, item: Input, settings: dict[str, Any]
 ) -> Record | None:
     """What has become of an input, if it was the same as now, measured in the same way."""
-    model = plan.identity(item)
     record = ledger.newest(item.name)
-    if record is not None and record.status == "done":
+    if record is None or record.settings != settings or BEGUN in record.facts:
+        return None
+    model = plan.identity(item)  # for which a reference is read
+    if record.status == "done":
         outputs = plan.batch.settings.files_of(item.stem)
         record = ledger.find(item.name, outputs, model, settings)
-    if record is None or (record.model, record.settings) != (model, settings):
+    if record is None or record.model != model:
         return None
     if record.sha256 is None or is_unchanged(item, record.versions):
         return record

@@ -91,3 +91,16 @@ def _holding(held: bool) -> Iterator[None]:
 def _let_through() -> None:
     if _interruption.came and not _interruption.held:
         _interruption.happen()
+
+
+def end_in_words(code: int) -> str:
+    """What a process's exit code says of its end; negative ones are signals."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # of those for real time only the first and the last have one
+        return f"signal {-code}"
+    if name == "SIGKILL":
+        return "SIGKILL, with which systems end what takes too much memory"
+    return name

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-from lrm_cli.interruptions import TERMINAL_SIGNALS
+from lrm_cli.interruptions import TERMINAL_SIGNALS, end_in_words
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -138,8 +138,7 @@ class _Worker:
             result, error = pickle.loads(content)
         except (EOFError, OSError):  # also in the middle of what it sends
             self._process.join()
-            code = self._process.exitcode or 0
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            how = end_in_words(self._process.exitcode or 0)
             return self.give_up(WorkerDiedError(f"the process working on it died ({how})"))
         outcome = Outcome(self.item, result, error, time.monotonic() - self._started)
         self.item = None

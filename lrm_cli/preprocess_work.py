@@ -59,8 +59,10 @@ class DatasetSettings:
         path = out / SETTINGS_NAME
         try:
             before = dict(json.loads(path.read_text("utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read ({error.strerror})") from None
         except (ValueError, TypeError):
             raise ValueError(f"{path} is not the settings of a data set") from None
         differences = [

@@ -23,6 +23,7 @@ from lrm_cli.progress import Progress
 # In a record's facts:
 LEFT_OUT = "left_out"  # why an input is not wanted, by a rule of the settings
 FLAGS = "flags"  # why outputs deserve a look
+BEGUN = "begun"  # it has been begun again, and what becomes of it is not known yet
 
 _BEGUN_AGAIN = Failure("it was begun again and not finished")
 _BEGUN_AT_ONCE = 32  # in a bucket, where each part of the ledger is a request
@@ -245,7 +246,8 @@ def _begin_again(job: Job, tasks: Sequence[Task], progress: Progress) -> Iterato
     with _disk_errors(job, progress):
         for task in tasks:
             outputs = job.recorded_outputs_of(task.item)
-            job.ledger.add(_line_of(job, Outcome(task, failure=_BEGUN_AGAIN), outputs))
+            begun = Outcome(task, failure=_BEGUN_AGAIN, facts={BEGUN: True})
+            job.ledger.add(_line_of(job, begun, outputs))
         if tasks and job.bucket is not None:
             job.bucket.note(at_once=True)
     yield from tasks

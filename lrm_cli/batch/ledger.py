@@ -120,10 +120,10 @@ class Ledger:
         Its `sha256` and `versions` tell of what content. They are another input's, if it took
         their place since: `a.png` and `a.jpg` may come in commands of their own.
         """
-        place = self._index.newest(self.command, name)
-        last = None if place is None else self._record_at(place)
-        if place is None or last is None:
+        found = self._newest(name)
+        if found is None:
             return None
+        place, last = found
         wanted = ("done", outputs, model, self._as_read(settings))
         if wanted != (last.status, last.outputs, last.model, last.settings):
             return None
@@ -133,8 +133,18 @@ class Ledger:
 
     def newest(self, name: str) -> Record | None:
         """The command's newest of an input, of all ledgers of the folder."""
-        place = self._index.newest(self.command, name)
-        return None if place is None else self._record_at(place)
+        found = self._newest(name)
+        return None if found is None else found[1]
+
+    def _newest(self, name: str) -> tuple[Place, Record] | None:
+        for _ in range(2):
+            place = self._index.newest(self.command, name)
+            if place is None:
+                return None
+            if (record := self._record_at(place)) is not None:
+                return place, record
+            self._index.update(place.file)  # another job has compacted it meanwhile
+        return None
 
     def records(self) -> Iterator[Record]:
         """The command's newest of each input, of all ledgers of the folder."""

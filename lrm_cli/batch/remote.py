@@ -26,7 +26,8 @@ from lrm_cli import console
 from lrm_cli.batch.division import carried_of, device_stages_of
 from lrm_cli.batch.pools import Death
 from lrm_cli.batch.work import Carried, Part, Place, Stage, Work
-from lrm_cli.batch.workers import end_in_words, live
+from lrm_cli.batch.workers import live
+from lrm_cli.interruptions import end_in_words
 
 _PARENT_DEATH_SIGNAL = 1  # Linux' prctl(2)
 _CONNECTING_TRIES = 3

@@ -140,7 +140,10 @@ def _matches(pattern: str) -> set[str]:
 def walk(
     folder: Path, onerror: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`, sorted and without hidden folders, through links too, but each folder once."""
+    """As `os.walk`, sorted and without hidden folders, through links too, but each folder once.
+
+    Links come after folders, so that `latest` does not take the name of what it leads to.
+    """
     seen = set()
     for place, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
         real = os.path.realpath(place)
@@ -148,5 +151,8 @@ def walk(
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            (name for name in folders if not name.startswith(".")),
+            key=lambda name: (os.path.islink(os.path.join(place, name)), name),
+        )
         yield place, folders, sorted(files)

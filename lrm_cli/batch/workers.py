@@ -22,7 +22,7 @@ from lrm_cli.batch.handover import Drop, Handover, Passed, Shelf
 from lrm_cli.batch.pipeline import Pipeline
 from lrm_cli.batch.pools import Death, Halted, Incoming, Order, Ready, Refused
 from lrm_cli.batch.work import Failure, Outcome, Place, Work
-from lrm_cli.interruptions import TERMINAL_SIGNALS
+from lrm_cli.interruptions import TERMINAL_SIGNALS, end_in_words
 from model.environment import give_back_memory, prepare_environment
 from model.kernels import KernelWarning
 
@@ -105,19 +105,6 @@ class LocalPool:
 
     def close(self) -> None:
         """See `pools.Pool`."""
-
-
-def end_in_words(code: int) -> str:
-    """What a process's exit code says of its end; negative ones are signals."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:  # of those for real time only the first and the last have one
-        return f"signal {-code}"
-    if name == "SIGKILL":
-        return "SIGKILL, with which systems end what takes too much memory"
-    return name
 
 
 def start_process(function: Callable[..., None], *arguments: Any) -> Any:

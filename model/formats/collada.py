@@ -5,6 +5,7 @@ Legend of shapes: N vertices, M faces.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ class _Reader:
         colors = _corner_colors(primitive, len(corners))
         normals = None
         if primitive.normal is not None:
-            normals = np.asarray(primitive.normal)[np.asarray(primitive.normal_index).reshape(-1)]
+            with contextlib.suppress(IndexError):  # damaged ones cost no mesh
+                normals = np.asarray(primitive.normal)[primitive.normal_index.reshape(-1)]
         faces = np.arange(3 * len(corners)).reshape(-1, 3)
         return [
             MeshPart(

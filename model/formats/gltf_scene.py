@@ -5,6 +5,7 @@ Legend of shapes: N vertices, M faces, J joints.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -181,7 +182,7 @@ class _Scene:
         if material.texture is not None and name in attributes:
             uv = material.layout.apply(_columns(values(attributes[name]), 2))
         normals = None
-        if "NORMAL" in attributes:
+        with contextlib.suppress(KeyError, UnreadableError):  # damaged ones cost no mesh
             normals = values(attributes["NORMAL"])
         colors = None
         if "COLOR_0" in attributes:

@@ -72,9 +72,7 @@ def _read_header(header: str) -> tuple[str, list[tuple[str, int, list[_Property]
     elements: list[tuple[str, int, list[_Property]]] = []
     for line in lines:
         match line.split():
-            case [] | ["comment" | "obj_info", *_]:
-                continue
-            case ["format", form, "1.0"] if form in _ORDERS and not elements:
+            case ["format", form, _] if form in _ORDERS and not elements:
                 continue
             case ["element", name, count] if form and count.isascii() and count.isdigit():
                 elements.append((name, int(count), []))
@@ -84,7 +82,7 @@ def _read_header(header: str) -> tuple[str, list[tuple[str, int, list[_Property]
                 _KINDS
             ):
                 elements[-1][2].append(_property(form, name, kind, count))
-            case _:
+            case ["format" | "element" | "property", *_]:
                 raise ValueError(f"its header cannot have the line {line.strip()[:60]!r}")
     return form, elements
 

@@ -39,6 +39,9 @@ def read_ply(path: Path) -> list[MeshPart]:
     if not {"x", "y", "z"} <= set(vertex):
         raise ValueError("its vertices have no x, y and z")
     vertices = np.stack([vertex[axis].values for axis in "xyz"], axis=1).astype(np.float64)
+    normals = None
+    if {"nx", "ny", "nz"} <= set(vertex):
+        normals = np.stack([vertex[f"n{axis}"].values for axis in "xyz"], axis=1)
     faces, corners, polygon = _triangles(elements)
     sound = ((faces >= 0) & (faces < len(vertices))).all(axis=1)
     faces, corners, polygon = faces[sound], corners[sound], polygon[sound]
@@ -59,9 +62,10 @@ def read_ply(path: Path) -> list[MeshPart]:
     if of_corners is not None:
         used, faces, values = _split(faces, of_corners)
         vertices = vertices[used]
+        normals = None if normals is None else normals[used]
         uv, colors = (values, None) if texture is not None else (None, values)
     plain = PLAIN_COLOR if texture is None and colors is None else (1.0, 1.0, 1.0)
-    return [MeshPart(vertices, faces, (*plain, 1.0), uv, texture, colors)]
+    return [MeshPart(vertices, faces, (*plain, 1.0), uv, texture, colors, normals)]
 
 
 def _triangles(

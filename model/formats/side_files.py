@@ -10,7 +10,7 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -59,9 +59,10 @@ def named_files(path: Path, content: bytes) -> list[tuple[Path, ...]]:
     names: Iterator[str] | list[str] = []
     match path.suffix.lower():
         case ".obj":
-            materials = material_files(folder, content)
+            lines = material_lines(content)
+            materials = material_files(folder, lines)
             folders = [material.parent for material in materials]
-            libraries = [places_of(folder, name) for line in _lines(content) for name in line]
+            libraries = [places_of(folder, name) for line in lines for name in line]
             maps = [name for each in materials for name in _MAPS.findall(in_utf8(_content(each)))]
             pictures = [
                 places_of(folder, without_mtl_options(_text(name)), folders) for name in maps
@@ -102,10 +103,24 @@ def places_of(folder: Path, name: str, folders: Sequence[Path] = ()) -> tuple[Pa
     return tuple(place for place in dict.fromkeys(places) if _absolute(place).is_relative_to(root))
 
 
-def material_files(folder: Path, content: bytes) -> list[Path]:
-    """The MTL files of an OBJ file that are there. A line is one name, or else several."""
+def material_lines(content: bytes) -> list[list[str]]:
+    """What may be names on each line that names materials: all of its rest, and its words."""
+    lines = []
+    for rest in _MATERIALS.findall(in_utf8(content)):
+        text = _text(rest)
+        words = text.split()
+        lines.append([text, *(words if len(words) > 1 else [])])
+    return lines
+
+
+def material_files(folder: Path, lines: Iterable[Sequence[str]]) -> list[Path]:
+    """The MTL files of an OBJ file that are there. A line is one name, or else several.
+
+    Args:
+        lines: as `material_lines` gives them.
+    """
     files: dict[Path, None] = {}
-    for whole, *words in _lines(content):
+    for whole, *words in lines:
         found = _first_files(folder, [whole]) or _first_files(folder, words)
         files |= dict.fromkeys(found)
     return list(files)
@@ -140,14 +155,6 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _lines(content: bytes) -> Iterator[list[str]]:
-    """What may be names on each line that names materials: all of its rest, and its words."""
-    for rest in _MATERIALS.findall(in_utf8(content)):
-        text = _text(rest)
-        words = text.split()
-        yield [text, *(words if len(words) > 1 else [])]
 
 
 def _first_files(folder: Path, names: list[str]) -> list[Path]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from lrm_cli.batch.executor import PoolExecutor
 from lrm_cli.batch.shard import Shard
 from lrm_cli.evaluate_results import PENDING
 from tests.unit.cli_scene import Lrm
@@ -144,3 +147,28 @@ def test_flags_that_a_comparison_would_ignore(
 ) -> None:
     assert lrm("evaluate", "--compare", "first", "second", *options) == 2
     assert f"{options[0]} does not go with --compare" in capsys.readouterr().err
+
+
+def test_what_another_part_is_working_on_is_pending(
+    place: Path, lrm: Lrm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("predictions/lamp.ply").unlink()
+    Path("predictions/pot.npy").unlink()
+    names = ("cup", "pot", "sofa")
+    for name in names:
+        box((1, 2, 1)).export(f"predictions/{name}.ply")
+    assert run(lrm) == 0
+    for name in names:
+        box((1, 1, 4)).export(f"predictions/{name}.ply")
+
+    def interrupted(_: object, tasks: Iterable[object]) -> NoReturn:
+        assert list(tasks)  # workers have them now
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PoolExecutor, "run", interrupted)
+        assert run(lrm, "--shard", "1/2") == 130
+    assert run(lrm, "--shard", "2/2", "--fail-above", "chamfer=0.0001") == 0
+    assert "Limit missed" not in capsys.readouterr().err
+    pending = [name for name, why in scores()["excluded"].items() if why == PENDING]
+    assert pending == [name for name in names if Shard.parse("1/2").takes(f"{name}.ply")]

@@ -133,6 +133,14 @@ class TestShapes:
         )
         assert read_shape(path).mesh is None
 
+    def test_a_ply_of_no_faces_is_a_cloud(self, tmp_path: Path) -> None:
+        xyz = "".join(f"property float {axis}\n" for axis in "xyz")
+        (tmp_path / "cloud.ply").write_text(
+            f"ply\nformat ascii 1.0\nelement vertex 2\n{xyz}element face  0\n"
+            "property list uchar int vertex_indices\nend_header\n0 0 0\n1 2 3\n"
+        )
+        assert read_shape(tmp_path / "cloud.ply").mesh is None
+
     def test_a_ply_with_faces_is_a_mesh(self, tmp_path: Path) -> None:
         assert shape_of(box(), tmp_path).mesh is not None
 
@@ -286,6 +294,10 @@ class TestPairing:
         (tmp_path / "truth/again").symlink_to(tmp_path / "truth")
         found = find_references(tmp_path / "truth", (".obj",))
         assert found == {"mug": tmp_path / "truth/mug/model.obj"}
+        (tmp_path / "store/latest").symlink_to(tmp_path / "store/cup")
+        (tmp_path / "store/cab").symlink_to(tmp_path / "store/cup")  # before it by the alphabet
+        found = find_references(tmp_path / "store", (".obj",))
+        assert found == {"cup": tmp_path / "store/cup/model.obj"}
 
     def test_a_folder_of_references_that_cannot_be_read_is_told(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from lrm_cli.batch.ledger import Ledger, Record
-from lrm_cli.batch.workers import end_in_words
 from lrm_cli.console import print_table, show_all_names
+from lrm_cli.interruptions import end_in_words
 from tests.unit.test_ledger_index import names_in
 
 

@@ -134,6 +134,16 @@ def test_a_part_of_other_settings_is_refused_before_anything_is_deleted(
     assert run(objects, "--out", out, "--shard", "1/1", "--overwrite")[0] == 0
 
 
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_folder_that_cannot_be_is_wrong_usage(
+    objects: Path, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    code, output = run(objects, "--out", tmp_path / place)
+    assert code == 2
+    assert "cannot be made" in output
+
+
 def test_dry_run_makes_nothing(objects: Path, tmp_path: Path) -> None:
     code, output = run(objects, "--out", tmp_path / "data", "--dry-run")
     assert code == 0

@@ -149,6 +149,14 @@ def test_primitives_take_what_they_need_of_a_shared_array(tmp_path: Path) -> Non
     np.testing.assert_allclose(parts[7].vertices_world[parts[7].faces[0]], spread[corners[7]])
 
 
+def test_damaged_normals_cost_no_mesh(tmp_path: Path) -> None:
+    for make in (lambda gltf: gltf.accessor(TRIANGLE[:2]), lambda gltf: 99):
+        gltf = Gltf()
+        gltf.mesh(attributes={"NORMAL": make(gltf)})
+        (part,) = read(tmp_path, gltf)
+        assert part.normals is None
+
+
 def test_what_is_compressed_is_named(tmp_path: Path) -> None:
     gltf = Gltf()
     gltf.mesh()

@@ -212,3 +212,11 @@ def test_damage_is_a_sentence(tmp_path: Path, change: tuple[bytes, bytes], reaso
     assert path.read_bytes() != before
     with pytest.raises(ValueError, match=reason):
         read_mesh(path)
+
+
+def test_header_lines_that_say_nothing_of_numbers_are_passed_over(tmp_path: Path) -> None:
+    path = write_ply(tmp_path / "m.ply", [points(), faces(SQUARE)])
+    plain = read_mesh(path).parts[0]
+    odd = path.read_bytes().replace(b" 1.0\ncomment", b" 1\nauthor me\nCOMMENT: hi\ncomment", 1)
+    path.write_bytes(odd)
+    np.testing.assert_array_equal(read_mesh(path).parts[0].vertices_world, plain.vertices_world)

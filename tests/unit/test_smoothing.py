@@ -81,6 +81,23 @@ def test_sharp_edges_stay_sharp_without_normals_in_the_file() -> None:
         )
 
 
+@pytest.mark.parametrize("winding", [1, -1])
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_surface_that_is_there_twice_is_smooth(winding: int, share: float) -> None:
+    """All of a ball or its half, with another layer in the same places."""
+    (whole,) = ball(2).parts
+    count = len(whole.vertices_world)
+    second = whole.faces[: int(share * len(whole.faces))][:, ::winding] + count
+    twice = dataclasses.replace(
+        whole,
+        vertices_world=np.concatenate([whole.vertices_world] * 2),
+        faces=np.concatenate([whole.faces, second]),
+    )
+    outward = whole.vertices_world[whole.faces] / 0.7
+    directions = corner_normals(twice)[: len(whole.faces)]
+    assert np.sum(directions * outward, axis=-1).min() > np.cos(np.deg2rad(1))
+
+
 def textured_ball() -> FileMesh:
     (part,) = ball(2).parts
     loose = cut(part)
@@ -102,6 +119,31 @@ def test_our_files_are_read_without_creases(tmp_path: Path) -> None:
     for part in parts:
         outward = part.vertices_world[part.faces] / 0.7
         assert np.sum(corner_normals(part) * outward, axis=-1).min() > np.cos(np.deg2rad(1))
+
+
+@pytest.mark.parametrize("name", ["a.glb", "a.obj", "a.ply"])
+def test_files_keep_their_edges_hard(tmp_path: Path, name: str) -> None:
+    """The sides of a prism, 30 degrees from each other, flat by the file's normals."""
+    turn = np.linspace(0, 2 * np.pi, 13)
+    rim = np.column_stack([np.cos(turn), np.sin(turn)])
+    corners = np.concatenate([np.insert(rim, 2, z, axis=1) for z in (0, 1)])
+    side = np.arange(12)
+    faces = np.concatenate(
+        [
+            np.column_stack([side, side + 1, side + 14]),
+            np.column_stack([side, side + 14, side + 13]),
+        ]
+    )
+    vertices = corners[faces].reshape(-1, 3).astype(np.float32)
+    middle = turn[:-1] + np.pi / 12
+    flat = np.column_stack([np.cos(middle), np.sin(middle), np.zeros(12)])
+    normals = np.repeat(np.concatenate([flat, flat]), 3, axis=0).astype(np.float32)
+    grey = np.full(vertices.shape, 100, np.uint8)
+    own = np.arange(len(vertices), dtype=np.int32).reshape(-1, 3)
+    write_mesh(tmp_path / name, FileMesh(vertices, own, grey, normals))
+    (part,) = read_mesh(tmp_path / name).parts
+    directions = corner_normals(part)
+    np.testing.assert_allclose(directions, directions[:, :1].repeat(3, 1), atol=1e-6)
 
 
 def test_collada_objects_are_smooth(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lrm_cli.batch.sources import expand_sources
+from lrm_cli.batch.sources import expand_sources, walk
 
 
 @pytest.fixture
@@ -63,6 +63,11 @@ def test_links_in_circles_end(here: Path) -> None:
     assert set(expanded(f"{glob.escape(str(here))}/**/?.png")) >= {f"{here}/{x}" for x in wanted}
     assert "deep/er/d.png" in expanded("**/er/**/*.png")
     assert "deep/er/d.png" in expanded("deep/**")
+
+
+def test_a_link_does_not_take_the_name_of_what_it_leads_to(here: Path) -> None:
+    Path("deep/before").symlink_to(here / "deep/er")
+    assert [Path(place).name for place, _, _ in walk(Path("deep"))] == ["deep", "er"]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(here: Path) -> None:

@@ -60,7 +60,7 @@ def find_references(source: Path, suffixes: Sequence[str]) -> dict[str, Path]:
 
 def _read_list(path: Path) -> dict[str, Path]:
     references = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), 1):
         name, tab, place = line.partition("\t")
         if line and not tab:
             raise ValueError(f"line {number} of {path} is not a name, a tab and a path")

@@ -93,7 +93,7 @@ def _has_faces(path: Path) -> bool:
         header, ended, _ = file.read(1 << 16).partition(b"end_header")
     if not ended or header.split()[:1] != [b"ply"]:
         return True
-    return re.search(rb"[\r\n]element\s+(face|tristrips)\s+(?!0\s)", header) is not None
+    return re.search(rb"[\r\n]element\s+(face|tristrips)\s++(?!0\s)", header) is not None
 
 
 def _read_points(path: Path) -> NDArray[np.float64]:

@@ -66,6 +66,8 @@ def find_videos(folder: Path) -> list[VideoSource]:
 def folders_below(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """As `os.walk`, in natural order and without hidden folders, through links, each folder once.
 
+    Links come after folders, so that `latest` does not take the name of what it leads to.
+
     Raises:
         ValueError: a folder cannot be read.
     """
@@ -80,7 +82,10 @@ def folders_below(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
+        folders[:] = sorted(
+            (name for name in folders if not name.startswith(".")),
+            key=lambda name: (os.path.islink(os.path.join(place, name)), natural_key(name)),
+        )
         yield Path(place), folders, files
 
 
