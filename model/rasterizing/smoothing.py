@@ -58,7 +58,7 @@ def _welded(part: MeshPart) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64
     rows = vertices if part.normals is None else np.column_stack([vertices, part.normals])
     first, number = _equal_rows(rows)
     faces = number[part.faces]
-    doubled = _edge_counts(faces, len(first)).max(axis=1) > 2
+    doubled = _at_full_edges(faces) if len(first) < len(vertices) else np.zeros(len(faces), bool)
     if doubled.any():
         own = np.zeros(len(vertices), bool)
         own[part.faces[doubled]] = True
@@ -80,16 +80,20 @@ def _equal_rows(rows: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDA
     _, first, number = np.unique(key, return_index=True, return_inverse=True)
     if not (bits[first][number] == bits).all():  # two rows of one key
         _, first, number = np.unique(bits, axis=0, return_index=True, return_inverse=True)
-    return first, number.reshape(-1)
+    order = np.argsort(first)  # as they come, since neighbours are near each other then
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[number.reshape(-1)]
 
 
-def _edge_counts(faces: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """(M, 3) triangles at each edge of the faces of so many vertices."""
-    ends = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1), axis=-1)
-    _, edge, counts = np.unique(
-        ends[..., 0] * count + ends[..., 1], return_inverse=True, return_counts=True
-    )
-    return counts[edge.reshape(-1, 3)]
+def _at_full_edges(faces: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """(M,) whether a face has an edge that belongs to more than two."""
+    after = np.roll(faces, -1, axis=1)
+    edges = np.minimum(faces, after) * (faces.max() + 1) + np.maximum(faces, after)
+    ordered = np.sort(edges, axis=None)
+    full = np.unique(ordered[2:][ordered[2:] == ordered[:-2]])
+    found: NDArray[np.bool_] = np.logical_or.reduce(np.isin(edges, full), axis=1)
+    return found
 
 
 def _is_crowded(faces: NDArray[np.int64]) -> bool:
