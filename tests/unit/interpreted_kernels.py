@@ -46,7 +46,7 @@ def test_chunks_that_do_not_begin_with_a_row() -> None:
 
 def test_as_deep_as_lrm_large() -> None:
     mlp = make_mlp(layers=10, width=64, channels=8)
-    check_fused_field(points_on_rays(side=4, samples=8), mlp, 1e-5, resolution=64)
+    check_fused_field(points_on_rays(side=4, samples=8), mlp, 1e-5)
 
 
 def test_half_precision_is_as_near_as_it_can_be() -> None:
