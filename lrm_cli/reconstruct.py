@@ -91,7 +91,7 @@ def reconstruct(
         str,
         typer.Option(
             metavar="NAME",
-            help="none, or draco: the mesh inside GLB in an eighth of the room, for viewers that "
+            help="none, or draco: the mesh inside GLB in a sixth of the room, for viewers that "
             "know it.",
         ),
     ] = "none",

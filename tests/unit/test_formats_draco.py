@@ -63,7 +63,7 @@ def test_a_textured_mesh_comes_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(part.texture, plain.texture)
 
 
-def test_a_ball_takes_a_seventh_and_stays_closed(tmp_path: Path) -> None:
+def test_a_ball_shrinks_and_stays_closed(tmp_path: Path) -> None:
     mesh = dataclasses.replace(ball(), colors_srgb=np.full((642, 3), 100, np.uint8))
     plain, _ = read_back(tmp_path, mesh)
     compressed, part = read_back(tmp_path, mesh, compression="draco")
