@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from lrm_cli.batch import storage
 from lrm_cli.batch.discovery import PICTURE_SUFFIXES, Input, Wanted, find_inputs
-from lrm_cli.batch.sources import walk
+from model.walking import walk
 
 if TYPE_CHECKING:
     from train.videos import VideoSource

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from lrm_cli.batch import storage
 from lrm_cli.batch.naming import distinct_stems, natural_key
 from lrm_cli.batch.own_files import is_report, side_pictures
-from lrm_cli.batch.sources import walk
 from lrm_cli.batch.storage import Listed
 from lrm_cli.batch.versions import file_version
 from model.formats.names import WRITABLE_SUFFIXES
+from model.walking import walk
 
 PICTURE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),

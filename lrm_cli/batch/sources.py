@@ -6,10 +6,11 @@ import codecs
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lrm_cli.batch import storage
+from model.walking import walk
 
 STANDARD_INPUT = "-"
 LIST_MARK = "@"
@@ -135,24 +136,3 @@ def _matches(pattern: str) -> set[str]:
             # Path leaves the current folder's name out, as glob does.
             found |= _matches(os.path.join(glob.escape(str(Path(folder))), *rest))
     return {os.path.normpath(path) if not place else path for path in found}
-
-
-def walk(
-    folder: Path, onerror: Callable[[OSError], None] | None = None
-) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`, sorted and without hidden folders, through links too, but each folder once.
-
-    Links come after folders, so that `latest` does not take the name of what it leads to.
-    """
-    seen = set()
-    for place, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(
-            (name for name in folders if not name.startswith(".")),
-            key=lambda name: (os.path.islink(os.path.join(place, name)), name),
-        )
-        yield place, folders, sorted(files)

@@ -22,6 +22,7 @@ ORDER = {
             "config",
             "catalogue",
             "folders",
+            "walking",
             "threads",
             "machine",
             "atomic",

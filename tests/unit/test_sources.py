@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lrm_cli.batch.sources import expand_sources, walk
+from lrm_cli.batch.sources import expand_sources
+from model.walking import walk
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.walking import walk
 from train.videos.co3d import ANNOTATIONS, sequences_of
 from train.videos.frames import VideoSource, natural_key
 from train.videos.rendered import folder_of_object, folder_of_views, rendered_kind
@@ -64,9 +64,7 @@ def find_videos(folder: Path) -> list[VideoSource]:
 
 
 def folders_below(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """As `os.walk`, in natural order and without hidden folders, through links, each folder once.
-
-    Links come after folders, so that `latest` does not take the name of what it leads to.
+    """As `walking.walk`, in natural order.
 
     Raises:
         ValueError: a folder cannot be read.
@@ -75,17 +73,7 @@ def folders_below(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     def refuse(error: OSError) -> None:
         raise ValueError(f"the folder {error.filename} cannot be read ({error.strerror})")
 
-    seen: set[str] = set()
-    for place, folders, files in os.walk(top, onerror=refuse, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(
-            (name for name in folders if not name.startswith(".")),
-            key=lambda name: (os.path.islink(os.path.join(place, name)), natural_key(name)),
-        )
+    for place, folders, files in walk(top, refuse, natural_key):
         yield Path(place), folders, files
 
 
